@@ -1,0 +1,54 @@
+"""A pair of photos, and what a set of pairs looks like to the rest of the project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Split = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One photo and its shallow depth-of-field partner, at native size.
+
+    Attributes:
+        id: Stable and unique within its data set; names files, panels and table rows.
+        photo: All-in-focus photo, ``(h, w, 3)``, 8-bit sRGB.
+        target: Captured or rendered bokeh, same shape.
+        disparity: Where known: larger = nearer, ``(h, w)`` float32.
+        mask: Where known: True where the target is in focus, ``(h, w)``.
+    """
+
+    id: str
+    photo: NDArray[np.uint8]
+    target: NDArray[np.uint8]
+    disparity: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """An indexed set of pairs. ``epoch`` matters only to endless sets, which render new pairs in each epoch."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids in index order; ``len(ids)`` is the number of pairs."""
+        ...
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Return one pair at native size."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A data set with a training and a validation split; conf/data builds one."""
+
+    def split(self, name: Split) -> Pairs:
+        """Return the pairs of one split; it may be empty."""
+        ...

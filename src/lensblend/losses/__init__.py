@@ -1,0 +1,1 @@
+"""Training criteria; conf/loss names and weighs them."""

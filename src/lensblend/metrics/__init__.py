@@ -1,0 +1,1 @@
+"""Scores of renderings; a name fixes one convention (docs/conventions.md)."""

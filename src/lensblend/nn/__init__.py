@@ -1,0 +1,1 @@
+"""Blocks that two or more networks use; a block used once stays in its network."""

@@ -1,0 +1,1 @@
+"""What happens beside the optimisation: history, checkpoints, panels, progress, status."""
