@@ -1,0 +1,59 @@
+# `make demo` and `make test` need only Python 3.11 or newer, git and make; each sets up what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.lensblend-setup
+DEMO_DIR ?= outputs/demo
+
+.PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench wheel clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP)  ## create .venv with the pinned packages
+
+# uv installs torch and torchvision as one pinned pair from one index; a mixed pair breaks timm and torchmetrics.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "lensblend needs Python 3.11 or newer; $$($(PYTHON) --version) is too old. Try: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv (once; about 5 GB, most of it PyTorch)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: setup  ## train, evaluate and render on embedded data (minutes)
+	$(BIN)/lensblend demo --output $(DEMO_DIR)
+
+demo-smoke: setup  ## the demo with two batches a phase (seconds)
+	$(BIN)/lensblend demo --smoke --output $(DEMO_DIR)-smoke
+
+test: setup  ## run the tests and doctests
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup  ## run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: setup  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup  ## check the annotations
+	$(BIN)/mypy
+
+imports: setup  ## check that imports go down only
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## everything that must be green
+
+bench: setup  ## measure the blurs against the dense convolution
+	$(BIN)/python benchmarks/blur.py
+
+wheel: setup  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --installer uv
+
+clean:  ## remove .venv and caches, never outputs/
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,82 @@
+"""``lensblend demo``: the main job on embedded data, from training to a rendered photo."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lensblend.errors import LensblendError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the verb's command line."""
+    verb = argparse.ArgumentParser(
+        prog="lensblend demo", description="Train DBSI on embedded data in three phases, evaluate it, render a photo."
+    )
+    verb.add_argument("--output", type=Path, default=Path("outputs/demo"), metavar="DIR", help="default: outputs/demo")
+    verb.add_argument("--smoke", action="store_true", help="two batches a phase, tiny images: seconds, not minutes")
+    return verb
+
+
+def demo(output: Path, smoke: bool) -> None:
+    """Run the verbs one after the other, as a user would, and say where to look."""
+    started = time.monotonic()
+    evaluation, rendered = output / "evaluation", output / "rendered"
+    debug = ["debug=smoke"] if smoke else []
+    limit = ["limit=2"] if smoke else []
+    run("train", "experiment=demo", f"run_dir={output}", *debug)
+    run("evaluate", f"checkpoint={output}", f"output={evaluation}", "references=true", "gallery=true", *limit)
+    photo = _photo(output)
+    run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--blend-at", "photo")
+    minutes = (time.monotonic() - started) / 60
+    print(
+        f"\nThe demo took {minutes:.1f} minutes. Look at\n"
+        f"  {evaluation / 'gallery.html'}   photo, target, bokeh and weight maps of every validation pair\n"
+        f"  {evaluation / 'sheet.png'}      the first of them as one picture\n"
+        f"  {evaluation / 'metrics.json'}   the table above\n"
+        f"  {rendered}            a photo rendered at its full size, and its weight maps\n"
+        f"  {output / 'panels'}              how the weight maps came about, epoch by epoch"
+    )
+
+
+def run(verb: str, *arguments: str) -> None:
+    """Run a verb as its own process.
+
+    Raises:
+        LensblendError: It failed; its own message has been printed.
+    """
+    print(f"\n$ lensblend {verb} {' '.join(arguments)}", flush=True)
+    code = subprocess.call([sys.executable, "-m", f"lensblend.cli.{verb}", *arguments])
+    if code != 0:
+        error = LensblendError(f"The demo stopped: `lensblend {verb}` ended with exit code {code}; see above.")
+        error.exit_code = code if code > 0 else 1
+        raise error
+
+
+def _photo(output: Path) -> Path:
+    """Write the photo to render: one that scikit-image ships and that no embedded pair shows."""
+    import skimage.data
+
+    from lensblend.data.images import write_image
+
+    path = output / "photo" / "coffee.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, skimage.data.coffee())
+    return path
+
+
+def main() -> None:
+    """Run the verb and exit."""
+    arguments = parser().parse_args()
+    try:
+        demo(arguments.output, arguments.smoke)
+    except LensblendError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

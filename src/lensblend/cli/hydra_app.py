@@ -1,0 +1,114 @@
+"""Run a verb under Hydra, and turn what goes wrong into one message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lensblend.cli.config import config_folder, register
+from lensblend.errors import LensblendError
+
+Task = Callable[[DictConfig], None]
+
+
+def run_verb(task: Task, config_name: str) -> None:
+    """Compose the verb's configuration from the command line, run the task and exit.
+
+    Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 143 stopped by a signal. A request that Hydra or
+    the schema refuses is answered with one message that names the value and the nearest valid one.
+
+    Args:
+        task: Takes the composed configuration.
+        config_name: The top-level file in conf/.
+    """
+    register()
+    full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Hydra would print errors itself and exit with 1; this makes it hand them over.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(task)
+    try:
+        main()
+    except (LensblendError, HydraException, OmegaConfBaseException) as error:
+        if full_errors:
+            raise
+        code = error.exit_code if isinstance(error, LensblendError) else 2
+        sys.stderr.write(f"{explain(error, config_name)}\n")
+        sys.exit(code)
+
+
+def choices() -> dict[str, str]:
+    """Return which option of each config group was chosen, e.g. ``{"kernels": "gaussian_75"}``."""
+    chosen = HydraConfig.get().runtime.choices
+    return {str(k): str(v) for k, v in chosen.items() if v is not None and not str(k).startswith("hydra/")}
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Resolve a configuration to plain dicts, lists, numbers and strings."""
+    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """Return one message for what a user can correct.
+
+    Args:
+        error: What was raised.
+        config_name: The top-level file, whose keys are searched for the nearest to a misspelt one.
+    """
+    lines = [line for line in _messages(error) if line]
+    text = "\n".join(dict.fromkeys(lines))
+    unknown = re.search(r"(?:Could not override '|Key ')([\w./@]+)'", text)
+    if unknown and "not in" in text:
+        key = unknown.group(1)
+        close = get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.65)
+        guess = f"; did you mean `{close[0]}`?" if close else "; `--cfg job` prints the keys there are."
+        return f"`{key}` is not a key of the configuration{guess}"
+    missing = re.search(r"Missing mandatory value: ([\w.]+)", text)
+    if missing:
+        key = missing.group(1)
+        return f"`{key}` is not set; give it on the command line: {key}=VALUE."
+    typed = re.search(r"(Value .* could not be converted to \w+)[\s\S]*full_key: (\S+)", text)
+    if typed:
+        return f"`{typed.group(2)}` has the wrong type: {typed.group(1)[0].lower()}{typed.group(1)[1:]}."
+    option = re.search(r"Could not find '([\w/]+)/(\w+)'[\s\S]*Available options in '[\w/]+':([\s\S]*)", text)
+    if option:
+        group, value, listed = option.groups()
+        names = re.findall(r"^\s+(\w+)$", listed, flags=re.MULTILINE)
+        close = get_close_matches(value, names, n=1)
+        guess = f"; did you mean `{group}={close[0]}`?" if close else "."
+        return f"`{group}={value}` is not an option{guess} There are: {', '.join(names)}."
+    return text
+
+
+def _messages(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield str(error).strip()
+        error = error.__cause__
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Return every key of the default configuration, dotted."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = hydra.compose(config_name)
+    return list(_dotted(config, ""))
+
+
+def _dotted(node: Any, prefix: str) -> Iterator[str]:
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+        for key in node:
+            path = f"{prefix}.{key}" if prefix else str(key)
+            yield path
+            if not OmegaConf.is_missing(node, key):
+                yield from _dotted(node._get_node(key), path)

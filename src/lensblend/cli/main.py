@@ -1,0 +1,49 @@
+"""The ``lensblend`` command: it becomes the program of one verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+from difflib import get_close_matches
+
+VERBS = {
+    "train": "train a network phase by phase (Hydra overrides)",
+    "evaluate": "score a checkpoint, or a folder of renderings (Hydra overrides)",
+    "render": "render bokeh into photos with a trained network",
+    "demo": "train, evaluate and render on embedded data, in minutes",
+}
+
+
+def usage() -> str:
+    """Return what ``lensblend --help`` prints."""
+    lines = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    return (
+        f"usage: lensblend VERB ...\n\nSingle-image bokeh: train, compare and ship the networks that render it.\n\n{lines}\n\n"
+        "`lensblend VERB --help` explains each. Exit codes: 0 done, 1 the work failed, 2 the request was wrong, "
+        "143 stopped by a signal.\n"
+    )
+
+
+def main() -> None:
+    """Replace this process by the verb's, so that its command line can start it again (DDP, sweeps)."""
+    arguments = sys.argv[1:]
+    if arguments in (["-h"], ["--help"]):
+        print(usage(), end="")
+        sys.exit(0)
+    if arguments == ["--version"]:
+        from lensblend import __version__
+
+        print(f"lensblend {__version__}")
+        sys.exit(0)
+    if not arguments or arguments[0] not in VERBS:
+        close = get_close_matches(arguments[0], VERBS, n=1) if arguments else []
+        said = f"`{arguments[0]}` is not a verb" if arguments else "A verb is missing"
+        hint = f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(VERBS)}."
+        sys.stderr.write(f"{said}{hint}\n\n{usage()}")
+        sys.exit(2)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", f"lensblend.cli.{arguments[0]}", *arguments[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Show how far a phase has come: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+
+
+def progress(every_seconds: float = 30.0) -> ProgressBar:
+    """Return a rich bar where a person watches, and plain lines for log files.
+
+    Args:
+        every_seconds: At most one plain line in this time, besides one at the end of each epoch.
+    """
+    return RichProgressBar() if sys.stdout.isatty() else PlainProgress(every_seconds)
+
+
+class PlainProgress(ProgressBar):
+    """Print one line per epoch, and one now and then within a long epoch.
+
+    Args:
+        every_seconds: At most one line in this time within an epoch.
+    """
+
+    def __init__(self, every_seconds: float = 30.0) -> None:
+        super().__init__()
+        self.every_seconds = every_seconds
+        self._enabled = True
+        self._started = self._said = time.monotonic()
+        self._first_step = 0
+
+    def disable(self) -> None:
+        """Say nothing: Lightning calls this on all processes but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Say something again."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = self._said = time.monotonic()
+        self._first_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print a line if the last one is long ago."""
+        if time.monotonic() - self._said >= self.every_seconds:
+            self._say(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's line."""
+        self._say(trainer)
+
+    def _say(self, trainer: pl.Trainer) -> None:
+        self._said = time.monotonic()
+        total, done = int(trainer.estimated_stepping_batches), trainer.global_step
+        elapsed = self._said - self._started
+        left = elapsed / max(done - self._first_step, 1) * (total - done)
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k == "train/loss" or k.startswith("val/")}
+        values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
+        phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
+        if self._enabled:
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            print(f"{phase} · {epoch} · step {done}/{total} · {values} · {left:.0f} s left", flush=True)

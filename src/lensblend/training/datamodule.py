@@ -1,0 +1,85 @@
+"""Serve a source's pairs to Lightning, one phase's image size and batch at a time."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from lensblend.data.pairs import Source
+from lensblend.data.samplers import KeyedSampler
+from lensblend.data.samples import Samples
+from lensblend.errors import DataError
+
+
+class PairsDataModule(pl.LightningDataModule):
+    """Resize, flip, shuffle and batch the pairs of a source.
+
+    Order and flips depend on (seed, epoch, index) alone, never on a generator's state, so that any epoch can be
+    repeated from its number.
+
+    Args:
+        source: The data set.
+        image_size: Height and width in pixels.
+        batch_size: Pairs per step and process.
+        flips: ``random``, ``expand`` or ``none``.
+        seed: Of the order and the flips.
+        num_workers: Reading processes; 0 reads in this one.
+        limit_train: Use the first so many training pairs only.
+        limit_val: Use the first so many validation pairs only.
+        first_epoch: The epoch that a restart goes on with.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        image_size: tuple[int, int],
+        batch_size: int,
+        flips: str = "random",
+        seed: int = 0,
+        num_workers: int = 0,
+        limit_train: int | None = None,
+        limit_val: int | None = None,
+        first_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.first_epoch = first_epoch
+        self.train = Samples(source.split("train"), image_size, flips=flips, seed=seed, limit=limit_train)
+        self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
+        if len(self.train) == 0:
+            raise DataError("The data set has no training pairs; check `data.root`, the lists and the exclude list.")
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def train_dataloader(self) -> DataLoader:
+        """Return shuffled, flipped batches, as many for every process."""
+        rank, world_size = self._rank()
+        sampler = KeyedSampler(len(self.train), seed=self.seed, shuffle=True, rank=rank, world_size=world_size)
+        sampler.set_epoch(self.first_epoch)
+        return self._loader(self.train, sampler)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Return each validation pair exactly once over all processes."""
+        if len(self.val) == 0:
+            return []
+        rank, world_size = self._rank()
+        sampler = KeyedSampler(
+            len(self.val), seed=self.seed, shuffle=False, rank=rank, world_size=world_size, pad=False
+        )
+        return self._loader(self.val, sampler)
+
+    def _loader(self, samples: Samples, sampler: KeyedSampler) -> DataLoader:
+        return DataLoader(
+            samples,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            # Its own generator: without one, the loader draws from the global one and changes what the network draws.
+            generator=torch.Generator().manual_seed(self.seed),
+            pin_memory=torch.cuda.is_available(),
+        )

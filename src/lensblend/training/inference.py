@@ -1,0 +1,83 @@
+"""Render photos of any size with a trained network, as the paper tests it or at full resolution."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lensblend.data.transforms import resize_lanczos
+from lensblend.errors import RequestError
+from lensblend.nn.rendering import Rendering
+from lensblend.ops.resize import resize_bilinear
+from lensblend.training.pictures import to_8bit
+
+BlendAt = Literal["network", "photo"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device a user asked for: ``auto`` takes a GPU where there is one.
+
+    Raises:
+        RequestError: The device is unknown or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(f"`device` {name!r} cannot be used: {str(error).splitlines()[0]}; try auto or cpu.") from None
+    return device
+
+
+def to_batch(image: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Turn 8-bit pixels ``(h, w, 3)`` into a batch of one in [0, 1]."""
+    return torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+
+
+@torch.inference_mode()
+def render_photo(
+    network: nn.Module, photo: NDArray[np.uint8], image_size: tuple[int, int], blend_at: BlendAt = "network"
+) -> Rendering:
+    """Render bokeh into a photo of any size with a network that works at another size.
+
+    Args:
+        network: In evaluation mode.
+        photo: 8-bit sRGB, ``(h, w, 3)``.
+        image_size: Height and width at which the network works; the photo is resized to it with Lanczos, its aspect
+            ratio not kept.
+        blend_at: ``network`` blends at that size and scales the result back bilinearly (Dutta 2021, section 5.1);
+            ``photo`` scales only the weight maps, and blurs and blends the photo itself with kernels scaled alike, so
+            that what is in focus keeps its full resolution.
+
+    Returns:
+        ``bokeh`` of the photo's size, one in the batch, and the network's intermediates.
+
+    Raises:
+        RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
+    """
+    device = next(network.parameters()).device
+    small = to_batch(resize_lanczos(photo, image_size), device)
+    if blend_at == "network":
+        rendering: Rendering = network(small)
+        height, width = photo.shape[:2]
+        if (height, width) == image_size:
+            return rendering
+        return Rendering(resize_bilinear(rendering.bokeh, (height, width)), rendering.aux)
+    if blend_at != "photo":
+        raise RequestError(f"`blend_at` is network or photo, but got {blend_at!r}.")
+    if "full_photo" not in inspect.signature(network.forward).parameters:
+        raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
+    full: Rendering = network(small, full_photo=to_batch(photo, device))
+    return full
+
+
+def weight_maps(rendering: Rendering) -> list[NDArray[np.uint8]]:
+    """Return a rendering's blending weights as 8-bit grey pictures, sharpest copy first, white = 1."""
+    weights = rendering.aux.get("weights")
+    return [] if weights is None else [to_8bit(w) for w in weights[0]]

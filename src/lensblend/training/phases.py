@@ -1,0 +1,132 @@
+"""Phases as data: what one fit is, and the order in which a schedule runs its fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from lensblend.errors import RequestError
+
+LR_PATHS = ("cosine", "exponential", "linear", "constant")
+MONITORS = {"val/psnr": "max", "val/ssim": "max", "val/ssim_wang": "max", "val/lpips": "min"}
+
+
+def _adam() -> dict[str, Any]:
+    return {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999]}
+
+
+@dataclass
+class Phase:
+    """One ordinary fit: its own image size, loss, optimizer, learning-rate path, batch and length.
+
+    Attributes:
+        image_size: Height and width in pixels to which photo and target are resized.
+        batch_size: Pairs per step and device.
+        max_epochs: Passes over the training pairs.
+        lr: Learning rate at the first step.
+        lr_final: Learning rate at the last step.
+        lr_path: ``cosine``, ``exponential``, ``linear`` or ``constant`` way from ``lr`` to ``lr_final``.
+        loss: Named terms ``{weight, on, loss}``; conf/loss holds them.
+        optimizer: The optimizer's ``_target_`` and its arguments but ``params`` and ``lr``.
+        monitor: The validation score that chooses ``best.ckpt``.
+        validate_every: Epochs between validations.
+    """
+
+    image_size: list[int]
+    batch_size: int
+    max_epochs: int
+    lr: float
+    lr_final: float
+    loss: dict[str, Any]
+    lr_path: str = "cosine"
+    optimizer: dict[str, Any] = field(default_factory=_adam)
+    monitor: str = "val/psnr"
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        image_size_of(self.image_size)
+        for name in ("batch_size", "max_epochs", "validate_every"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"`{name}` is at least 1, but got {getattr(self, name)}.")
+        for name in ("lr", "lr_final"):
+            if not getattr(self, name) > 0:
+                raise RequestError(f"`{name}` is a positive learning rate, but got {getattr(self, name)}.")
+        if self.lr_path not in LR_PATHS:
+            raise RequestError(f"`lr_path` is one of {', '.join(LR_PATHS)}, but got {self.lr_path!r}.")
+        if self.monitor not in MONITORS:
+            raise RequestError(f"`monitor` is one of {', '.join(MONITORS)}, but got {self.monitor!r}.")
+
+
+@dataclass
+class Schedule:
+    """Named phases and the order in which they run.
+
+    Attributes:
+        run: Names of the phases to train, in order.
+        phases: Every phase the schedule knows, by name.
+        every_phase: Values that replace those of every phase, e.g. ``{batch_size: 4}``.
+    """
+
+    run: list[str]
+    phases: dict[str, Phase]
+    every_phase: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Schedule:
+        """Build a schedule from plain dicts and apply ``every_phase``.
+
+        Raises:
+            RequestError: A phase in ``run`` is unknown or repeated, or ``every_phase`` has an unknown key.
+        """
+        every = dict(config.get("every_phase") or {})
+        known = [f.name for f in fields(Phase)]
+        for key in every:
+            if key not in known:
+                raise RequestError(f"`schedule.every_phase.{key}` is not a phase's key{nearest(key, known)}")
+        phases = {}
+        for name, values in config["phases"].items():
+            try:
+                phases[name] = Phase(**{**values, **every})
+            except RequestError as error:
+                raise RequestError(f"schedule.phases.{name}: {error}") from None
+        run = list(config["run"])
+        for name in run:
+            if name not in phases:
+                raise RequestError(f"`schedule.run` names the phase {name!r}{nearest(name, list(phases))}")
+        if not run or len(set(run)) != len(run):
+            raise RequestError(f"`schedule.run` lists each phase to train once, but got {run}; there are {list(phases)}.")
+        return cls(run=run, phases=phases, every_phase=every)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the schedule as plain dicts, ``every_phase`` applied."""
+        return asdict(self)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Finish an error message with the nearest valid word, or with all of them.
+
+    Example:
+        >>> nearest("phase4", ["phase1", "warm_up"])
+        '; did you mean `phase1`? There are: phase1, warm_up.'
+    """
+    close = get_close_matches(word, known, n=1)
+    guess = f"; did you mean `{close[0]}`?" if close else "."
+    return f"{guess} There are: {', '.join(known)}."
+
+
+def image_size_of(values: Sequence[int]) -> tuple[int, int]:
+    """Return ``(height, width)``.
+
+    Raises:
+        RequestError: There are not two positive numbers.
+
+    Example:
+        >>> image_size_of([384, 512])
+        (384, 512)
+    """
+    size = list(values)
+    if len(size) != 2 or not all(isinstance(v, int) and v > 0 for v in size):
+        raise RequestError(f"`image_size` is (height, width), both positive, but got {size}.")
+    return size[0], size[1]

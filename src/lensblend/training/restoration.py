@@ -1,0 +1,139 @@
+"""The LightningModule for networks with one optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.nn.rendering import Rendering
+
+RECORD = "lensblend"
+
+
+def lr_factor(path: str, ratio: float, progress: float) -> float:
+    """Return the learning rate at a point of its path, relative to the first.
+
+    Args:
+        path: ``cosine``, ``exponential``, ``linear`` or ``constant``.
+        ratio: Last over first learning rate.
+        progress: Share of the steps done, in [0, 1].
+
+    Example:
+        >>> [round(lr_factor("cosine", 0.1, t), 3) for t in (0.0, 0.5, 1.0)]
+        [1.0, 0.55, 0.1]
+    """
+    match path:
+        case "cosine":
+            return ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+        case "exponential":
+            return float(ratio**progress)
+        case "linear":
+            return 1 + (ratio - 1) * progress
+        case _:
+            return 1.0
+
+
+class Restoration(pl.LightningModule):
+    """Fit a network that renders bokeh from a photo, with one loss and one optimizer.
+
+    The state dict is the network's alone: losses and metrics may hold third-party weights that do not belong there.
+
+    Args:
+        network: Called as ``network(photo, **guidance)``; returns a ``Rendering``.
+        loss: Named, weighted terms.
+        metrics: Scores of one validation pass by name; each a mean of per-image values.
+        optimizer: Builds the optimizer from parameters.
+        lr_path: Way from the first to the last learning rate (see :func:`lr_factor`).
+        lr_ratio: Last over first learning rate.
+        record: What a checkpoint says of itself, primitives only; see `lensblend.training.checkpoints`.
+        channels_last: Keep convolutions in the channels-last memory format.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: WeightedSum,
+        metrics: Mapping[str, Metric],
+        optimizer: Callable[[Any], torch.optim.Optimizer],
+        lr_path: str = "cosine",
+        lr_ratio: float = 1.0,
+        record: Mapping[str, Any] | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.loss = loss
+        self.scores = nn.ModuleDict({name: metric for name, metric in metrics.items()})
+        self._optimizer = optimizer
+        self._lr_path = lr_path
+        self._lr_ratio = lr_ratio
+        self.record = dict(record or {})
+
+    def forward(self, photo: Tensor, **guidance: Tensor) -> Rendering:
+        """Render bokeh; see the network."""
+        rendering: Rendering = self.network(photo, **guidance)
+        return rendering
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Turn 8-bit images, which travel as they are stored, into [0, 1] on the device."""
+        as_float = {k: v.float() / 255 for k, v in batch.items() if k in ("photo", "target")}
+        return {**batch, **as_float}
+
+    def render(self, batch: Mapping[str, Any]) -> Rendering:
+        """Render a batch, giving the network the guidance it asks for."""
+        wanted = getattr(self.network, "guidance", ())
+        rendering: Rendering = self(batch["photo"], **{name: batch[name] for name in wanted})
+        return rendering
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the weighted sum of the loss terms and log each."""
+        rendering = self.render(batch)
+        truth = {k: v for k, v in batch.items() if isinstance(v, Tensor)}
+        total, parts = self.loss({"bokeh": rendering.bokeh, **rendering.aux}, {"bokeh": batch["target"], **truth})
+        size = len(batch["photo"])
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=size)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
+        return total
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score a batch of validation pairs at the phase's size."""
+        bokeh = self.render(batch).bokeh.float()
+        for metric in self.scores.values():
+            metric.update(bokeh, batch["target"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every score; the metrics add up over processes by themselves."""
+        for name, metric in self.scores.items():
+            self.log(f"val/{name}", metric.compute().float(), prog_bar=name == "psnr", rank_zero_only=False)
+            metric.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Build the optimizer and a learning rate that moves at every step."""
+        optimizer = self._optimizer(self.network.parameters())
+        last = max(int(self.trainer.estimated_stepping_batches) - 1, 1)
+
+        def factor(step: int) -> float:
+            return lr_factor(self._lr_path, self._lr_ratio, min(step / last, 1.0))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the network from this file alone."""
+        checkpoint[RECORD] = self.record
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the network's state alone, under its own keys."""
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the network's state."""
+        return self.network.load_state_dict(state_dict, strict=strict, assign=assign)
