@@ -1,0 +1,85 @@
+"""A camera that takes each scene twice: all in focus, and with a shallow depth of field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from lensblend.data.lens import Layer, Lens, develop, pinhole, render
+from lensblend.data.pairs import Pair
+from lensblend.errors import RequestError
+from lensblend.ops.optics import SHARP_RADIUS
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How a scene is photographed; lengths are fractions of the photo's width, so a blur looks the same at any size.
+
+    Attributes:
+        aperture: Diameter of the disc one unit of disparity away from the plane in focus. At 0.12 the far background
+            of a 128 px wide photo spreads over discs of about 11 px.
+        max_radius: Larger discs are cut to this radius.
+        near_focus: Share of the photos that focus on the nearest thing; the others focus on something behind it.
+    """
+
+    aperture: float = 0.12
+    max_radius: float = 0.06
+    near_focus: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.aperture < 0 or self.max_radius < 0:
+            raise RequestError(
+                "`aperture` and `max_radius` are fractions of the photo's width and not negative, "
+                f"but got {self.aperture} and {self.max_radius}; use 0 for a pinhole."
+            )
+        if not 0 <= self.near_focus <= 1:
+            raise RequestError(f"`near_focus` is a share in [0, 1], but got {self.near_focus}; use 0.9.")
+
+    def lens(self, focus: float, width: int) -> Lens:
+        """Return the lens for a photo of this width in pixels, focused at a disparity."""
+        return Lens(focus, self.aperture * width, self.max_radius * width)
+
+
+def checked_size(image_size: Sequence[int]) -> tuple[int, int]:
+    """Return ``(height, width)``, or refuse what is not one."""
+    size = tuple(image_size)
+    if len(size) != 2 or not all(isinstance(side, int) and side >= 32 for side in size):
+        raise RequestError(f"`image_size` is (height, width), both at least 32, but got {list(size)}; use [192, 256].")
+    return size[0], size[1]
+
+
+def visible_disparity(layers: Sequence[Layer]) -> Float32[np.ndarray, "h w"]:
+    """Return the disparity of the nearest layer that covers at least half of each pixel; 0 where none does."""
+    disparity = np.zeros_like(layers[0].alpha)
+    for layer in layers:
+        disparity = np.where(layer.alpha >= 0.5, layer.disparity, disparity)
+    return disparity
+
+
+def in_focus(disparity: Float32[np.ndarray, "h w"], lens: Lens) -> Bool[np.ndarray, "h w"]:
+    """Return True where the disc of the visible surface lies inside one pixel."""
+    return lens.radius(disparity) < SHARP_RADIUS
+
+
+def photograph(
+    name: str, layers: Sequence[Layer], lens: Lens, disparity: Float32[np.ndarray, "h w"] | None = None
+) -> Pair:
+    """Take a scene twice, with a pinhole and through a lens, as 8-bit sRGB with disparity and in-focus mask.
+
+    Args:
+        name: The pair's id.
+        layers: Of one size, farthest first.
+        lens: Where it is focused and how far open it is.
+        disparity: Where it is known better than by the layers.
+    """
+    disparity = visible_disparity(layers) if disparity is None else disparity
+    return Pair(
+        id=name,
+        photo=develop(pinhole(layers)),
+        target=develop(render(layers, lens)),
+        disparity=disparity,
+        mask=in_focus(disparity, lens),
+    )

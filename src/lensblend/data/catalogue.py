@@ -1,0 +1,254 @@
+"""Data sets on disk: EBB! in the three layouts it is passed around in, and any two folders of equally named images.
+
+Every file is looked at when a data set is opened, its header alone, and all that is wrong is listed at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lensblend.data.files import FilePairs, Found, match, raise_all, scan
+from lensblend.data.images import SUFFIXES, natural_key
+from lensblend.data.pairs import Split
+from lensblend.errors import DataError, RequestError
+
+EBB_LAYOUTS = {
+    "challenge": "Training/{original,bokeh}/N.jpg",
+    "pynet": "train|test/{original,bokeh}/N.jpg, optionally original_depth/N.png",
+    "ebokehnet": "N_src.jpg and N_tgt.jpg in one folder",
+}
+EBB_TRAIN = Path(__file__).parent / "splits/ebb_train.csv"
+EBB_VAL294 = Path(__file__).parent / "splits/ebb_val294.csv"
+
+_HEADERS = {"id", "ids", "original", "bokeh", "photo", "target", "src", "tgt"}
+
+
+class Ebb:
+    """Everything is Better with Bokeh!: 4694 pairs, of which 0–4399 train and 4400–4693 validate (Val294).
+
+    A partial copy works: the pairs that are there are used, and `summary` says how many of how many. The counts of the
+    DBSI paper (4493 for training, section 4.2) do not add up with its own split; the lists follow the author's.
+
+    Args:
+        root: Folder of the data set.
+        layout: ``challenge``: ``Training/{original,bokeh}/N.jpg``. ``pynet``: ``train/{original,bokeh}/N.jpg`` and
+            the same in ``test/``, numbered from 0 again, whose pairs are called ``test-N`` and belong to no shipped
+            list; maps in ``original_depth/`` hold inverse depth and become the disparity. ``ebokehnet``: ``N_src.jpg``
+            and ``N_tgt.jpg`` in one folder. ``auto`` takes the first of these that is there.
+        train_list: CSV that replaces the shipped list. One column of ids or paths, or two of paths, photo and target
+            in either order; a first row of words such as ``original`` is a header.
+        val_list: The same for validation.
+        exclude: Ids to leave out of both splits, or a file with one per line.
+
+    References:
+        S. Dutta (2021), section 4.2; lists as in the author's DMSHN, 2021.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        layout: str = "auto",
+        train_list: str | None = None,
+        val_list: str | None = None,
+        exclude: str | Sequence[str | int] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.layout = _ebb_layout(self.root, layout)
+        listed = {"train": read_ids(train_list or EBB_TRAIN), "val": read_ids(val_list or EBB_VAL294)}
+        excluded = _excluded(exclude)
+        _check_lists(listed, excluded)
+        self.expected = {name: len(ids) for name, ids in listed.items()}
+        found = _find_ebb(self.root, self.layout)
+        problems: list[str] = []
+        self._splits = {
+            name: FilePairs(match([i for i in ids if i not in excluded], *found, problems=problems))
+            for name, ids in listed.items()
+        }
+        raise_all(problems, f"EBB! at `{root}`")
+        if not any(self.counts.values()):
+            raise RequestError(
+                f"`data.root` = `{root}` (layout: {self.layout}) holds no pair of the lists; check both."
+            )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Pairs that are there, by split."""
+        return {name: len(pairs.ids) for name, pairs in self._splits.items()}
+
+    def split(self, name: Split) -> FilePairs:
+        """Return the pairs of one split, in the order of its list."""
+        return self._splits[name]
+
+    def summary(self) -> str:
+        """Say in one line what is there."""
+        shares = [
+            f"{self.counts[n]} of {self.expected[n]} {w}" for n, w in (("train", "training"), ("val", "validation"))
+        ]
+        return f"EBB! at {self.root}: {shares[0]} pairs, {shares[1]} pairs (layout: {self.layout})"
+
+
+class Folders:
+    """Two folders whose files pair up by name; the suffix may differ.
+
+    Args:
+        photos: Folder of all-in-focus photos.
+        targets: Folder of their partners.
+        val_photos: Folder of validation photos; together with ``val_targets``.
+        val_targets: Folder of their partners.
+        val_fraction: Otherwise: share of the pairs, in [0, 1), that validates. A pair's own name decides, through a
+            hash, so adding pairs moves none from one split to the other.
+        masks: Folder of masks, white where the target is in focus, for all photos or none.
+        disparities: Folder of maps, larger = nearer, as images or NPY, for all photos or none.
+    """
+
+    def __init__(
+        self,
+        photos: str,
+        targets: str,
+        val_photos: str | None = None,
+        val_targets: str | None = None,
+        val_fraction: float = 0.0,
+        masks: str | None = None,
+        disparities: str | None = None,
+    ) -> None:
+        self.photos, self.targets = Path(photos), Path(targets)
+        _check_folders_request(val_photos, val_targets, val_fraction)
+        maps = _scan_named(disparities, "disparities"), _scan_named(masks, "masks")
+        train = _scan_named(photos, "photos"), _scan_named(targets, "targets")
+        problems: list[str] = []
+        files = match(sorted(train[0] | train[1], key=natural_key), *train, *maps, problems=problems)
+        validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
+        if val_photos is not None and val_targets is not None:
+            val = _scan_named(val_photos, "val_photos"), _scan_named(val_targets, "val_targets")
+            problems += [
+                f"`{i}` is in `{photos}` and in `{val_photos}`" for i in sorted(train[0].keys() & val[0].keys())
+            ]
+            validating = match(sorted(val[0] | val[1], key=natural_key), *val, *maps, problems=problems)
+        raise_all(problems, f"the pairs of `{photos}` and `{targets}`")
+        held_out = {entry.id for entry in validating}
+        training = [entry for entry in files if entry.id not in held_out]
+        if not training:
+            raise RequestError(f"`photos` = `{photos}` leaves no pair to train on; add images or lower `val_fraction`.")
+        self._splits = {"train": FilePairs(training), "val": FilePairs(validating)}
+
+    def split(self, name: Split) -> FilePairs:
+        """Return the pairs of one split, by name, 2 before 10."""
+        return self._splits[name]
+
+    def summary(self) -> str:
+        """Say in one line what is there."""
+        train, val = (len(self._splits[name].ids) for name in ("train", "val"))
+        return f"{self.photos} and {self.targets}: {train} training pairs, {val} validation pairs"
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """Read a split list: one column of ids or paths, or two columns of paths that name one pair.
+
+    A path stands for its stem, ``0012`` for ``12``, and ``test/original/N.jpg`` for ``test-N``. Empty lines and lines
+    that begin with # are passed over.
+
+    Example:
+        >>> len(read_ids(EBB_TRAIN)), read_ids(EBB_VAL294)[0]
+        (4400, '4400')
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"`{path}` is no readable list ({error}); give a CSV file of ids or paths.") from error
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if "".join(row).strip()]
+    rows = [row for row in rows if not row[0].startswith("#")]
+    if rows and {cell.lower() for cell in rows[0]} <= _HEADERS:
+        rows = rows[1:]
+    ids: list[str] = []
+    for row in rows:
+        named = {_id_of(cell) for cell in row}
+        if len(named) != 1:
+            raise DataError(f"`{path}` has the row {','.join(row)}; give one id, or photo and target of one pair.")
+        ids.extend(named)
+    if len(ids) != len(set(ids)):
+        twice = sorted({i for i in ids if ids.count(i) > 1}, key=natural_key)[:20]
+        raise DataError(f"`{path}` names {', '.join(twice)} more than once; keep one row of each.")
+    return ids
+
+
+def hash_fraction(name: str) -> float:
+    """Map a name to a number in [0, 1), evenly and the same everywhere: 8 bytes of its BLAKE2b digest."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little") / 2**64
+
+
+def _id_of(name: str) -> str:
+    parts = name.replace("\\", "/").split("/")
+    stem, dot, suffix = parts[-1].rpartition(".")
+    plain = stem if dot and f".{suffix.lower()}" in SUFFIXES else parts[-1]
+    plain = re.sub(r"[._](src|tgt)$", "", plain)
+    plain = str(int(plain)) if re.fullmatch("[0-9]+", plain) else plain
+    return f"test-{plain}" if parts[-3:-2] == ["test"] else plain
+
+
+def _excluded(exclude: str | Sequence[str | int] | None) -> set[str]:
+    return set(read_ids(exclude)) if isinstance(exclude, str) else {_id_of(str(i)) for i in exclude or ()}
+
+
+def _check_lists(listed: dict[str, list[str]], excluded: set[str]) -> None:
+    train, val = set(listed["train"]), set(listed["val"])
+    if both := sorted(train & val, key=natural_key):
+        raise RequestError(
+            f"`train_list` and `val_list` share {len(both)} ids ({', '.join(both[:5])}); keep them apart."
+        )
+    if unknown := sorted(excluded - train - val, key=natural_key):
+        raise RequestError(f"`exclude` names {', '.join(unknown[:20])}, which no list holds; check the ids.")
+
+
+def _ebb_layout(root: Path, layout: str) -> str:
+    expected = "; ".join(f"{name}: {files}" for name, files in EBB_LAYOUTS.items())
+    if layout not in ("auto", *EBB_LAYOUTS):
+        raise RequestError(f"`layout` is auto or one of {', '.join(EBB_LAYOUTS)}, but got '{layout}'.")
+    if not root.is_dir():
+        raise RequestError(f"`data.root` = `{root}` is not a folder; give the folder of EBB! ({expected}).")
+    present = {
+        "challenge": (root / "Training" / "original").is_dir(),
+        "pynet": (root / "train" / "original").is_dir(),
+        "ebokehnet": any(re.search(r"[._]src\.\w+$", path.name) for path in root.iterdir()),
+    }
+    candidates = [name for name in EBB_LAYOUTS if present[name] and layout in ("auto", name)]
+    if not candidates:
+        raise RequestError(f"`data.root` = `{root}` has not the layout {layout}; expected {expected}.")
+    return candidates[0]
+
+
+def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, Found, Found]:
+    """Return photos, targets, disparities and masks (EBB! has none) by id."""
+    if layout == "ebokehnet":
+        return scan(root, _id_of, end="src"), scan(root, _id_of, end="tgt"), {}, {}
+    photos, targets, disparities = Found(), Found(), Found()
+    for folder, prefix in {"challenge": {"Training": ""}, "pynet": {"train": "", "test": "test-"}}[layout].items():
+        for found, kind in ((photos, "original"), (targets, "bokeh"), (disparities, "original_depth")):
+            found.update({prefix + i: paths for i, paths in scan(root / folder / kind, _id_of).items()})
+    return photos, targets, disparities, {}
+
+
+def _scan_named(folder: str | None, argument: str) -> Found:
+    """Group the images of a folder by stem; no folder, no images."""
+    if folder is None:
+        return {}
+    if not Path(folder).is_dir():
+        raise RequestError(f"`{argument}` = `{folder}` is not a folder; name an existing folder of images.")
+    if found := scan(Path(folder), lambda name: Path(name).stem):
+        return found
+    raise RequestError(f"`{argument}` = `{folder}` holds no image; add files such as 1.jpg or name another folder.")
+
+
+def _check_folders_request(val_photos: str | None, val_targets: str | None, val_fraction: float) -> None:
+    if (val_photos is None) != (val_targets is None):
+        raise RequestError(
+            f"`val_photos` and `val_targets` go together, but got {val_photos} and {val_targets}; give both."
+        )
+    if not 0 <= val_fraction < 1:
+        raise RequestError(f"`val_fraction` is in [0, 1), but got {val_fraction}.")
+    if val_photos is not None and val_fraction > 0:
+        raise RequestError(f"`val_photos` validates already; leave `val_fraction` = {val_fraction} out.")

@@ -1,0 +1,172 @@
+"""The pairs that need no download (``data=embedded``): a fixed set, rendered at first use and cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lensblend.data.camera import Camera, checked_size
+from lensblend.data.motorcycle import motorcycle_pair
+from lensblend.data.pairs import Pair, Split
+from lensblend.data.scenes import render_scene
+from lensblend.errors import RequestError
+
+_FORMAT = 1
+"""Raise it with every change to what is rendered or how it is stored: older cache entries are then left alone."""
+
+_MOTORCYCLE_EVERY = 3
+_FAR_EVERY = 5
+_LIBRARIES = ("numpy", "scipy", "pillow", "scikit-image")
+_ARRAYS = ("photo", "target", "disparity", "mask")
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class Embedded:
+    """A fixed mix of refocused crops of a measured photo and of layered scenes, from what scikit-image ships.
+
+    Every third pair is a crop of the Middlebury Motorcycle, focused on the motorcycle in four of five; the others
+    are layered scenes (``scenes.compose``). The validation split sees another part of the Motorcycle photo and other
+    portraits; backdrops, ground and the ways to draw things are shared, each scene's draw is not.
+
+    Pairs are rendered when they are first loaded, and cached. The pixels are the same with and without the cache; an
+    entry that cannot be read is rendered again.
+
+    Args:
+        image_size: ``(height, width)`` of the pairs, at least 32.
+        train: Training pairs.
+        val: Validation pairs.
+        seed: Draws another set.
+        cache: Folder of rendered pairs; by default ``$LENSBLEND_CACHE/embedded`` or
+            ``~/.cache/lensblend/embedded``. An empty text turns the cache off.
+        aperture: As in ``Camera``.
+        max_radius: As in ``Camera``.
+        near_focus: As in ``Camera``, for the layered scenes.
+
+    Example:
+        >>> pairs = Embedded(image_size=[32, 48], train=2, val=1, cache="").split("train")
+        >>> list(pairs.ids), pairs.load(1).target.shape
+        (['motorcycle-00-near', 'layers-0000'], (32, 48, 3))
+    """
+
+    def __init__(
+        self,
+        image_size: Sequence[int] = (192, 256),
+        train: int = 48,
+        val: int = 16,
+        seed: int = 0,
+        cache: str | None = None,
+        aperture: float = Camera.aperture,
+        max_radius: float = Camera.max_radius,
+        near_focus: float = Camera.near_focus,
+    ) -> None:
+        if seed < 0 or train < 0 or val < 0:
+            raise RequestError(f"`seed`, `train` and `val` are not negative, but got {seed}, {train} and {val}; use 0.")
+        self._image_size = checked_size(image_size)
+        self._lengths = {"train": train, "val": val}
+        self._seed = seed
+        self._camera = Camera(aperture, max_radius, near_focus)
+        self._cache = self._folder(cache)
+
+    def split(self, name: Split) -> EmbeddedPairs:
+        """Return the pairs of one split."""
+        folder = None if self._cache is None else self._cache / name
+        return EmbeddedPairs(name, self._lengths[name], self._seed, self._image_size, self._camera, folder)
+
+    def _folder(self, cache: str | None) -> Path | None:
+        """Name the cache's folder after all that decides a pair's pixels; lengths do not."""
+        if cache == "":
+            return None
+        if cache is None:
+            home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
+            cache = str(Path(home) / "embedded")
+        recipe = {
+            "format": _FORMAT,
+            "image_size": self._image_size,
+            "seed": self._seed,
+            "camera": asdict(self._camera),
+            "libraries": {library: version(library) for library in _LIBRARIES},
+        }
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+        return Path(cache).expanduser() / digest[:16]
+
+
+class EmbeddedPairs:
+    """Pairs of one split, read from the cache or rendered."""
+
+    def __init__(
+        self, split: Split, length: int, seed: int, image_size: tuple[int, int], camera: Camera, folder: Path | None
+    ) -> None:
+        self._split: Split = split
+        self._seed, self._image_size, self._camera, self._folder = seed, image_size, camera, folder
+        self._ids = [_name(split, index) for index in range(length)]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids in index order: ``motorcycle-NN-near`` or ``-far``, ``layers-NNNN``; after ``val-`` in validation."""
+        return self._ids
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Return one pair; the set is the same in every epoch."""
+        name = self._ids[index]
+        if self._folder is None:
+            return self._render(index % len(self._ids), name)
+        path = self._folder / f"{name}.npz"
+        pair = _read(path, name, self._image_size)
+        if pair is None:
+            pair = self._render(index % len(self._ids), name)
+            _write(path, pair)
+        return pair
+
+    def _render(self, index: int, name: str) -> Pair:
+        if "motorcycle" in name:
+            return motorcycle_pair(
+                self._split, (self._seed, index), self._image_size, self._camera, name.endswith("near"), name
+            )
+        return render_scene(name, self._split, (self._seed, 0, index), self._image_size, self._camera)
+
+
+def _name(split: Split, index: int) -> str:
+    prefix = "" if split == "train" else "val-"
+    number, place = divmod(index, _MOTORCYCLE_EVERY)
+    if place:
+        return f"{prefix}layers-{index - number - 1:04d}"
+    return f"{prefix}motorcycle-{number:02d}-{'far' if number % _FAR_EVERY == _FAR_EVERY - 1 else 'near'}"
+
+
+def _read(path: Path, name: str, image_size: tuple[int, int]) -> Pair | None:
+    """Read a cache entry; None if it is missing, damaged or of another shape (it will be rendered again)."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
+            arrays = [entry[key] for key in _ARRAYS]
+    except _DAMAGED:
+        return None
+    photo, disparity, mask = ((*image_size, 3), "uint8"), (image_size, "float32"), (image_size, "bool")
+    found = [(array.shape, str(array.dtype)) for array in arrays]
+    return Pair(name, *arrays) if found == [photo, photo, disparity, mask] else None
+
+
+def _write(path: Path, pair: Pair) -> None:
+    """Store a pair under its final name only when it is complete; a full or read-only disk costs only the cache."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            arrays: dict[str, Any] = {key: getattr(pair, key) for key in _ARRAYS}
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)

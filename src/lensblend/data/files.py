@@ -1,0 +1,108 @@
+"""Pairs that lie in files: found by name, checked by their headers, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
+from lensblend.data.pairs import Pair
+from lensblend.data.transforms import resize_disparity, resize_mask
+from lensblend.errors import DataError
+
+Found = dict[str, list[Path]]
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The files of one pair."""
+
+    id: str
+    photo: Path
+    target: Path
+    disparity: Path | None = None
+    mask: Path | None = None
+
+
+class FilePairs:
+    """Pairs that are read from their files each time."""
+
+    def __init__(self, files: Sequence[PairFiles]) -> None:
+        self.files = list(files)
+        self._ids = [entry.id for entry in self.files]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids in index order."""
+        return self._ids
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Read one pair; a disparity or mask of another size is resized to the photo's."""
+        entry = self.files[index]
+        photo, target = read_photo(entry.photo), read_photo(entry.target)
+        size = photo.shape[:2]
+        if size != target.shape[:2]:
+            raise DataError(_mismatch(entry, size, target.shape[:2]) + ".")
+        disparity = None if entry.disparity is None else resize_disparity(read_map(entry.disparity), size)
+        mask = None if entry.mask is None else resize_mask(read_map(entry.mask) >= 0.5, size)
+        return Pair(entry.id, photo, target, disparity, mask)
+
+
+def scan(folder: Path, id_of: Callable[[str], str], end: str = "") -> Found:
+    """Group the images and arrays of a folder by id; ``end`` keeps those whose stem ends so."""
+    found: Found = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in (*SUFFIXES, ".npy") and path.name[0] != "." and path.stem.endswith(end):
+            found.setdefault(id_of(path.name), []).append(path)
+    return found
+
+
+def match(
+    wanted: Iterable[str], photos: Found, targets: Found, disparities: Found, masks: Found, problems: list[str]
+) -> list[PairFiles]:
+    """Pair up the wanted ids of which anything is there; what does not fit is added to ``problems``."""
+    parts = {"photo": photos, "target": targets, "disparity": disparities, "mask": masks}
+    files = []
+    for pair_id in wanted:
+        if pair_id not in photos and pair_id not in targets:
+            continue
+        paths = {part: found.get(pair_id, []) for part, found in parts.items() if found or part in ("photo", "target")}
+        wrong = [f"`{pair_id}` has no {part}" for part, of_part in paths.items() if not of_part]
+        wrong += [
+            f"`{pair_id}` is there {len(of_part)} times as {part}: {', '.join(p.name for p in of_part)}"
+            for part, of_part in paths.items()
+            if len(of_part) > 1
+        ]
+        if not wrong:
+            entry = PairFiles(pair_id, **{part: of_part[0] for part, of_part in paths.items()})
+            wrong = _header_problems(entry)
+            files.append(entry)
+        problems += wrong
+    return files
+
+
+def _header_problems(entry: PairFiles) -> list[str]:
+    problems, sizes = [], []
+    for path in (entry.photo, entry.target):
+        try:
+            sizes.append(read_size(path))
+        except DataError as error:
+            problems.append(str(error))
+    if len(set(sizes)) == 2:
+        problems.append(_mismatch(entry, *sizes))
+    return problems
+
+
+def _mismatch(entry: PairFiles, photo: tuple[int, ...], target: tuple[int, ...]) -> str:
+    turned = ", portrait against landscape" if photo == target[::-1] else ""
+    sizes = f"{photo[0]}×{photo[1]} and {target[0]}×{target[1]} (height×width){turned}"
+    return f"photo and target of `{entry.id}` are {sizes}; align or remove `{entry.photo}` and `{entry.target}`"
+
+
+def raise_all(problems: list[str], where: str) -> None:
+    """Raise one error that lists the first twenty problems, if there is any."""
+    if problems:
+        listing = "".join(f"\n- {problem}" for problem in problems[:20])
+        rest = f"\n- and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise DataError(f"{where}: {len(problems)} problem(s); repair or remove these files:{listing}{rest}")

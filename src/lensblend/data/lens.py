@@ -1,0 +1,171 @@
+"""A thin lens in front of a scene made of layers: linear light in, linear light out.
+
+Everything is computed in linear light and in NumPy and SciPy on one thread, and 8-bit sRGB goes through tables, so
+that a scene gives the same bytes in every process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, UInt8
+from scipy import fft
+
+from lensblend.ops.colour import srgb_to_linear
+from lensblend.ops.optics import SHARP_RADIUS, circle_of_confusion, disc_kernel
+
+_RADIUS_STEP = 0.25
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One surface of a scene, as a pinhole camera sees it with nothing in front.
+
+    Attributes:
+        colour: Linear light times ``alpha``, ``(h, w, 3)`` float32; highlights exceed 1.
+        alpha: Coverage in [0, 1], ``(h, w)`` float32.
+        disparity: Larger = nearer, in [0, 1], ``(h, w)`` float32; also defined where ``alpha`` is 0.
+    """
+
+    colour: Float32[np.ndarray, "h w 3"]
+    alpha: Float32[np.ndarray, "h w"]
+    disparity: Float32[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A thin lens with a round aperture.
+
+    Attributes:
+        focus: Disparity of the plane in focus.
+        aperture: Diameter of the disc, in pixels, one unit of disparity away from the plane in focus.
+        max_radius: Larger discs are cut to this radius, in pixels.
+    """
+
+    focus: float
+    aperture: float
+    max_radius: float = math.inf
+
+    def radius(self, disparity: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+        """Return the radius of the disc of each point, in pixels."""
+        return circle_of_confusion(disparity, self.focus, self.aperture, self.max_radius)
+
+
+def linearise(photo: UInt8[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w c"]:
+    """Turn 8-bit sRGB into linear light in [0, 1] (IEC 61966-2-1)."""
+    return _LEVELS[photo]
+
+
+def develop(radiance: Float32[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+    """Turn linear light into 8-bit sRGB, rounded to the nearest level; what exceeds 1 is clipped.
+
+    Example:
+        >>> photo = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+        >>> bool((develop(linearise(photo)) == photo).all())
+        True
+    """
+    return np.searchsorted(_DECISIONS, radiance, side="right").astype(np.uint8)
+
+
+def pinhole(layers: Sequence[Layer]) -> Float32[np.ndarray, "h w 3"]:
+    """Render layers, farthest first, with everything in focus."""
+    return _composite([_premultiplied(layer) for layer in layers])
+
+
+def render(layers: Sequence[Layer], lens: Lens) -> Float32[np.ndarray, "h w 3"]:
+    """Render layers, farthest first, through a lens, in linear light.
+
+    The colour and the coverage of each layer are spread over the layer's disc, and the layers are laid over one
+    another back to front: the blurred edge of a near layer lets the light of those behind it through (partial
+    occlusion). Where a layer's disparity varies, each pixel gathers over the disc of its own radius, interpolated
+    between discs a quarter of a pixel apart. Outside the frame the scene is mirrored. Points whose radius is below
+    ``SHARP_RADIUS`` stay as they are, bit for bit.
+
+    Args:
+        layers: Of one size, farthest first.
+        lens: Where it is focused and how far open it is.
+
+    Example:
+        >>> flat = np.ones((8, 8), np.float32)
+        >>> scene = [Layer(np.ones((8, 8, 3), np.float32), flat, 0.2 * flat)]
+        >>> float(render(scene, Lens(focus=1.0, aperture=6.0)).mean().round(4))
+        1.0
+    """
+    return _composite([_defocus(layer, lens) for layer in layers])
+
+
+def extent(where: Bool[np.ndarray, "h w"], margin: int = 0) -> tuple[slice, slice]:
+    """Return the rows and columns that hold all True pixels, widened by a margin; empty slices if there are none."""
+    sides = []
+    for axis, length in enumerate(where.shape):
+        used = np.flatnonzero(where.any(axis=1 - axis))
+        sides.append(slice(max(used[0] - margin, 0), min(used[-1] + 1 + margin, length)) if used.size else slice(0, 0))
+    return sides[0], sides[1]
+
+
+def _premultiplied(layer: Layer) -> Float32[np.ndarray, "4 h w"]:
+    return np.concatenate([layer.colour.transpose(2, 0, 1), layer.alpha[None]])
+
+
+def _composite(layers: Sequence[Float32[np.ndarray, "4 h w"]]) -> Float32[np.ndarray, "h w 3"]:
+    radiance = np.zeros_like(layers[0][:3])
+    for layer in layers:
+        radiance = layer[:3] + (1 - layer[3]) * radiance
+    return np.ascontiguousarray(radiance.transpose(1, 2, 0))
+
+
+def _defocus(layer: Layer, lens: Lens) -> Float32[np.ndarray, "4 h w"]:
+    sharp = _premultiplied(layer)
+    radius = lens.radius(layer.disparity)
+    least, most = float(radius.min()), float(radius.max())
+    if most < SHARP_RADIUS:
+        return sharp
+    if least == most:
+        spread = np.zeros_like(sharp)
+        rows, columns = extent(layer.alpha > 0, margin=math.ceil(most))
+        spread[:, rows, columns] = _spread(sharp, most, rows, columns)
+        return spread
+    return _spread_by_radius(sharp, radius)
+
+
+def _spread_by_radius(
+    sharp: Float32[np.ndarray, "4 h w"], radius: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "4 h w"]:
+    spread = np.zeros_like(sharp)
+    steps = radius / _RADIUS_STEP
+    for step in range(math.floor(steps.min()), math.ceil(steps.max()) + 1):
+        share = np.maximum(1 - abs(steps - step), 0)
+        rows, columns = extent(share > 0)
+        spread[:, rows, columns] += share[rows, columns] * _spread(sharp, step * _RADIUS_STEP, rows, columns)
+    return np.where(radius < SHARP_RADIUS, sharp, spread)
+
+
+def _spread(
+    sharp: Float32[np.ndarray, "4 h w"], radius: float, rows: slice, columns: slice
+) -> Float32[np.ndarray, "4 rows columns"]:
+    """Convolve with the disc of one radius, where the result is wanted."""
+    kernel = disc_kernel(radius).astype(np.float32)
+    margin = kernel.shape[0] - 1
+    if margin == 0:
+        return sharp[:, rows, columns]
+    reach = margin // 2
+    padded = np.pad(sharp, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
+    window = padded[:, rows.start : rows.stop + margin, columns.start : columns.stop + margin]
+    shape = [fft.next_fast_len(side, real=True) for side in window.shape[1:]]
+    spectrum = fft.rfft2(window, shape, workers=1) * fft.rfft2(kernel, shape, workers=1)
+    blurred = fft.irfft2(spectrum, shape, workers=1)[:, margin : window.shape[1], margin : window.shape[2]]
+    blurred = np.maximum(blurred, 0)  # the rounding of the transform leaves about -1e-7 where there is nothing
+    blurred[3] = np.minimum(blurred[3], 1)
+    return blurred
+
+
+def _decoded(encoded: Float64[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    return srgb_to_linear(torch.from_numpy(encoded)).numpy().astype(np.float32)
+
+
+_LEVELS = _decoded(np.arange(256) / 255)
+_DECISIONS = _decoded((np.arange(255) + 0.5) / 255)

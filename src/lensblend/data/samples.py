@@ -1,0 +1,90 @@
+"""What a DataLoader draws: pairs resized and flipped, as 8-bit tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lensblend.data.pairs import Pair, Pairs
+from lensblend.data.transforms import Flips, check_image_size, resize_pair
+from lensblend.errors import DataError, RequestError
+
+
+class Samples(Dataset[dict[str, Any]]):
+    """Draw samples from pairs by ``(epoch, index)``; the same key gives the same bytes in any process.
+
+    A sample holds ``id`` (str), ``photo`` and ``target`` (uint8, ``(3, h, w)``) and, where the pair carries them,
+    ``disparity`` (float32, ``(1, h, w)``) and ``mask`` (bool, ``(1, h, w)``). Photos stay 8-bit until the device:
+    a batch is a quarter of the bytes, and the conversion is cheap there.
+
+    Args:
+        pairs: Where the samples come from.
+        image_size: (height, width) of all samples; None leaves each at its native size.
+        flips: ``random``, ``expand`` or ``none``; see `Flips`.
+        seed: Of the run.
+        limit: Use only the first pairs.
+
+    Example:
+        >>> from lensblend.data.pairs import Pair
+        >>> class Grey:
+        ...     ids = ["grey"]
+        ...     def load(self, index, epoch=0):
+        ...         return Pair("grey", *[np.full((4, 6, 3), 128, dtype=np.uint8)] * 2)
+        >>> Samples(Grey(), image_size=[2, 3])[0, 0]["photo"].shape
+        torch.Size([3, 2, 3])
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        image_size: Sequence[int] | None = None,
+        flips: str = "none",
+        seed: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        if limit is not None and limit < 1:
+            raise RequestError(
+                f"`limit` is the number of pairs to use, 1 or more, but got {limit}; leave it out for all."
+            )
+        self.pairs = pairs
+        self.image_size = None if image_size is None else check_image_size(image_size)
+        self._flips = Flips(flips, seed)
+        self._pair_count = len(pairs.ids) if limit is None else min(limit, len(pairs.ids))
+
+    def __len__(self) -> int:
+        return self._pair_count * self._flips.copies
+
+    def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
+        epoch, index = (0, key) if isinstance(key, int) else key
+        if not 0 <= index < len(self):
+            raise IndexError(f"`index` is in [0, {len(self)}), but got {index}.")
+        copy, pair_index = divmod(index, self._pair_count)
+        pair = self.pairs.load(pair_index, epoch)
+        if pair.photo.shape != pair.target.shape:
+            shapes = f"{pair.photo.shape} and {pair.target.shape}"
+            raise DataError(f"photo and target of `{pair.id}` have shapes {shapes}; align them to one size.")
+        if self.image_size is not None:
+            pair = resize_pair(pair, self.image_size)
+        return _to_tensors(self._flips(pair, epoch, index, copy))
+
+
+def _to_tensors(pair: Pair) -> dict[str, Any]:
+    sample: dict[str, Any] = {
+        "id": pair.id,
+        "photo": _channels_first(pair.photo),
+        "target": _channels_first(pair.target),
+    }
+    if pair.disparity is not None:
+        sample["disparity"] = _channels_first(pair.disparity[..., None])
+    if pair.mask is not None:
+        sample["mask"] = _channels_first(pair.mask[..., None])
+    return sample
+
+
+def _channels_first(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))

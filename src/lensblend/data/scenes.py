@@ -1,0 +1,91 @@
+"""Layered scenes as an endless stream of pairs (``data=scenes``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lensblend.data.camera import Camera, checked_size, photograph
+from lensblend.data.composition import compose
+from lensblend.data.pairs import Pair, Split
+from lensblend.errors import RequestError
+
+_SPLIT_CODES = {"train": 0, "val": 1}
+
+
+class Scenes:
+    """Stream pairs rendered from layered scenes: new training scenes in each epoch, a fixed validation set.
+
+    Args:
+        seed: Every pair is a function of the seed, the split, the epoch and the index.
+        image_size: ``(height, width)`` of the pairs, at least 32.
+        length: Training pairs per epoch.
+        val_length: Validation pairs; the same in every epoch.
+        aperture: As in ``Camera``.
+        max_radius: As in ``Camera``.
+        near_focus: As in ``Camera``.
+
+    Example:
+        >>> pairs = Scenes(image_size=[32, 48], length=2).split("train")
+        >>> pairs.load(0, epoch=3).photo.shape, pairs.ids[1]
+        ((32, 48, 3), 'scene-0001')
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        image_size: Sequence[int] = (192, 256),
+        length: int = 1000,
+        val_length: int = 32,
+        aperture: float = Camera.aperture,
+        max_radius: float = Camera.max_radius,
+        near_focus: float = Camera.near_focus,
+    ) -> None:
+        if seed < 0 or length < 0 or val_length < 0:
+            raise RequestError(
+                f"`seed`, `length` and `val_length` are not negative, but got {seed}, {length} and {val_length}; use 0."
+            )
+        self._seed = seed
+        self._image_size = checked_size(image_size)
+        self._lengths = {"train": length, "val": val_length}
+        self._camera = Camera(aperture, max_radius, near_focus)
+
+    def split(self, name: Split) -> ScenePairs:
+        """Return the pairs of one split."""
+        return ScenePairs(name, self._lengths[name], self._seed, self._image_size, self._camera)
+
+
+class ScenePairs:
+    """Pairs of one split, rendered anew whenever they are loaded."""
+
+    def __init__(self, split: Split, length: int, seed: int, image_size: tuple[int, int], camera: Camera) -> None:
+        self._split: Split = split
+        self._seed, self._image_size, self._camera = seed, image_size, camera
+        self._ids = [f"{'scene' if split == 'train' else 'scene-val'}-{index:04d}" for index in range(length)]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Ids in index order; an id names the place in an epoch, and its training scene differs between epochs."""
+        return self._ids
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Render one pair; validation pairs do not depend on the epoch."""
+        name = self._ids[index]
+        index %= len(self._ids)
+        return render_scene(
+            name,
+            self._split,
+            (self._seed, epoch if self._split == "train" else 0, index),
+            self._image_size,
+            self._camera,
+        )
+
+
+def render_scene(
+    name: str, split: Split, key: tuple[int, int, int], image_size: tuple[int, int], camera: Camera
+) -> Pair:
+    """Render the pair that is a function of the split and of a key ``(seed, epoch, index)``."""
+    rng = np.random.default_rng([_SPLIT_CODES[split], *key])
+    scene = compose(rng, split, image_size, camera.near_focus)
+    return photograph(name, scene.layers, camera.lens(scene.focus, image_size[1]))

@@ -1,0 +1,123 @@
+"""Depth-aware blending of smoothed images: Dutta 2021, and team CVL-IITM in the AIM 2019 challenge."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lensblend.errors import RequestError
+from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Rendering
+from lensblend.ops.blending import blend
+from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
+from lensblend.ops.resize import resize_bilinear
+
+SMALLEST_SIDE = 32
+RANGE_TOLERANCE = 1e-3
+
+
+class DepthBlend(nn.Module):
+    r"""Render bokeh by choosing, at every pixel, how much of each blurred copy of the photo to show.
+
+    .. math:: \hat I = W_0 \odot I + \sum_{i=1}^{n} W_i \odot B(I, k_i), \qquad \sum_i W_i(x, y) = 1
+
+    A backbone that once predicted depth gets a new 3×3 head of ``n+1`` maps, and a softmax across these maps at each
+    pixel makes them blending weights (equations 1 and 2). With MegaDepth's hourglass and three kernels this is the
+    published network of 5,358,884 parameters. The output needs no clamp: it never leaves the range of its copies.
+
+    Args:
+        backbone: Gives ``backbone.out_channels`` features per pixel, at the photo's size.
+        bank: The ``n`` blurs; one weight map for each and one for the photo itself.
+        linear_light: Blur and blend in linear light, as a lens does, instead of in stored sRGB as the paper does.
+
+    Example:
+        >>> from lensblend.backbones.hourglass import Hourglass
+        >>> network = DepthBlend(Hourglass(width_divisor=16), KernelBank(sizes=[3, 5, 9])).eval()
+        >>> bokeh, aux = network(torch.rand(1, 3, 40, 33))
+        >>> bokeh.shape, aux["weights"].shape
+        (torch.Size([1, 3, 40, 33]), torch.Size([1, 4, 40, 33]))
+
+    References:
+        S. Dutta, "Depth-aware blending of smoothed images for bokeh effect generation",
+        J. Vis. Commun. Image Represent. (2021) 103089, section 3.2.
+    """
+
+    def __init__(self, backbone: nn.Module, bank: KernelBank, linear_light: bool = False) -> None:
+        super().__init__()
+        channels = getattr(backbone, "out_channels", None)
+        if not isinstance(channels, int):
+            raise RequestError(
+                f"`backbone` states its `out_channels`, but {type(backbone).__name__} does not; "
+                "use one of `lensblend.backbones`."
+            )
+        self.backbone = backbone
+        self.bank = bank
+        self.linear_light = linear_light
+        self.head = nn.Conv2d(channels, len(bank) + 1, 3, padding=1)
+
+    def forward(
+        self, photo: Float[Tensor, "b 3 h w"], full_photo: Float[Tensor, "b 3 h_full w_full"] | None = None
+    ) -> Rendering:
+        """Render bokeh from a photo in [0, 1], or into a larger version of it.
+
+        Args:
+            photo: What the weights are predicted from; sides of 32 pixels or more.
+            full_photo: The same scene at another size. The weights are enlarged bilinearly to it, and the kernels by
+                the geometric mean of the two sides' ratios, so that what is in focus stays as sharp as it was taken.
+
+        Returns:
+            ``bokeh`` of the size of ``full_photo``, or else of ``photo``; and ``weights`` and ``stack`` of that size,
+            the stack in the light in which it was blended. All are single precision, also under autocast.
+        """
+        check_photo(photo)
+        logits = self.head(self.backbone(photo))
+        # In bfloat16 the weights would sum to one only within 0.003.
+        with torch.autocast(photo.device.type, enabled=False):
+            weights = torch.softmax(_at_least_float32(logits), dim=1)
+            if full_photo is None:
+                return self._render(photo, weights, self.bank)
+            check_photo(full_photo)
+            sides = zip(full_photo.shape[-2:], photo.shape[-2:], strict=True)
+            vertical, horizontal = (full / small for full, small in sides)
+            bank = self.bank.scaled(sqrt(vertical * horizontal))
+            height, width = full_photo.shape[-2:]
+            return self._render(full_photo, resize_bilinear(weights, (height, width)), bank)
+
+    def _render(self, photo: Tensor, weights: Tensor, bank: KernelBank) -> Rendering:
+        photo = _at_least_float32(photo)
+        stack = bank(srgb_to_linear(photo) if self.linear_light else photo)
+        bokeh = blend(stack, weights)
+        return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
+
+
+def check_photo(photo: Tensor) -> None:
+    """Raise `RequestError` unless a batch of photos is ``(b, 3, h, w)``, in [0, 1], with sides of 32 or more.
+
+    Values are looked at on the CPU only: on a GPU it would wait for all work in flight. NaN passes, because
+    what to do about it is the training loop's decision.
+    """
+    if photo.ndim != 4 or photo.shape[1] != 3 or not photo.is_floating_point():
+        raise RequestError(
+            f"A photo is a batch of RGB floats, (b, 3, h, w), but got {photo.dtype} of shape {list(photo.shape)}; "
+            "use `photo[None]` for a single one, and divide 8-bit values by 255."
+        )
+    height, width = photo.shape[-2:]
+    if min(height, width) < SMALLEST_SIDE:
+        raise RequestError(
+            f"A photo's sides are {SMALLEST_SIDE} pixels or more, but got {height} × {width}; "
+            "enlarge it, or extend it by repeating its border."
+        )
+    if photo.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    low, high = (bound.item() for bound in photo.detach().aminmax())
+    if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
+        raise RequestError(
+            f"A photo's values are in [0, 1], but got {low:.4g} to {high:.4g}; divide 8-bit values by 255."
+        )
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

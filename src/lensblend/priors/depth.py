@@ -1,0 +1,150 @@
+"""MegaDepth's published weights, brought into this project's hourglass.
+
+The authors' ``best_generalization_net_G.pth`` names its tensors by position (``module.1.0.0.0.weight``), so that only
+their order says what they are. That order is a traversal of the released graph: on the two finer levels the main
+branch comes before the skip, on the two coarser ones after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lensblend.backbones.hourglass import Hourglass
+from lensblend.errors import DataError, RequestError, WeightsMissingError
+
+# Positions 2 and 3 are the coarser levels; the head, which the hourglass does not have, comes last.
+TRAVERSAL = (
+    "stem",
+    "descents.0",
+    "descents.1",
+    "skips.2",
+    "descents.2",
+    "skips.3",
+    "descents.3",
+    "ascents.3",
+    "ascents.2",
+    "ascents.1",
+    "skips.1",
+    "ascents.0",
+    "skips.0",
+)
+HEAD_SHAPES = {"weight": (1, 64, 3, 3), "bias": (1,)}
+COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1
+
+
+class MegaDepth(NamedTuple):
+    """Published weights: ``trunk`` fits `Hourglass`, ``head`` a 3×3 convolution from 64 features to log depth."""
+
+    trunk: dict[str, Tensor]
+    head: dict[str, Tensor]
+
+
+def is_megadepth_file(path: str | Path) -> bool:
+    """Tell a file of numbered tensors, such as MegaDepth's, from this project's checkpoints and run folders.
+
+    Example:
+        >>> is_megadepth_file("outputs/dbsi/phase1")
+        False
+    """
+    try:
+        content = _read(Path(path))
+    except (DataError, WeightsMissingError):
+        return False
+    return all(name.removeprefix("module.").partition(".")[0].isdigit() for name in content)
+
+
+def read_megadepth(path: str | Path) -> MegaDepth:
+    """Read and convert MegaDepth's published file without running any code in it.
+
+    Args:
+        path: The authors' ``best_generalization_net_G.pth``, or another file of the same graph.
+    """
+    tensors = _read(Path(path))
+    try:
+        return convert_megadepth(tensors)
+    except DataError as error:
+        raise DataError(f'"{path}": {error}') from error
+
+
+def convert_megadepth(tensors: Mapping[str, Tensor]) -> MegaDepth:
+    """Rename the tensors of the released graph by their order, and check the kind and shape of each.
+
+    Args:
+        tensors: In the file's order, with or without the prefix ``module.`` of ``DataParallel`` and with or without
+            the batch counters of BatchNorm: 779 entries, or 624 without counters.
+    """
+    wanted = _wanted()
+    given = [name for name in tensors if not name.endswith(f".{COUNTER}")]
+    for (ours, shape), name in zip(wanted.items(), given, strict=False):
+        found = tuple(tensors[name].shape)
+        if name.rpartition(".")[2] != ours.rpartition(".")[2] or found != shape:
+            raise DataError(
+                f"entry {given.index(name)}, `{name}` of shape {list(found)}, stands where the hourglass has "
+                f"`{ours}` of shape {list(shape)}; give MegaDepth's `best_generalization_net_G.pth` as downloaded."
+            )
+    if len(given) != len(wanted):
+        raise DataError(
+            f"it has {len(given)} tensors, but the hourglass and its head have {len(wanted)}; "
+            "give MegaDepth's `best_generalization_net_G.pth` as downloaded."
+        )
+    converted = {}
+    for ours, name in zip(wanted, given, strict=True):
+        converted[ours] = tensors[name].detach()
+        if ours.endswith(".running_var"):
+            counter = tensors.get(name.replace("running_var", COUNTER), torch.tensor(0))
+            converted[ours.replace("running_var", COUNTER)] = counter.detach()
+    head = {name: converted.pop(f"head.{name}") for name in HEAD_SHAPES}
+    return MegaDepth(converted, head)
+
+
+def load_megadepth(network: nn.Module, path: str | Path) -> None:
+    """Start a network's hourglass from MegaDepth's weights; its head stays as it is.
+
+    Only the last layer is replaced (Dutta 2021, section 3.2): a blending head keeps its own initialisation.
+
+    Args:
+        network: A full-width `Hourglass`, or a network whose ``backbone`` is one.
+        path: As for `read_megadepth`.
+    """
+    trunk = getattr(network, "backbone", network)
+    if not isinstance(trunk, Hourglass) or trunk.out_channels != 64:
+        width = f" of {trunk.out_channels} features" if isinstance(trunk, Hourglass) else ""
+        raise RequestError(
+            f"MegaDepth's weights fit `Hourglass()` of 64 features, but the backbone is {type(trunk).__name__}{width}; "
+            "use `width_divisor=1`, or start another backbone from weights of its own."
+        )
+    trunk.load_state_dict(read_megadepth(path).trunk)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise WeightsMissingError(
+            f'No file "{path}"; download MegaDepth\'s `best_generalization_net_G.pth`, '
+            "or leave the path out to train from scratch."
+        )
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
+        raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
+    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
+    if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise DataError(f'"{path}" is no mapping of names to tensors; give `best_generalization_net_G.pth` itself.')
+    return tensors
+
+
+def _wanted() -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all tensors but the counters, in the order of the released graph."""
+    with torch.device("meta"):
+        trunk = Hourglass()
+    shapes = {
+        f"{part}.{name}": tuple(tensor.shape)
+        for part in TRAVERSAL
+        for name, tensor in trunk.get_submodule(part).state_dict().items()
+        if not name.endswith(COUNTER)
+    }
+    return shapes | {f"head.{name}": shape for name, shape in HEAD_SHAPES.items()}

@@ -1,0 +1,72 @@
+"""What several test folders share: a cache of their own, a command runner, one finished training."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class Finished(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keep what the tests render and download apart from the user's own cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["LENSBLEND_CACHE"] = str(folder)
+    os.environ["WANDB_MODE"] = "offline"
+    os.environ["WANDB_SILENT"] = "true"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lensblend():
+    """Run a verb in a process of its own, as a user does, and return how it ended."""
+
+    def run(*arguments, cwd=None, env=None):
+        command = [sys.executable, "-m", "lensblend.cli.main", *map(str, arguments)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", **(env or {})}
+        done = subprocess.run(
+            command, cwd=cwd or CHECKOUT, env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def in_process(capsys, monkeypatch):
+    """Run a verb's own main in this process: the same code without starting Python anew for each request."""
+
+    def run(verb, *arguments, cwd=None):
+        monkeypatch.chdir(cwd or CHECKOUT)
+        monkeypatch.setattr(sys, "argv", [f"lensblend {verb}", *map(str, arguments)])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+        capsys.readouterr()
+        code = 0
+        try:
+            importlib.import_module(f"lensblend.cli.{verb}").main()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return Finished(code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(lensblend, tmp_path_factory):
+    """The folder of a whole three-phase training in its smoke form, with W&B offline, started as a user would."""
+    run_dir = tmp_path_factory.mktemp("runs") / "smoke"
+    done = lensblend("train", "experiment=demo", "debug=smoke", "logger=wandb", f"run_dir={run_dir}")
+    assert done.code == 0, done.err
+    return run_dir

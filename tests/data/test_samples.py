@@ -1,0 +1,130 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lensblend.data.pairs import Pair, Pairs
+from lensblend.data.samplers import KeyedSampler
+from lensblend.data.samples import Samples
+from lensblend.errors import DataError, RequestError
+
+
+class Noise:
+    """Pairs whose target, disparity and mask are known functions of the photo."""
+
+    def __init__(self, count=8, extras=True, endless=False):
+        self.ids = [f"noise-{i}" for i in range(count)]
+        self.extras, self.endless = extras, endless
+
+    def load(self, index, epoch=0):
+        seed = (index, epoch if self.endless else 0)
+        photo = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        extras = (photo[..., 0].astype(np.float32), photo[..., 1] > 127) if self.extras else ()
+        return Pair(self.ids[index], photo, 255 - photo, *extras)
+
+
+def loader(samples, workers, epoch=0):
+    sampler = KeyedSampler(len(samples), seed=1)
+    sampler.set_epoch(epoch)
+    return DataLoader(
+        samples, batch_size=3, sampler=sampler, num_workers=workers, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def test_sample_is_8_bit_and_channels_first():
+    pairs = Noise()
+    assert isinstance(pairs, Pairs)
+    sample = Samples(pairs)[0, 2]
+    photo = pairs.load(2).photo
+    assert sample["id"] == "noise-2"
+    assert {k: (v.dtype, tuple(v.shape)) for k, v in sample.items() if k != "id"} == {
+        "photo": (torch.uint8, (3, 12, 16)),
+        "target": (torch.uint8, (3, 12, 16)),
+        "disparity": (torch.float32, (1, 12, 16)),
+        "mask": (torch.bool, (1, 12, 16)),
+    }
+    for channel in range(3):
+        np.testing.assert_array_equal(sample["photo"][channel], photo[:, :, channel])
+    assert set(Samples(Noise(extras=False))[0]) == {"id", "photo", "target"}
+
+
+def test_resized_to_height_and_width():
+    sample = Samples(Noise(), image_size=[6, 10])[0, 0]
+    assert sample["photo"].shape == sample["target"].shape == (3, 6, 10)
+    assert sample["disparity"].shape == sample["mask"].shape == (1, 6, 10)
+
+
+@pytest.mark.parametrize("flips", ["random", "expand"])
+def test_all_parts_flip_alike(flips):
+    samples = Samples(Noise(), flips=flips, seed=3)
+    for index in range(len(samples)):
+        sample = samples[1, index]
+        np.testing.assert_array_equal(sample["target"], 255 - sample["photo"])
+        np.testing.assert_array_equal(sample["disparity"][0], sample["photo"][0])
+        np.testing.assert_array_equal(sample["mask"][0], sample["photo"][1] > 127)
+
+
+def test_expand_triples_the_set_in_blocks():
+    pairs = Noise(4)
+    samples = Samples(pairs, flips="expand")
+    assert len(samples) == 12
+    for index in range(12):
+        photo = pairs.load(index % 4).photo
+        expected = [photo, cv2.flip(photo, 1), cv2.flip(photo, 0)][index // 4]
+        np.testing.assert_array_equal(samples[0, index]["photo"], expected.transpose(2, 0, 1))
+        assert samples[0, index]["id"] == f"noise-{index % 4}"
+
+
+def test_limit_takes_the_first_pairs():
+    assert len(Samples(Noise(8), limit=3)) == 3
+    assert len(Samples(Noise(8), limit=100)) == 8
+    assert len(Samples(Noise(8), limit=3, flips="expand")) == 9
+    with pytest.raises(RequestError, match="`limit`"):
+        Samples(Noise(), limit=0)
+    with pytest.raises(IndexError, match=r"\[0, 3\)"):
+        Samples(Noise(8), limit=3)[0, 3]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # a machine with fewer cores
+def test_workers_change_nothing_and_epochs_do():
+    samples = Samples(Noise(16), image_size=(6, 8), flips="random", seed=2)
+    epochs = [[list(loader(samples, workers, epoch)) for workers in (0, 4)] for epoch in (0, 1)]
+    for alone, shared in epochs:
+        assert len(alone) == len(shared) == 6
+        for one, other in zip(alone, shared, strict=True):
+            assert one["id"] == other["id"]
+            assert all(torch.equal(one[k], other[k]) for k in ("photo", "target", "disparity", "mask"))
+    by_id = [{i: p for batch in epoch[0] for i, p in zip(batch["id"], batch["photo"], strict=True)} for epoch in epochs]
+    changed = [not torch.equal(by_id[0][i], by_id[1][i]) for i in by_id[0]]
+    assert 4 <= sum(changed) <= 16  # three of four pairs flip otherwise in the next epoch
+
+
+def test_samples_can_be_sent_to_a_spawned_worker():
+    samples = Samples(Noise(), flips="random", seed=2)
+    sent = pickle.loads(pickle.dumps(samples))
+    assert all(torch.equal(samples[3, i]["photo"], sent[3, i]["photo"]) for i in range(8))
+
+
+def test_endless_pairs_get_the_epoch():
+    samples = Samples(Noise(endless=True))
+    assert not torch.equal(samples[0, 1]["photo"], samples[1, 1]["photo"])
+    assert torch.equal(samples[0, 1]["photo"], samples[1]["photo"])  # a bare index is epoch 0
+
+
+def test_misfit_is_refused_by_name():
+    class Misfit(Noise):
+        def load(self, index, epoch=0):
+            return Pair("odd", np.zeros((4, 6, 3), np.uint8), np.zeros((6, 4, 3), np.uint8))
+
+    with pytest.raises(DataError, match=r"`odd` have shapes \(4, 6, 3\) and \(6, 4, 3\)"):
+        Samples(Misfit(), image_size=(4, 4))[0]
+
+
+def test_image_size_is_refused_at_once():
+    with pytest.raises(
+        RequestError, match=r"`image_size` is \(height, width\), both positive, but got \[384, 512, 3\]\."
+    ):
+        Samples(Noise(), image_size=[384, 512, 3])

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lensblend.data.camera import Camera
+from lensblend.data.composition import compose
+from lensblend.data.embedded import Embedded
+from lensblend.data.pairs import Pair, Pairs, Source
+from lensblend.data.scenes import Scenes
+from lensblend.errors import RequestError
+
+SIZE = [48, 64]
+
+DIGEST = """
+import hashlib, sys
+from lensblend.data.embedded import Embedded
+from lensblend.data.scenes import Scenes
+pairs = Scenes(image_size=[48, 64]).split("train"), Embedded(image_size=[48, 64], cache="").split("val")
+loaded = [pairs[1].load(3), pairs[0].load(1, epoch=2), pairs[0].load(0)]
+print(hashlib.sha256(b"".join(p.photo.tobytes() + p.target.tobytes() for p in loaded)).hexdigest())
+print("skimage" in sys.modules)
+"""
+
+
+def same(first: Pair, second: Pair) -> bool:
+    return all(
+        np.array_equal(getattr(first, key), getattr(second, key)) for key in ("photo", "target", "disparity", "mask")
+    )
+
+
+def test_scenes_are_a_source() -> None:
+    scenes = Scenes(image_size=SIZE, length=5, val_length=3)
+    assert isinstance(scenes, Source)
+    for name, ids in (("train", 5), ("val", 3)):
+        pairs = scenes.split(name)
+        assert isinstance(pairs, Pairs)
+        assert len(set(pairs.ids)) == ids
+    assert not set(scenes.split("train").ids) & set(scenes.split("val").ids)
+
+
+def test_pair_is_whole() -> None:
+    pair = Scenes(image_size=SIZE).split("train").load(0)
+    assert pair.id == "scene-0000"
+    assert pair.photo.shape == pair.target.shape == (48, 64, 3)
+    assert pair.photo.dtype == pair.target.dtype == np.uint8
+    assert pair.disparity is not None
+    assert pair.disparity.dtype == np.float32
+    assert pair.disparity.min() >= 0
+    assert pair.disparity.max() <= 1
+
+
+def test_pair_is_a_function_of_seed_split_epoch_and_index() -> None:
+    def train(seed: int) -> Pairs:
+        return Scenes(seed=seed, image_size=SIZE).split("train")
+
+    first = train(0).load(1)
+    assert same(first, train(0).load(1))
+    assert not same(first, train(0).load(2))
+    assert not same(first, train(1).load(1))
+    assert not same(first, train(0).load(1, epoch=1))
+    assert not same(first, Scenes(image_size=SIZE).split("val").load(1))
+    assert same(train(0).load(-1), train(0).load(999))
+
+
+def test_validation_is_the_same_in_every_epoch() -> None:
+    pairs = Scenes(image_size=SIZE).split("val")
+    assert same(pairs.load(2), pairs.load(2, epoch=9))
+
+
+def test_another_process_renders_the_same_bytes() -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
+    child = subprocess.run([sys.executable, "-c", DIGEST], check=True, capture_output=True, text=True, env=environment)
+    digest, imported = child.stdout.split()
+    train, val = Scenes(image_size=SIZE).split("train"), Embedded(image_size=SIZE, cache="").split("val")
+    loaded = [val.load(3), train.load(1, epoch=2), train.load(0)]
+    assert digest == hashlib.sha256(b"".join(p.photo.tobytes() + p.target.tobytes() for p in loaded)).hexdigest()
+    # scikit-image lends its files only: importing it takes seconds, and its loaders may go to the network.
+    assert imported == "False"
+
+
+def test_focus_is_on_the_subject_as_often_as_asked() -> None:
+    def share(near_focus: float, count: int = 6) -> float:
+        scenes = [compose(np.random.default_rng(seed), "train", (32, 48), near_focus) for seed in range(count)]
+        subjects = [[layer for layer in scene.layers if layer.disparity[0, 0] < 1][-1] for scene in scenes]
+        near = [float(s.disparity[0, 0]) == scene.focus for s, scene in zip(subjects, scenes, strict=True)]
+        return float(np.mean(near))
+
+    assert share(1.0) == 1.0
+    assert share(0.0) == 0.0
+    assert 0.2 < share(0.6, 12) < 1.0
+
+
+def test_layers_run_from_far_to_near_and_stand_on_the_ground() -> None:
+    for seed in range(8):
+        backdrop, ground, *things = compose(np.random.default_rng(seed), "val", (64, 96)).layers
+        assert backdrop.alpha.min() == 1
+        assert backdrop.disparity.max() <= ground.disparity.min() + 1e-6
+        nearness = [float(thing.disparity[0, 0]) for thing in things]
+        assert nearness == sorted(nearness)
+        for thing in things[:-2]:
+            foot = int(np.flatnonzero((thing.alpha > 0.5).any(axis=1))[-1])
+            step = float(ground.disparity[-1, 0] - ground.disparity[-2, 0])
+            assert ground.disparity[foot, 0] == pytest.approx(float(thing.disparity[0, 0]), abs=4 * step)
+
+
+def test_wide_aperture_blurs_the_background_only() -> None:
+    pairs = [Scenes(image_size=SIZE, near_focus=1.0).split("train").load(index) for index in range(6)]
+    for pair in pairs:
+        assert pair.mask is not None
+        change = abs(pair.photo.astype(int) - pair.target).mean(axis=2)
+        assert pair.mask.any()
+        assert change[~pair.mask].mean() > 3 * change[pair.mask].mean()
+        assert np.median(change[pair.mask]) == 0
+
+
+def test_pinhole_gives_the_photo() -> None:
+    pair = Scenes(image_size=SIZE, aperture=0.0).split("train").load(0)
+    np.testing.assert_array_equal(pair.target, pair.photo)
+    assert pair.mask is not None
+    assert pair.mask.all()
+
+
+def test_far_background_of_a_small_photo_is_spread_over_about_eleven_pixels() -> None:
+    disparity = np.float32([[0.02, 0.1]])
+    diameter = 2 * Camera().lens(0.85, 128).radius(disparity)
+    assert diameter.min() > 9
+    assert diameter.max() < 13
+
+
+@pytest.mark.parametrize("size", [[32, 32], [32, 200], [160, 33]])
+def test_any_size_is_rendered(size: list[int]) -> None:
+    scenes = Scenes(image_size=size)
+    for index in range(4):
+        for split in ("train", "val"):
+            assert scenes.split(split).load(index).target.shape == (*size, 3)
+
+
+@pytest.mark.parametrize("size", [[384, 512, 3], [31, 64], [48], [0, 0]])
+def test_sizes_are_checked(size: list[int]) -> None:
+    with pytest.raises(RequestError, match=r"`image_size` is \(height, width\)"):
+        Scenes(image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"aperture": -0.1}, "not negative, but got -0.1"),
+        ({"max_radius": -1.0}, "use 0 for a pinhole"),
+        ({"near_focus": 1.5}, "share in"),
+        ({"seed": -1}, "`seed`, `length`"),
+        ({"length": -1}, "`seed`, `length`"),
+    ],
+)
+def test_requests_are_checked(request_: dict[str, float], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Scenes(**request_)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lensblend.data.lens import Lens, pinhole, render
+from lensblend.data.slices import fill_holes, slice_photo
+
+SHAPE = (40, 56)
+MISSING = np.inf
+
+
+@pytest.fixture
+def disparity() -> np.ndarray:
+    """A near disc before a slanted floor, noisy."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    floor = 0.1 + 0.5 * y / SHAPE[0] + 0.05 * np.random.default_rng(3).random(SHAPE)
+    return np.where(np.hypot(y - 18, x - 25) < 11, 0.9, floor).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("row", "filled"),
+    [
+        ([3, MISSING, 1], [3, 1, 1]),
+        ([1, MISSING, MISSING, 3], [1, 1, 1, 3]),
+        ([MISSING, 2, MISSING], [2, 2, 2]),
+        ([np.nan, 5, 4], [5, 5, 4]),
+    ],
+)
+def test_holes_take_the_farther_neighbour(row: list[float], filled: list[float]) -> None:
+    np.testing.assert_array_equal(fill_holes(np.array([row], np.float32)), [filled])
+
+
+def test_row_without_measurement_takes_the_farthest_disparity() -> None:
+    holes = np.array([[MISSING, MISSING], [4, 7]], np.float32)
+    np.testing.assert_array_equal(fill_holes(holes), [[4, 4], [4, 7]])
+
+
+@pytest.mark.parametrize("focus", [0.1, 0.4, 0.9])
+def test_slices_without_blur_are_the_photo(disparity: np.ndarray, focus: float) -> None:
+    photo = np.random.default_rng(0).random((*SHAPE, 3), np.float32)
+    slices = slice_photo(photo, disparity, Lens(focus, aperture=20.0, max_radius=8.0))
+    np.testing.assert_array_equal(pinhole(slices), photo)
+
+
+@pytest.mark.parametrize("focus", [0.1, 0.4, 0.9])
+def test_flat_light_stays_flat(disparity: np.ndarray, focus: float) -> None:
+    photo = np.full((*SHAPE, 3), 0.5, np.float32)
+    lens = Lens(focus, aperture=20.0, max_radius=8.0)
+    np.testing.assert_allclose(render(slice_photo(photo, disparity, lens), lens), 0.5, atol=1e-4)
+
+
+def test_slices_are_ordered_and_half_a_pixel_of_radius_exact(disparity: np.ndarray) -> None:
+    lens = Lens(0.5, aperture=18.0)
+    slices = slice_photo(np.zeros((*SHAPE, 3), np.float32), disparity, lens)
+    values = [float(layer.disparity[0, 0]) for layer in slices]
+    assert values == sorted(values)
+    seen = np.zeros(SHAPE)
+    for layer in slices:
+        seen = np.where(layer.alpha > 0, layer.disparity, seen)
+    assert abs(9.0 * seen - 9.0 * disparity).max() <= 0.5 + 1e-5
+
+
+def test_what_is_in_focus_keeps_its_pixels(disparity: np.ndarray) -> None:
+    photo = np.random.default_rng(0).random((*SHAPE, 3), np.float32)
+    lens = Lens(0.9, aperture=20.0)
+    near = disparity == np.float32(0.9)
+    np.testing.assert_array_equal(render(slice_photo(photo, disparity, lens), lens)[near], photo[near])
+
+
+def test_near_colour_does_not_leak_into_the_background(disparity: np.ndarray) -> None:
+    near = disparity == np.float32(0.9)
+    photo = np.where(near[..., None], (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)).astype(np.float32)
+    lens = Lens(0.9, aperture=20.0)
+    picture = render(slice_photo(photo, disparity, lens), lens)
+    np.testing.assert_allclose(picture[~near], [[0, 0, 1]] * int((~near).sum()), atol=1e-4)
+
+
+def test_background_is_seen_through_a_blurred_near_edge() -> None:
+    near = np.arange(SHAPE[1])[None, :] + np.zeros((SHAPE[0], 1)) < 28
+    photo = np.where(near[..., None], (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)).astype(np.float32)
+    lens = Lens(0.2, aperture=16.0)
+    picture = render(slice_photo(photo, np.where(near, 0.95, 0.2).astype(np.float32), lens), lens)
+    # Radius 6: half-way at the edge, nothing beyond it; and no light is lost anywhere in between.
+    np.testing.assert_allclose(picture.sum(axis=2), 1, atol=1e-4)
+    assert 0.4 < picture[20, 27, 2] < 0.5 < picture[20, 28, 2] < 0.6
+    np.testing.assert_allclose(picture[:, 34:, 2], 1, atol=1e-4)
+    np.testing.assert_allclose(picture[:, :22, 0], 1, atol=1e-4)
+
+
+def test_pinhole_needs_one_slice(disparity: np.ndarray) -> None:
+    assert len(slice_photo(np.zeros((*SHAPE, 3), np.float32), disparity, Lens(0.5, aperture=0.0))) == 1

@@ -1,0 +1,184 @@
+"""What every network keeps: one more network is one more row of `NETWORKS`."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from lensblend.backbones.hourglass import Hourglass
+from lensblend.backbones.timm_pyramid import TimmPyramid
+from lensblend.errors import RequestError
+from lensblend.networks.depth_blend import DepthBlend
+from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Rendering
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to build a network at reduced width, what else its ``forward`` takes, and what it returns beside bokeh."""
+
+    build: Callable[[], nn.Module]
+    aux: set[str]
+    guidance: Callable[[Tensor], dict[str, Tensor]] = field(default=lambda photo: {})
+
+
+def bank() -> KernelBank:
+    return KernelBank(sizes=[3, 5, 9])
+
+
+NETWORKS = {
+    "depth_blend": Case(lambda: DepthBlend(Hourglass(width_divisor=16), bank()), {"weights", "stack"}),
+    "depth_blend linear": Case(
+        lambda: DepthBlend(Hourglass(width_divisor=16), bank(), linear_light=True), {"weights", "stack"}
+    ),
+    "depth_blend timm": Case(
+        lambda: DepthBlend(TimmPyramid("mobilenetv4_conv_small", decoder_channels=16), bank()), {"weights", "stack"}
+    ),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def case(request):
+    torch.manual_seed(0)
+    return NETWORKS[request.param]
+
+
+@pytest.fixture
+def network(case):
+    return case.build().eval()
+
+
+@pytest.fixture
+def render(case):
+    return lambda network, photo: network(photo, **case.guidance(photo))
+
+
+@pytest.fixture
+def pair():
+    """A noisy photo, and a target that is blurred to the right of the middle."""
+    photo = np.random.default_rng(0).random((1, 3, 48, 48), dtype=np.float32)
+    target = photo.copy()
+    target[..., 24:] = gaussian_filter(photo, sigma=(0, 0, 2, 2))[..., 24:]
+    return torch.from_numpy(photo), torch.from_numpy(target)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (75, 50)])
+@torch.no_grad()
+def test_bokeh_has_the_photos_size_and_range(case, network, render, size):
+    rendering = render(network, torch.rand(2, 3, *size))
+    assert isinstance(rendering, Rendering)
+    assert set(rendering.aux) == case.aux
+    assert rendering.bokeh.shape == (2, 3, *size)
+    assert rendering.bokeh.dtype == torch.float32
+    assert rendering.bokeh.min() >= -1e-6
+    assert rendering.bokeh.max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_black_and_white_photos_give_finite_values_and_gradients(network, render, value):
+    bokeh, aux = render(network.train(), torch.full((2, 3, 64, 64), value))
+    bokeh.mean().backward()
+    assert bokeh.isfinite().all()
+    assert all(tensor.isfinite().all() for tensor in aux.values())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+@torch.no_grad()
+def test_a_photo_is_rendered_alike_alone_and_in_a_batch(network, render):
+    photos = torch.rand(3, 3, 40, 56)
+    together = render(network, photos).bokeh
+    for index in range(3):
+        torch.testing.assert_close(
+            render(network, photos[index : index + 1]).bokeh[0], together[index], rtol=0, atol=1e-5
+        )
+
+
+@torch.no_grad()
+def test_the_photo_is_left_as_it_was_and_rendering_repeats(network, render):
+    photo = torch.rand(1, 3, 40, 40)
+    before = photo.clone()
+    first = render(network, photo).bokeh.clone()
+    assert torch.equal(photo, before)
+    assert torch.equal(render(network, photo).bokeh, first)
+
+
+def test_gradient_reaches_every_trainable_parameter(network, render):
+    photo = torch.rand(2, 3, 64, 64)
+    (render(network.train(), photo).bokeh - photo.flip(-1)).square().mean().backward()
+    silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    # A bias before a normalisation without any other input is subtracted again: its gradient is rounding, or zero.
+    assert [name for name in silent if not name.endswith("bias")] == []
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+
+
+def test_one_step_lowers_the_loss(network, render, pair):
+    photo, target = pair
+    optimizer = torch.optim.Adam(network.train().parameters(), lr=0.001)
+
+    def loss():
+        return (render(network, photo).bokeh - target).abs().mean()
+
+    before = loss()
+    before.backward()
+    optimizer.step()
+    assert loss() < before
+
+
+def test_one_pair_can_be_overfitted(network, render, pair):
+    photo, target = pair
+    optimizer = torch.optim.Adam(network.train().parameters(), lr=0.02)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (render(network, photo).bokeh - target).abs().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-5:]) < 0.5 * losses[0]  # equal weights everywhere would leave it where it was
+
+
+@torch.no_grad()
+def test_autocast_changes_little_and_returns_single_precision(network, render):
+    photo = torch.rand(1, 3, 64, 64)
+    expected = render(network, photo).bokeh
+    with torch.autocast("cpu", torch.bfloat16):
+        bokeh, aux = render(network, photo)
+    assert all(tensor.dtype == torch.float32 for tensor in (bokeh, *aux.values()))
+    torch.testing.assert_close(bokeh, expected, rtol=0, atol=0.05)
+
+
+@torch.no_grad()
+def test_channels_last_gives_the_same_bokeh(network, render):
+    photo = torch.rand(2, 3, 48, 64)
+    expected = render(network, photo).bokeh
+    bokeh = render(network.to(memory_format=torch.channels_last), photo.to(memory_format=torch.channels_last)).bokeh
+    torch.testing.assert_close(bokeh, expected, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_copies_and_reloaded_states_render_the_same(case, network, render):
+    photo = torch.rand(1, 3, 33, 40)
+    expected = render(network, photo).bokeh
+    torch.manual_seed(1)
+    rebuilt = case.build().eval()
+    rebuilt.load_state_dict(network.state_dict(), strict=True)
+    assert torch.equal(render(deepcopy(network), photo).bokeh, expected)
+    assert torch.equal(render(rebuilt, photo).bokeh, expected)
+
+
+@pytest.mark.parametrize("size", [(31, 64), (64, 31), (1, 1)])
+def test_smaller_photos_are_refused(network, render, size):
+    with pytest.raises(RequestError, match=rf"32 pixels or more, but got {size[0]} × {size[1]}; enlarge"):
+        render(network, torch.rand(1, 3, *size))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-1, 1)])
+def test_other_ranges_are_refused(network, render, low, high):
+    photo = torch.linspace(low, high, 3 * 32 * 32).view(1, 3, 32, 32)
+    with pytest.raises(RequestError, match=rf"in \[0, 1\], but got {low} to {high}; divide"):
+        render(network, photo)

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from lensblend.errors import DataError, RequestError
+from lensblend.training.checkpoints import AtomicCheckpointIO, describe, file_sha256, find_checkpoint, load_network
+from lensblend.training.instantiate import build
+
+NETWORK = {
+    "_target_": "lensblend.networks.depth_blend.DepthBlend",
+    "backbone": {"_target_": "lensblend.backbones.hourglass.Hourglass", "width_divisor": 16},
+    "bank": {"_target_": "lensblend.nn.kernel_bank.KernelBank", "sizes": [3, 5]},
+}
+
+
+def save(path, node=NETWORK, network=None, **changes):
+    network = network or build(node, "model")
+    record = {**describe(node, "phase1", [32, 48], "seed: 0\n"), **changes}
+    AtomicCheckpointIO().save_checkpoint({"state_dict": network.state_dict(), "lensblend": record}, path)
+    return network
+
+
+def test_a_checkpoint_rebuilds_its_network_alone(tmp_path):
+    photo = torch.rand(1, 3, 40, 48)
+    network = save(tmp_path / "best.ckpt").eval()
+    trained = load_network(tmp_path / "best.ckpt")
+    torch.testing.assert_close(trained.network(photo).bokeh, network(photo).bokeh, rtol=0, atol=0)
+    assert trained.image_size == (32, 48)
+    assert trained.sha256 == file_sha256(tmp_path / "best.ckpt")
+
+
+def test_folders_stand_for_their_best_checkpoint(tmp_path):
+    save(tmp_path / "phase1" / "best.ckpt")
+    save(tmp_path / "phase2" / "best.ckpt")
+    assert find_checkpoint(tmp_path / "phase1") == tmp_path / "phase1" / "best.ckpt"
+    assert find_checkpoint(tmp_path) == tmp_path / "phase2" / "best.ckpt"
+
+
+def test_missing_checkpoints_are_wrong_requests(tmp_path):
+    with pytest.raises(RequestError, match="does not exist"):
+        load_network(tmp_path / "none.ckpt")
+    with pytest.raises(RequestError, match=r"without best\.ckpt"):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_damaged_file_is_refused(tmp_path, share):
+    path = tmp_path / "best.ckpt"
+    save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match="cannot be read as a checkpoint"):
+        load_network(path)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "made"), "w"))
+
+    torch.save({"lensblend": Harmful()}, tmp_path / "best.ckpt")
+    with pytest.raises(DataError, match="cannot be read"):
+        load_network(tmp_path / "best.ckpt")
+    assert not (tmp_path / "made").exists()
+
+
+def test_foreign_and_newer_checkpoints_are_told_apart(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(DataError, match="not a lensblend checkpoint"):
+        load_network(tmp_path / "foreign.ckpt")
+    save(tmp_path / "newer.ckpt", format=99)
+    with pytest.raises(DataError, match="format 99, newer than"):
+        load_network(tmp_path / "newer.ckpt")
+
+
+def test_weights_of_another_network_are_refused_with_what_differs(tmp_path):
+    other = {**NETWORK, "bank": {**NETWORK["bank"], "sizes": [3, 5, 7]}}
+    save(tmp_path / "best.ckpt", node=other, network=build(NETWORK, "model"))
+    with pytest.raises(DataError, match=r"2 have another shape \(first: head"):
+        load_network(tmp_path / "best.ckpt")
+
+
+def test_a_failing_save_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    save(path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lensblend.training.checkpoints.os.replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,51 @@
+import pytest
+
+from lensblend.errors import RequestError
+from lensblend.training.phases import Phase, Schedule, image_size_of
+
+PHASE = {"image_size": [384, 512], "batch_size": 8, "max_epochs": 40, "lr": 1e-3, "lr_final": 1e-4, "loss": {"l1": {}}}
+
+
+def schedule(**changes):
+    return {"run": ["coarse", "fine"], "phases": {"coarse": PHASE, "fine": {**PHASE, "batch_size": 2}}, **changes}
+
+
+def test_every_phase_replaces_values_of_all_phases():
+    built = Schedule.from_config(schedule(every_phase={"batch_size": 3, "image_size": [32, 48]}))
+    assert [p.batch_size for p in built.phases.values()] == [3, 3]
+    assert [p.image_size for p in built.phases.values()] == [[32, 48], [32, 48]]
+
+
+def test_phases_keep_their_own_values_otherwise():
+    built = Schedule.from_config(schedule())
+    assert [built.phases[name].batch_size for name in built.run] == [8, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run": ["corse"]}, r"'corse'; did you mean `coarse`"),
+        ({"run": []}, "lists each phase to train once"),
+        ({"run": ["fine", "fine"]}, "lists each phase to train once"),
+        ({"every_phase": {"batchsize": 3}}, r"every_phase.batchsize.*did you mean `batch_size`"),
+        ({"every_phase": {"image_size": [384, 512, 3]}}, r"coarse.*\(height, width\).*\[384, 512, 3\]"),
+    ],
+)
+def test_a_wrong_schedule_is_refused_with_the_remedy(changes, message):
+    with pytest.raises(RequestError, match=message):
+        Schedule.from_config(schedule(**changes))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("batch_size", 0), ("max_epochs", 0), ("lr", 0.0), ("lr_final", -1.0), ("lr_path", "cosin"), ("monitor", "val/loss")],
+)
+def test_a_value_out_of_range_is_refused_by_name(key, value):
+    with pytest.raises(RequestError, match=f"`{key}`"):
+        Phase(**{**PHASE, key: value})
+
+
+@pytest.mark.parametrize("size", [[384], [0, 512], [384, 512, 3]])
+def test_image_size_is_two_positive_numbers(size):
+    with pytest.raises(RequestError, match="image_size"):
+        image_size_of(size)
