@@ -40,7 +40,9 @@ def test_what_hydra_refuses_names_the_nearest_valid_value(lensblend, request_, s
     assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(("request_", "code", "said"), STARTED, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+@pytest.mark.parametrize(
+    ("request_", "code", "said"), STARTED, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
+)
 def test_what_a_verb_refuses_names_value_and_remedy(in_process, request_, code, said, tmp_path):
     arguments = [*request_, "debug=smoke"] if request_[0] == "train" else request_
     done = in_process(*arguments, cwd=tmp_path)
@@ -52,7 +54,9 @@ def test_what_a_verb_refuses_names_value_and_remedy(in_process, request_, code, 
 def test_damaged_inputs_are_named(in_process, tmp_path):
     (tmp_path / "broken.ckpt").write_bytes(b"not a checkpoint")
     (tmp_path / "photo.jpg").write_bytes(b"<html>not a photo</html>")
-    done = in_process("render", tmp_path / "photo.jpg", "--model", tmp_path / "broken.ckpt", "--output", tmp_path / "out")
+    done = in_process(
+        "render", tmp_path / "photo.jpg", "--model", tmp_path / "broken.ckpt", "--output", tmp_path / "out"
+    )
     assert done.code == 1
     assert "broken.ckpt cannot be read as a checkpoint" in done.err
     assert "Traceback" not in done.err

@@ -40,7 +40,10 @@ def test_partial_nodes_wait_for_their_call():
     ],
 )
 def test_targets_off_the_list_are_refused_before_anything_runs(target, tmp_path):
-    node = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": target, "file": str(tmp_path / "made"), "mode": "w"}]}
+    node = {
+        "_target_": "torch.nn.Sequential",
+        "_args_": [{"_target_": target, "file": str(tmp_path / "made"), "mode": "w"}],
+    }
     with pytest.raises(RequestError, match="may not be built"):
         build(node, "model")
     assert not (tmp_path / "made").exists()

@@ -38,7 +38,14 @@ def test_a_wrong_schedule_is_refused_with_the_remedy(changes, message):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("batch_size", 0), ("max_epochs", 0), ("lr", 0.0), ("lr_final", -1.0), ("lr_path", "cosin"), ("monitor", "val/loss")],
+    [
+        ("batch_size", 0),
+        ("max_epochs", 0),
+        ("lr", 0.0),
+        ("lr_final", -1.0),
+        ("lr_path", "cosin"),
+        ("monitor", "val/loss"),
+    ],
 )
 def test_a_value_out_of_range_is_refused_by_name(key, value):
     with pytest.raises(RequestError, match=f"`{key}`"):

@@ -98,8 +98,8 @@ class Evaluate:
         split: ``val`` or ``train``.
         output: The folder that receives scores.csv and metrics.json.
         image_size: Height and width at which the network runs; default: the size its phase was trained at.
-        blend_at: ``network`` (section 5.1: render at the network's size, bilinear back) or ``photo`` (weights upsampled,
-            blurs and blending at the photo's full size).
+        blend_at: ``network`` (section 5.1: render at the network's size, bilinear back) or ``photo`` (weights
+            upsampled, blurs and blending at the photo's full size).
         references: Score the unmodified photo and each uniform blur of the bank as well.
         gallery: Write gallery.html and sheet.png with photo, target, bokeh and weight maps.
         limit: Evaluate the first so many pairs only.

@@ -58,13 +58,13 @@ def run(verb: str, *arguments: str) -> None:
 
 def _photo(output: Path) -> Path:
     """Write the photo to render: one that scikit-image ships and that no embedded pair shows."""
-    import skimage.data
+    from skimage import data
 
     from lensblend.data.images import write_image
 
     path = output / "photo" / "coffee.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, skimage.data.coffee())
+    write_image(path, data.coffee())  # type: ignore[no-untyped-call]
     return path
 
 

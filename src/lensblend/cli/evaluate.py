@@ -62,7 +62,9 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     pairs = source.split(cast("Split", node["split"]))
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
-        raise DataError(f"The data set has no pairs in `split={node['split']}`; try the other split, or another `data`.")
+        raise DataError(
+            f"The data set has no pairs in `split={node['split']}`; try the other split, or another `data`."
+        )
     gallery = Gallery() if node["gallery"] else None
     scores: dict[str, Scores] = {}
     for index in track(indices, "Rendering and scoring"):
@@ -83,9 +85,10 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         "split": node["split"],
         "data": data,
     }
-    photo_size = pairs.load(0).photo.shape[:2]
-    bank = bank_at(trained.network.cpu(), image_size, (photo_size[0], photo_size[1]))
+    bank = getattr(trained.network.cpu(), "bank", None)
     if node["references"] and bank is not None:
+        height, width = pairs.load(0).photo.shape[:2]
+        bank = bank_at(bank, image_size, (height, width))
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, scores, about)
     if gallery is not None:
@@ -101,5 +104,10 @@ def _conclude(output: Path, scored: dict[str, Any], references: dict[str, Any] |
     print(f"\nMeans over {count} images:\n\n{markdown_table(rows)}\n\nscores.csv and metrics.json are in {output}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the verb and exit."""
     run_verb(evaluate, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

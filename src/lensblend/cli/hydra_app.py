@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -36,15 +38,27 @@ def run_verb(task: Task, config_name: str) -> None:
     full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print errors itself and exit with 1; this makes it hand them over.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(task)
-    try:
+
+    @functools.wraps(task)
+    def guarded(config: DictConfig) -> None:
+        with _answered(config_name, full_errors):
+            task(config)
+
+    main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
+    with _answered(config_name, full_errors):
         main()
+
+
+@contextmanager
+def _answered(config_name: str, full_errors: bool) -> Iterator[None]:
+    """Turn an error that a user can correct into its message and exit code, unless the whole traceback is wanted."""
+    try:
+        yield
     except (LensblendError, HydraException, OmegaConfBaseException) as error:
         if full_errors:
             raise
-        code = error.exit_code if isinstance(error, LensblendError) else 2
         sys.stderr.write(f"{explain(error, config_name)}\n")
-        sys.exit(code)
+        sys.exit(error.exit_code if isinstance(error, LensblendError) else 2)
 
 
 def choices() -> dict[str, str]:
@@ -74,7 +88,7 @@ def explain(error: Exception, config_name: str) -> str:
         close = get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.65)
         guess = f"; did you mean `{close[0]}`?" if close else "; `--cfg job` prints the keys there are."
         return f"`{key}` is not a key of the configuration{guess}"
-    missing = re.search(r"Missing mandatory value: ([\w.]+)", text)
+    missing = re.search(r"Missing mandatory value: [\s\S]*full_key: ([\w.]+)", text)
     if missing:
         key = missing.group(1)
         return f"`{key}` is not set; give it on the command line: {key}=VALUE."
@@ -108,7 +122,7 @@ def _known_keys(config_name: str) -> list[str]:
 def _dotted(node: Any, prefix: str) -> Iterator[str]:
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         for key in node:
-            path = f"{prefix}.{key}" if prefix else str(key)
+            path = f"{prefix}.{key!s}" if prefix else str(key)
             yield path
             if not OmegaConf.is_missing(node, key):
                 yield from _dotted(node._get_node(key), path)

@@ -18,7 +18,8 @@ def usage() -> str:
     """Return what ``lensblend --help`` prints."""
     lines = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
     return (
-        f"usage: lensblend VERB ...\n\nSingle-image bokeh: train, compare and ship the networks that render it.\n\n{lines}\n\n"
+        "usage: lensblend VERB ...\n\nSingle-image bokeh: train, compare and ship the networks that render it.\n\n"
+        f"{lines}\n\n"
         "`lensblend VERB --help` explains each. Exit codes: 0 done, 1 the work failed, 2 the request was wrong, "
         "143 stopped by a signal.\n"
     )

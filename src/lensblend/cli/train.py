@@ -39,5 +39,10 @@ def train(config: DictConfig) -> None:
     say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the verb and exit."""
     run_verb(train, "train")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,10 +7,10 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import nn
@@ -34,12 +34,23 @@ def describe(network: Mapping[str, Any], phase: str, image_size: list[int], conf
     """
     return {
         "format": FORMAT,
-        "network": network,
+        "network": _without_weights(network),
         "phase": phase,
         "image_size": list(image_size),
         "config": config_yaml,
-        "versions": {"lensblend": lensblend.__version__, "torch": str(torch.__version__), "lightning": pl.__version__},
+        "versions": {
+            "lensblend": lensblend.__version__,
+            "torch": str(torch.__version__),
+            "lightning": version("pytorch-lightning"),
+        },
     }
+
+
+def _without_weights(node: Any) -> Any:
+    """Leave out the files that a network's parts started from: a checkpoint holds their weights itself."""
+    if isinstance(node, Mapping):
+        return {key: None if key == "weights" else _without_weights(value) for key, value in node.items()}
+    return [_without_weights(value) for value in node] if isinstance(node, list) else node
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.") from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read as a checkpoint ({reason}); it may be damaged or of other origin.") from None
+        raise DataError(
+            f"{path} cannot be read as a checkpoint ({reason}); it may be damaged or of other origin."
+        ) from None
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or "network" not in record:
         raise DataError(f"{path} is not a lensblend checkpoint: it does not say which network it holds.")
@@ -129,7 +142,8 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], file: Pa
         example = next(iter(missing + unknown + sorted(shapes)))
         raise DataError(
             f"{file} holds another network: {len(missing)} weights are missing, {len(unknown)} are unknown, "
-            f"{len(shapes)} have another shape (first: {example}); use the backbone, kernels and model it was trained with."
+            f"{len(shapes)} have another shape (first: {example}); "
+            "use the backbone, kernels and model it was trained with."
         )
     network.load_state_dict(dict(state))
 
@@ -158,8 +172,10 @@ class AtomicCheckpointIO(CheckpointIO):
             Path(temporary).unlink(missing_ok=True)
             raise
 
-    def load_checkpoint(self, path: str | Path, map_location: Any | None = None, **_: Any) -> dict[str, Any]:
-        """Load a checkpoint, running nothing in it."""
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Load a checkpoint; whatever ``weights_only`` says, nothing in it is run."""
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:

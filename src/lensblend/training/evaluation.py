@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from lensblend.data.images import list_images, read_photo, read_size
 from lensblend.data.pairs import Pairs
@@ -37,11 +36,8 @@ def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels) -> Scores:
     return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
 
 
-def bank_at(network: nn.Module, image_size: tuple[int, int], photo_size: tuple[int, int]) -> KernelBank | None:
+def bank_at(bank: KernelBank, image_size: tuple[int, int], photo_size: tuple[int, int]) -> KernelBank:
     """Return a network's bank with kernels as wide on the photo as the network's are at its own size."""
-    bank = getattr(network, "bank", None)
-    if bank is None:
-        return None
     ratio = (photo_size[0] * photo_size[1] / (image_size[0] * image_size[1])) ** 0.5
     return bank if ratio == 1 else bank.scaled(ratio)
 
@@ -85,7 +81,9 @@ def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, P
     return {name: score(metrics, read_photo(ours), read_photo(theirs)) for name, ours, theirs in files}
 
 
-def score_references(metrics: Mapping[str, Any], bank: KernelBank, pairs: Pairs, indices: Iterable[int]) -> dict[str, Scores]:
+def score_references(
+    metrics: Mapping[str, Any], bank: KernelBank, pairs: Pairs, indices: Iterable[int]
+) -> dict[str, Scores]:
     """Score the unmodified photos and each uniform blur, as means over pairs.
 
     Args:
@@ -146,7 +144,10 @@ def markdown_table(rows: Mapping[str, Scores]) -> str:
     cells = [["", *columns]]
     cells += [[name, *(f"{row[c]:.{2 if c == 'psnr' else 4}f}" for c in columns)] for name, row in rows.items()]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = ["| " + " | ".join(_pad(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True))) + " |" for line in cells]
+    lines = [
+        "| " + " | ".join(_pad(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True))) + " |"
+        for line in cells
+    ]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(lines)
 

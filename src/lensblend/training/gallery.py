@@ -16,7 +16,8 @@ from lensblend.training.pictures import save_picture, sheet
 
 SHEET_ROWS = 8
 STYLE = """
-body { margin: 2rem auto; max-width: 96rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; background: #16181b; color: #d8dadd; }
+body { margin: 2rem auto; max-width: 96rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
+body { background: #16181b; color: #d8dadd; }
 h1 { font-size: 1.3rem; font-weight: 600; }
 section { margin: 2rem 0; }
 h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .5rem; }
@@ -73,4 +74,5 @@ def _figure(caption: str, pixels: NDArray[np.uint8]) -> str:
     kind, mark = ("png", ' class="small"') if small else ("jpeg", "")
     data = base64.b64encode(buffer.getvalue()).decode()
     text = html.escape(caption)
-    return f'<figure><img{mark} alt="{text}" src="data:image/{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'
+    image = f'<img{mark} alt="{text}" src="data:image/{kind};base64,{data}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"

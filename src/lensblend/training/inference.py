@@ -31,7 +31,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"`device` {name!r} cannot be used: {str(error).splitlines()[0]}; try auto or cpu.") from None
+        raise RequestError(
+            f"`device` {name!r} cannot be used: {str(error).splitlines()[0]}; try auto or cpu."
+        ) from None
     return device
 
 

@@ -1,12 +1,14 @@
 """Build objects from plain dicts, and only objects that a training may need.
 
-Hydra runs whatever a ``_target_`` names, also ``builtins.open``; a configuration or a checkpoint of unknown origin would
-thereby write files. Every ``instantiate`` of the project goes through :func:`build`, whose allowlist is fixed in code.
+Hydra runs whatever a ``_target_`` names, also ``builtins.open``; a configuration or a checkpoint of unknown origin
+would thereby write files. Every ``instantiate`` of the project goes through :func:`build`, whose allowlist is fixed in
+code.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +32,11 @@ ALLOWED = (
     "torch.nn.",
     "torch.optim.",
 )
+# Hydra logs what it cannot import before it raises it; the error alone is what a user needs.
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+
+# The only functions among the targets.
+FACTORIES = ("lensblend.training.callbacks.progress.progress",)
 
 
 def build(node: Mapping[str, Any], where: str, **arguments: Any) -> Any:
@@ -54,7 +61,7 @@ def build(node: Mapping[str, Any], where: str, **arguments: Any) -> Any:
         return hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
     except Exception as error:
         # Hydra wraps what a constructor raised; the constructor's own message is the one that helps.
-        cause = error
+        cause: BaseException = error
         while cause.__cause__ is not None and not isinstance(cause, LensblendError):
             cause = cause.__cause__
         if isinstance(cause, LensblendError):
@@ -76,15 +83,21 @@ def _check(node: Any, where: str) -> None:
 
 def _check_target(node: Mapping[str, Any], where: str) -> None:
     target = node["_target_"]
-    if not isinstance(target, str) or not target.startswith(ALLOWED) or "__" in target:
-        raise RequestError(
-            f"`{where}._target_` is {target!r}, which may not be built; allowed are {', '.join(a + '*' for a in ALLOWED)}."
-        )
+    refusal = RequestError(
+        f"`{where}._target_` is {target!r}, which may not be built; allowed are classes of "
+        f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}."
+    )
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        raise refusal
     try:
         definition = hydra.utils.get_object(target)
         parameters = inspect.signature(definition).parameters
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise RequestError(f"`{where}._target_` is {target!r}, which cannot be found: {error}") from None
+    # A path through an allowed module can end anywhere (`lensblend.x.os.mkdir`): what counts is where it is defined.
+    defined = f"{getattr(definition, '__module__', '')}."
+    if target not in FACTORIES and not (inspect.isclass(definition) and defined.startswith(ALLOWED)):
+        raise refusal
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for key in node:

@@ -96,7 +96,9 @@ class Schedule:
             if name not in phases:
                 raise RequestError(f"`schedule.run` names the phase {name!r}{nearest(name, list(phases))}")
         if not run or len(set(run)) != len(run):
-            raise RequestError(f"`schedule.run` lists each phase to train once, but got {run}; there are {list(phases)}.")
+            raise RequestError(
+                f"`schedule.run` lists each phase to train once, but got {run}; there are {list(phases)}."
+            )
         return cls(run=run, phases=phases, every_phase=every)
 
     def to_config(self) -> dict[str, Any]:

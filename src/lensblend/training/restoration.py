@@ -8,10 +8,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Rendering
 
 RECORD = "lensblend"
@@ -60,7 +61,7 @@ class Restoration(pl.LightningModule):
         self,
         network: nn.Module,
         loss: WeightedSum,
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, PerImageMetric],
         optimizer: Callable[[Any], torch.optim.Optimizer],
         lr_path: str = "cosine",
         lr_ratio: float = 1.0,
@@ -68,13 +69,22 @@ class Restoration(pl.LightningModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.network = network
+        if channels_last:
+            for parameter in network.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
         self.loss = loss
-        self.scores = nn.ModuleDict({name: metric for name, metric in metrics.items()})
+        self._scores = nn.ModuleDict(dict(metrics))
         self._optimizer = optimizer
         self._lr_path = lr_path
         self._lr_ratio = lr_ratio
         self.record = dict(record or {})
+
+    @property
+    def scores(self) -> dict[str, PerImageMetric]:
+        """The metrics by name."""
+        return {name: metric for name, metric in self._scores.items() if isinstance(metric, PerImageMetric)}
 
     def forward(self, photo: Tensor, **guidance: Tensor) -> Rendering:
         """Render bokeh; see the network."""
@@ -115,7 +125,7 @@ class Restoration(pl.LightningModule):
             self.log(f"val/{name}", metric.compute().float(), prog_bar=name == "psnr", rank_zero_only=False)
             metric.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and a learning rate that moves at every step."""
         optimizer = self._optimizer(self.network.parameters())
         last = max(int(self.trainer.estimated_stepping_batches) - 1, 1)
@@ -130,7 +140,7 @@ class Restoration(pl.LightningModule):
         """Add what rebuilds the network from this file alone."""
         checkpoint[RECORD] = self.record
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the network's state alone, under its own keys."""
         return self.network.state_dict(*args, **kwargs)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
@@ -22,14 +22,22 @@ from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoints import AtomicCheckpointIO, describe, find_checkpoint, load_weights, read_checkpoint
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.instantiate import build
-from lensblend.training.messages import say
+from lensblend.training.messages import is_first_process, say
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, Schedule
-from lensblend.training.restoration import RECORD
 from lensblend.training.status import Status
 
 # Keys that may differ when a run is continued: they change what is watched or how fast, not what is learned.
-FREE_KEYS = ("run_dir", "logger", "callbacks", "trainer", "schedule.run", "loader.num_workers", "data.cache", "data.root")
+FREE_KEYS = (
+    "run_dir",
+    "logger",
+    "callbacks",
+    "trainer",
+    "schedule.run",
+    "loader.num_workers",
+    "data.cache",
+    "data.root",
+)
 
 
 def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +84,7 @@ class Training:
                     f"{self.run_dir} was started with another configuration ({differences}). "
                     "Repeat that command to continue it, or give another `run_dir`."
                 )
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             self.run_dir.mkdir(parents=True, exist_ok=True)
             file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
 
@@ -90,7 +98,9 @@ class Training:
             code = 143 if stopped else getattr(error, "exit_code", 1)
             self._update_status(state="interrupted" if stopped else "failed", exit_code=code)
             if stopped:
-                say(f"Interrupted. The same command with `run_dir={self.run_dir}` goes on from the last finished epoch.")
+                say(
+                    f"Interrupted. The same command with `run_dir={self.run_dir}` goes on from the last finished epoch."
+                )
                 raise SystemExit(code) from None
             raise
         self._update_status(state="done", exit_code=0)
@@ -145,13 +155,13 @@ class Training:
     def _start_weights(self, network: nn.Module) -> str:
         """Load what the phase starts from and say what that was: the phase before, ``init_from``, or chance."""
         before = self.status.last_done()
-        init_from = self.config.get("init_from")
-        if before is None and init_from is None:
+        init_from = self.run_dir / before if before else self.config.get("init_from")
+        if init_from is None:
             return f"starts from random weights, seed {self.config['seed']}"
-        if before is None and is_megadepth_file(init_from):
+        if is_megadepth_file(init_from):
             load_megadepth(network, init_from)
             return f"starts from the depth weights of {init_from}"
-        file = find_checkpoint(self.run_dir / before if before else init_from)
+        file = find_checkpoint(init_from)
         load_weights(network, read_checkpoint(file)["state_dict"], file)
         return f"starts from {file}"
 
@@ -201,7 +211,7 @@ class Training:
                 use_distributed_sampler=False,
                 enable_model_summary=False,
             )
-        except (TypeError, ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+        except (TypeError, ValueError, MisconfigurationException) as error:
             raise RequestError(f"`trainer` was refused by Lightning: {error}") from error
 
     def _introduce(self, name: str, phase: Phase, network: nn.Module, data: PairsDataModule, start: str) -> None:
@@ -209,7 +219,8 @@ class Training:
         height, width = phase.image_size
         say(
             f"\n{name}: {phase.max_epochs} epochs at {height}×{width} (height×width), batch {phase.batch_size}, "
-            f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; {parameters:,} parameters; {start}"
+            f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
+            f"{parameters:,} parameters; {start}"
         )
         if len(data.val) == 0:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")

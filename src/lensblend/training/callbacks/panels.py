@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
 from lensblend.training.pictures import cells, save_picture, sheet, to_8bit
+
+Rows = dict[str, dict[str, NDArray[np.uint8]]]
 
 
 class Panels(pl.Callback):
@@ -27,36 +31,43 @@ class Panels(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Picture the state after a validation."""
-        if not trainer.sanity_checking:
-            self._draw(trainer, pl_module)
+        if not trainer.sanity_checking and self._is_wanted(trainer):
+            self._draw(trainer, self._render(trainer, pl_module)[0], trainer.current_epoch + 1)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Picture the final state where nothing was validated."""
-        if sum(trainer.num_val_batches) == 0:
-            self._draw(trainer, pl_module)
-
-    def _draw(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero or self.count < 1:
+        """Give loggers that keep tables the final pictures and their scores; picture what was never validated."""
+        if not self._is_wanted(trainer):
             return
-        rows = self._render(trainer, pl_module)
+        rows, scores = self._render(trainer, pl_module)
+        if sum(trainer.num_val_batches) == 0:
+            self._draw(trainer, rows, trainer.current_epoch)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_final"):
+                logger.log_final(rows, scores)
+
+    def _is_wanted(self, trainer: pl.Trainer) -> bool:
+        return trainer.is_global_zero and self.count > 0
+
+    def _draw(self, trainer: pl.Trainer, rows: Rows, epochs: int) -> None:
         phase = Path(trainer.default_root_dir)
-        save_picture(sheet(rows), phase.parent / "panels" / f"{phase.name}-epoch{trainer.current_epoch + 1:04d}.png")
+        save_picture(sheet(rows), phase.parent / "panels" / f"{phase.name}-epoch{epochs:04d}.png")
         for logger in trainer.loggers:
             if hasattr(logger, "log_panels"):
                 logger.log_panels(rows, trainer.global_step)
 
     @torch.no_grad()
-    def _render(self, trainer: pl.Trainer, pl_module: Any) -> dict[str, dict[str, Any]]:
+    def _render(self, trainer: pl.Trainer, pl_module: Any) -> tuple[Rows, dict[str, dict[str, float]]]:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         samples = data.val if len(data.val) else data.train
         step = max(len(samples) // self.count, 1)
         was_training = pl_module.training
         pl_module.eval()
-        rows = {}
+        rows: Rows = {}
+        scores = {}
         for index in range(0, min(len(samples), step * self.count), step):
             sample = samples[0, index]
+            # This also converts the batch to [0, 1], as in training.
             batch = trainer.strategy.batch_to_device(default_collate([sample]), pl_module.device)
-            batch = pl_module.on_after_batch_transfer(batch, 0)
             with trainer.precision_plugin.forward_context():
                 rendering = pl_module.render(batch)
             weights = rendering.aux.get("weights")
@@ -64,5 +75,9 @@ class Panels(pl.Callback):
             names = getattr(getattr(pl_module.network, "bank", None), "names", ())
             pictures = (to_8bit(batch["photo"][0]), to_8bit(batch["target"][0]), to_8bit(rendering.bokeh[0]))
             rows[sample["id"]] = cells(*pictures, maps, names)
+            scores[sample["id"]] = {
+                name: float(metric.per_image(rendering.bokeh.float(), batch["target"])[0])
+                for name, metric in pl_module.scores.items()
+            }
         pl_module.train(was_training)
-        return rows
+        return rows, scores

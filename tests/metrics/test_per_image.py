@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lensblend.errors import RequestError
+from lensblend.metrics.per_image import PerImageMetric, to_levels
+
+
+class Brightness(PerImageMetric):
+    """The mean level of a rendering: a value that a test can know."""
+
+    name = "brightness"
+    higher_is_better = True
+
+    def score(self, bokeh: Tensor, target: Tensor) -> Tensor:
+        self.seen = bokeh, target, torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
+        return bokeh.mean(dim=(1, 2, 3))
+
+
+def grey(*values: float) -> Tensor:
+    return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone()
+
+
+def test_levels_are_numpys_rounding_of_the_clipped_range() -> None:
+    values = np.linspace(-0.2, 1.2, 4 * 5 * 3, dtype=np.float32).reshape(1, 3, 4, 5)
+    expected = np.round(np.clip(values, 0, 1) * np.float32(255))
+    np.testing.assert_array_equal(to_levels(torch.from_numpy(values)), expected)
+
+
+def test_every_level_survives() -> None:
+    every = torch.arange(256).view(1, 1, 16, 16)
+    torch.testing.assert_close(to_levels(every / 255), every.float(), rtol=0, atol=0)
+
+
+def test_scores_get_levels_without_autocast_and_gradient() -> None:
+    metric = Brightness()
+    bokeh = grey(0.5).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = metric.per_image(bokeh, grey(1.0))
+    seen_bokeh, seen_target, autocast, gradient = metric.seen
+    assert (seen_bokeh.unique().tolist(), seen_target.unique().tolist()) == ([128], [255])
+    assert not autocast
+    assert not gradient
+    assert not values.requires_grad
+
+
+def test_a_mean_over_many_images_keeps_its_digits() -> None:
+    """A float32 sum of 20,000 values near 25 is off by far more."""
+    metric = Brightness()
+    assert metric.total.dtype == torch.float64  # from the start: a process without images sends its sum too
+    bokeh = grey(*[25 / 255] * 300 + [26 / 255] * 700)
+    for _ in range(20):
+        metric.update(bokeh, torch.zeros_like(bokeh))
+    assert metric.count == 20_000
+    assert metric.compute().item() == pytest.approx(25.7, abs=1e-12)
+
+
+def test_forward_returns_the_batch_and_adds_to_the_mean() -> None:
+    metric = Brightness()
+    assert metric(grey(0.0), grey(0.0)).item() == 0
+    assert metric(grey(1.0, 1.0), grey(0.0, 0.0)).item() == 255
+    assert metric.compute().item() == pytest.approx(170)
+
+
+def test_no_images_are_an_error_rather_than_a_number() -> None:
+    with pytest.warns(UserWarning, match="before"), pytest.raises(RequestError, match=r"`brightness` .* got none"):
+        Brightness().compute()
+
+
+@pytest.mark.parametrize(
+    ("bokeh", "target", "message"),
+    [
+        (grey(0.0), grey(0.0, 0.0), r"\(1, 3, 4, 4\) and \(2, 3, 4, 4\); render at"),
+        (grey(0.0)[..., :3], grey(0.0), r"\(1, 3, 4, 3\) and"),
+        (grey(0.0)[0], grey(0.0)[0], r"\(b, 3, h, w\), but got \(3, 4, 4\)"),
+        (grey(0.0)[:, :1], grey(0.0)[:, :1], r"\(b, 3, h, w\), but got \(1, 1, 4, 4\)"),
+        (grey(0.0).byte(), grey(0.0), "torch.uint8 and torch.float32; divide by 255"),
+        (grey(0.0), grey(200.0), r"Targets are in \[0, 1\], but got values from 200 to 200"),
+        (grey(0.0), grey(-0.9), "from -0.9"),
+    ],
+)
+def test_photos_that_would_give_a_wrong_number_are_refused(bokeh: Tensor, target: Tensor, message: str) -> None:
+    # The undecorated method is what a training runs: the test run checks shapes on top.
+    per_image = Brightness.per_image
+    while hasattr(per_image, "__wrapped__"):
+        per_image = per_image.__wrapped__
+    with pytest.raises(RequestError, match=message):
+        per_image(Brightness(), bokeh, target)
+
+
+def test_an_overshoot_of_resampling_is_clipped() -> None:
+    assert Brightness().per_image(grey(1.1), grey(1.1)).item() == 255
