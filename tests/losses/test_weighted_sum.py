@@ -60,8 +60,10 @@ def test_weight_zero_is_logged_but_not_trained() -> None:
 
 def test_no_gradient_is_kept_in_validation() -> None:
     predicted, target = photos()
+    recorder = Recorder()
     with torch.no_grad():
-        total, _ = WeightedSum({"l1": term()})({"bokeh": predicted}, {"bokeh": target})
+        total, _ = WeightedSum({"mse": term(loss=recorder)})({"bokeh": predicted}, {"bokeh": target})
+    assert not recorder.grad_enabled
     assert not total.requires_grad
 
 

@@ -1,0 +1,52 @@
+"""Losses that compare local structure."""
+
+from __future__ import annotations
+
+from typing import cast, get_args
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lensblend.errors import RequestError
+from lensblend.ops.ssim import Border, gaussian_window, ssim
+
+
+class NegativeSsim(nn.Module):
+    r"""Reward local structure: :math:`l_p = -\mathrm{SSIM}(\hat I, I)` (eq. 4), from −1 for equal photos up to 1.
+
+    The index is the mean over pixels, RGB channels and images, computed in float32, also under autocast.
+    The paper names no window; an 11×11 Gaussian of σ = 1.5 pixels and a border of zeros is what its author's later
+    scripts use. The border of zeros counts as structure that both photos share, and so the value is a little nearer
+    to −1 than over the ``valid`` pixels alone: compare values of one setting only, and methods by the metrics.
+
+    Args:
+        border: ``zero`` surrounds both photos with zeros and averages over all pixels; ``valid`` averages over the
+            pixels whose window is inside.
+        kernel_size: Side of the window in pixels, odd.
+        sigma: Standard deviation of the window in pixels.
+
+    Example:
+        >>> import torch
+        >>> photo = torch.linspace(0, 1, 3 * 256).view(1, 3, 16, 16)
+        >>> NegativeSsim()(photo, photo).item()
+        -1.0
+
+    References:
+        S. Dutta, "Depth-aware blending of smoothed images for bokeh effect generation",
+        J. Vis. Commun. Image Represent. (2021) 103089, equation 4 (section 4.3.1).
+    """
+
+    def __init__(self, border: str = "zero", kernel_size: int = 11, sigma: float = 1.5) -> None:
+        super().__init__()
+        if border not in get_args(Border):
+            raise RequestError(f"`border` is one of {list(get_args(Border))}, but got {border!r}.")
+        if kernel_size < 3 or kernel_size % 2 == 0:
+            raise RequestError(f"`kernel_size` is odd and at least 3, but got {kernel_size}; use 11.")
+        if not sigma > 0:
+            raise RequestError(f"`sigma` is positive, in pixels, but got {sigma}; use 1.5.")
+        self.border = cast(Border, border)
+        self.window = gaussian_window(kernel_size, sigma)
+
+    def forward(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+        """Return −SSIM of photos in [0, 1]."""
+        return -ssim(predicted, truth, self.window, border=self.border).mean()

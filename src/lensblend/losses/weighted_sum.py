@@ -1,0 +1,130 @@
+"""A loss as data: named terms, each with a weight and with what it compares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - its universal name
+
+from lensblend.errors import RequestError
+
+PYRAMID = "pyramid"
+
+
+class WeightedSum(nn.Module):
+    r"""Add named losses: :math:`\sum_t w_t \, l_t(\text{predicted}[on_t], \text{truth}[on_t])`.
+
+    All terms are computed in float32 with autocast off: SSIM of smooth photos loses all meaning in bfloat16.
+    A term of weight 0 is computed without a gradient: it is logged, not trained.
+
+    Args:
+        terms: By name, ``weight`` (finite, not negative; at least one is positive), ``on`` (the key of what is
+            compared: ``bokeh``, or a name that the network returns beside it) and ``loss`` (a module of two tensors).
+            ``on: pyramid`` adds up the loss over a network's coarser renderings, each against the target reduced
+            by area to its size.
+
+    Raises:
+        RequestError: A term is incomplete, has an unknown key, or no weight is positive.
+
+    Example:
+        >>> loss = WeightedSum({"l1": {"weight": 2.0, "on": "bokeh", "loss": nn.L1Loss()}})
+        >>> total, values = loss({"bokeh": torch.zeros(1, 3, 2, 2)}, {"bokeh": torch.ones(1, 3, 2, 2)})
+        >>> total.item(), values["l1"].item()
+        (2.0, 1.0)
+    """
+
+    def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        for name, term in terms.items():
+            _check_term(name, term)
+        if not any(term["weight"] > 0 for term in terms.values()):
+            weights = {name: term["weight"] for name, term in terms.items()}
+            raise RequestError(f"A loss trains at least one term, but got the weights {weights}; make one positive.")
+        self.weights = {name: float(term["weight"]) for name, term in terms.items()}
+        self.on = {name: str(term["on"]) for name, term in terms.items()}
+        self.losses = nn.ModuleDict({name: term["loss"] for name, term in terms.items()})
+
+    def forward(
+        self, predicted: Mapping[str, Tensor | Sequence[Tensor]], truth: Mapping[str, Tensor]
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Compare what a network returns with what is known.
+
+        Args:
+            predicted: ``bokeh`` and the network's intermediates by name; ``pyramid`` is a sequence, any order.
+            truth: ``bokeh`` (the target) and, where the data has them, ``mask``, ``saliency``, ``disparity``.
+
+        Returns:
+            The total, with its gradient, and every term's value, unweighted and detached.
+
+        Raises:
+            RequestError: What a term compares is missing or does not fit in shape.
+        """
+        trained: list[Tensor] = []
+        values: dict[str, Tensor] = {}
+        for name, weight in self.weights.items():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+                value = self._value(name, predicted, truth)
+            values[name] = value.detach()
+            if weight > 0:
+                trained.append(weight * value)
+        return torch.stack(trained).sum(), values
+
+    def _value(self, name: str, predicted: Mapping[str, Any], truth: Mapping[str, Any]) -> Tensor:
+        on = self.on[name]
+        ours = _pick(name, on, predicted, "the network returns")
+        theirs = _pick(name, "bokeh" if on == PYRAMID else on, truth, "the data carries")
+        levels = [ours] if isinstance(ours, Tensor) else list(ours)
+        if not levels:
+            raise RequestError(f"Term `{name}` compares `{on}`, but the network returned none; change its `on`.")
+        with torch.autocast(theirs.device.type, enabled=False):
+            truths = [_reduce(theirs.float(), level) if on == PYRAMID else theirs.float() for level in levels]
+            for level, reference in zip(levels, truths, strict=True):
+                _check_shapes(name, on, level, reference)
+            parts = [self.losses[name](a.float(), b) for a, b in zip(levels, truths, strict=True)]
+        return torch.stack(parts).sum()
+
+
+def _check_term(name: str, term: Mapping[str, Any]) -> None:
+    """Refuse a term that could not be computed, or whose name could not be a module's."""
+    if "." in name or not name:
+        raise RequestError(f"A term's name is not empty and has no dot, but got {name!r}; use an underscore.")
+    if set(term) != {"weight", "on", "loss"}:
+        raise RequestError(f"Term `{name}` has the keys `weight`, `on` and `loss`, but got {sorted(term)}.")
+    weight = term["weight"]
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
+        raise RequestError(f"The weight of term `{name}` is finite and at least 0 (only logged), but got {weight!r}.")
+    if not isinstance(term["loss"], nn.Module):
+        raise RequestError(f"The loss of term `{name}` is a module, but got {term['loss']!r}; give it a `_target_`.")
+
+
+def _pick(name: str, key: str, available: Mapping[str, Any], whose: str) -> Any:
+    """Return what a term compares."""
+    found = available.get(key)
+    if found is None:
+        keys = sorted(k for k, value in available.items() if value is not None)
+        raise RequestError(
+            f"Term `{name}` compares `{key}`, but {whose} only {keys}; change its `on`, or drop the term."
+        )
+    return found
+
+
+def _reduce(target: Tensor, level: Tensor) -> Tensor:
+    """Reduce the target by area to the size of one level of a pyramid; a larger level is left to the shape check."""
+    height, width = level.shape[-2:]
+    if height > target.shape[-2] or width > target.shape[-1]:
+        return target
+    return F.interpolate(target, (height, width), mode="area")
+
+
+def _check_shapes(name: str, on: str, predicted: Tensor, truth: Tensor) -> None:
+    """Refuse shapes that would broadcast."""
+    if predicted.shape != truth.shape:
+        raise RequestError(
+            f"Term `{name}` compares equal shapes, but `{on}` is {tuple(predicted.shape)} from the network and "
+            f"{tuple(truth.shape)} in the data; change its `on`, or bring both to one size."
+        )

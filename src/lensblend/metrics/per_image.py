@@ -1,0 +1,99 @@
+"""What all metrics share: 8-bit photos, one value per image, and a mean over images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from lensblend.errors import RequestError
+
+# Resampling overshoots [0, 1] a little; [−1, 1] and 0–255 are further away.
+TARGET_RANGE = (-0.5, 1.5)
+
+
+def to_levels(photo: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Round a photo in [0, 1] to the 256 levels that a file would hold; the result is in 0 to 255, float32.
+
+    Example:
+        >>> to_levels(torch.tensor([-0.1, 0.5, 1.1]).view(1, 3, 1, 1)).flatten()
+        tensor([  0., 128., 255.])
+    """
+    return photo.float().clamp(0, 1).mul(255).round()
+
+
+class PerImageMetric(Metric):
+    """Score images one by one, and report the mean over all of them, whatever the batches and processes.
+
+    Photos are sRGB in [0, 1] and are rounded to 8 bit before they are compared. Values outside are clipped, as
+    in a file; a NaN in a rendering makes its score, and so the mean, NaN. Values are float64 or float32 with autocast
+    off; the sum is float64.
+
+    Attributes:
+        name: The key in tables and logs; it stands for one convention.
+    """
+
+    name: ClassVar[str]
+    full_state_update = False
+    is_differentiable = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Return one value per image of photos that are already in 8-bit levels, 0 to 255."""
+
+    @torch.no_grad()
+    def per_image(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Score every rendering of a batch.
+
+        Args:
+            bokeh: Renderings, sRGB in [0, 1].
+            target: The captured photos, sRGB in [0, 1].
+
+        Raises:
+            RequestError: Shapes differ, or photos are not floats in [0, 1].
+        """
+        _check_photos(bokeh, target)
+        with torch.autocast(target.device.type, enabled=False):
+            return self.score(to_levels(bokeh), to_levels(target))
+
+    def update(self, bokeh: Tensor, target: Tensor) -> None:
+        """Add a batch of images to the mean."""
+        values = self.per_image(bokeh, target)
+        self.total = self.total + values.sum(dtype=torch.float64)
+        self.count = self.count + len(values)
+
+    def compute(self) -> Tensor:
+        """Return the mean of the images' values.
+
+        Raises:
+            RequestError: No image was scored, because then there is no mean.
+        """
+        if self.count == 0:
+            raise RequestError(f"`{self.name}` is a mean over images, but got none; check that the split is not empty.")
+        return self.total / self.count
+
+
+def _check_photos(bokeh: Tensor, target: Tensor) -> None:
+    """Refuse what would give a number that lies."""
+    if bokeh.shape != target.shape or target.ndim != 4 or target.shape[1] != 3:
+        raise RequestError(
+            "`bokeh` and `target` are equally large photos (b, 3, h, w), "
+            f"but got {tuple(bokeh.shape)} and {tuple(target.shape)}; render at the target's size."
+        )
+    if not (bokeh.is_floating_point() and target.is_floating_point()):
+        raise RequestError(f"Photos are floats in [0, 1], but got {bokeh.dtype} and {target.dtype}; divide by 255.")
+    if target.numel():
+        low, high = (bound.item() for bound in target.aminmax())
+        if low < TARGET_RANGE[0] or high > TARGET_RANGE[1]:
+            raise RequestError(f"Targets are in [0, 1], but got values from {low:g} to {high:g}; bring them to [0, 1].")

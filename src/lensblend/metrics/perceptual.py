@@ -1,0 +1,92 @@
+"""Metrics that compare a rendering with its target through a pretrained network."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics.functional.image.lpips import _LPIPS
+
+from lensblend.errors import DataError, RequestError
+from lensblend.metrics.per_image import PerImageMetric
+from lensblend.priors.weights import weights_path
+
+SMALLEST = 31  # AlexNet's last pooling has nothing left below
+
+
+class Lpips(PerImageMetric):
+    """Measure the perceptual distance LPIPS: AlexNet, version 0.1, on [−1, 1]; smaller is better, 0 means equal.
+
+    The linear heads come with torchmetrics. AlexNet's ImageNet weights do not, and a metric without them would be
+    another metric: they come from a local file, from the cache, or from a download that is asked for.
+    Photos are at least 31×31 pixels.
+
+    Args:
+        weights: Local path of torchvision's ``alexnet-owt-7be5be79.pth``, or nothing to look into the cache.
+        download: Fetch the file once where it is missing, and check its SHA-256.
+
+    Raises:
+        WeightsMissingError: The file is not on this machine; the message says how to get it.
+        DataError: The file is damaged or holds another network.
+
+    Example:
+        >>> from lensblend.errors import RequestError
+        >>> try:
+        ...     Lpips(weights="nowhere/alexnet.pth")
+        ... except RequestError as error:
+        ...     print(error)
+        `weights` is the path of a file, but got nowhere/alexnet.pth, which does not exist; correct it.
+
+    References:
+        R. Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", CVPR 2018.
+    """
+
+    name: ClassVar[str] = "lpips"
+    higher_is_better = False
+
+    def __init__(self, weights: str | None = None, download: bool = False) -> None:
+        super().__init__()
+        network = _build_network(weights_path("alexnet", weights, download))
+        # A tuple hides the network from state dicts and optimizers: a checkpoint must neither carry nor need AlexNet.
+        self._hidden = (network,)
+
+    def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Return distances in float32."""
+        if min(target.shape[-2:]) < SMALLEST:
+            raise RequestError(
+                f"Photos compared by `lpips` are at least {SMALLEST}×{SMALLEST} pixels, "
+                f"but got (height, width) {tuple(target.shape[-2:])}; use larger photos, or leave `lpips` out."
+            )
+        network = self._hidden[0].to(target.device)
+        return network(bokeh / 127.5 - 1, target / 127.5 - 1).view(-1)
+
+
+def _build_network(path: Path) -> _LPIPS:
+    """Build LPIPS with the trunk of a torchvision AlexNet file, without touching the random numbers of a training."""
+    with torch.random.fork_rng(devices=[]):
+        network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
+    state = _read_state(path)
+    wanted = {key: value for key, value in network.state_dict().items() if key.startswith("net.")}
+    names = {key: f"features.{key.split('.', 2)[2]}" for key in wanted}  # net.slice2.3.bias is features.3.bias
+    unfit = [name for key, name in names.items() if getattr(state.get(name), "shape", None) != wanted[key].shape]
+    if unfit:
+        raise DataError(
+            f"{path} is no AlexNet of torchvision: {unfit} are missing or of another shape; "
+            "use torchvision's alexnet-owt-7be5be79.pth."
+        )
+    network.load_state_dict({key: state[name] for key, name in names.items()}, strict=False)
+    return network
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path} cannot be read as a file of weights ({error}); fetch it again.") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{path} holds no state dict but {type(state).__name__}; use torchvision's file.")
+    return state
