@@ -1,7 +1,7 @@
 import pytest
 
 from lensblend.errors import RequestError
-from lensblend.training.phases import Phase, Schedule, image_size_of
+from lensblend.training.phases import Phase, Schedule
 
 PHASE = {"image_size": [384, 512], "batch_size": 8, "max_epochs": 40, "lr": 1e-3, "lr_final": 1e-4, "loss": {"l1": {}}}
 
@@ -50,9 +50,3 @@ def test_a_wrong_schedule_is_refused_with_the_remedy(changes, message):
 def test_a_value_out_of_range_is_refused_by_name(key, value):
     with pytest.raises(RequestError, match=f"`{key}`"):
         Phase(**{**PHASE, key: value})
-
-
-@pytest.mark.parametrize("size", [[384], [0, 512], [384, 512, 3]])
-def test_image_size_is_two_positive_numbers(size):
-    with pytest.raises(RequestError, match="image_size"):
-        image_size_of(size)

@@ -100,6 +100,8 @@ class Evaluate:
         image_size: Height and width at which the network runs; default: the size its phase was trained at.
         blend_at: ``network`` (section 5.1: render at the network's size, bilinear back) or ``photo`` (weights
             upsampled, blurs and blending at the photo's full size).
+        score_at: ``photo`` (the pairs' own size, as the published tables do) or ``network`` (photo and target resized
+            to the network's size first).
         references: Score the unmodified photo and each uniform blur of the bank as well.
         gallery: Write gallery.html and sheet.png with photo, target, bokeh and weight maps.
         limit: Evaluate the first so many pairs only.
@@ -115,6 +117,7 @@ class Evaluate:
     split: str = "val"
     image_size: list[int] | None = None
     blend_at: str = "network"
+    score_at: str = "photo"
     references: bool = False
     gallery: bool = False
     limit: int | None = None

@@ -22,6 +22,8 @@ def evaluate(config: DictConfig) -> None:
         raise RequestError("Give either `checkpoint=PATH`, or both `predictions=DIR` and `targets=DIR`.")
     if node["split"] not in ("train", "val"):
         raise RequestError(f"`split` is train or val, but got {node['split']!r}.")
+    if node["score_at"] not in ("photo", "network"):
+        raise RequestError(f"`score_at` is photo or network, but got {node['score_at']!r}.")
     from lensblend.training.runner import build_metrics
 
     metrics = build_metrics(node["metrics"])
@@ -46,52 +48,37 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     import yaml
     from rich.progress import track
 
+    from lensblend.data.samples import Resized
+    from lensblend.data.transforms import check_image_size
     from lensblend.training.checkpoints import load_network
-    from lensblend.training.evaluation import Scores, bank_at, score, score_references, write_scores
+    from lensblend.training.evaluation import bank_at, score_network, score_references, write_scores
     from lensblend.training.gallery import Gallery
-    from lensblend.training.inference import choose_device, render_photo, weight_maps
+    from lensblend.training.inference import choose_device
     from lensblend.training.instantiate import build
-    from lensblend.training.phases import image_size_of
-    from lensblend.training.pictures import cells, to_8bit
 
     trained = load_network(node["checkpoint"])
-    image_size = image_size_of(node["image_size"]) if node["image_size"] else trained.image_size
-    network = trained.network.to(choose_device(node["device"]))
+    image_size = check_image_size(node["image_size"]) if node["image_size"] else trained.image_size
     data = node["data"] or yaml.safe_load(trained.record["config"])["data"]
-    source = cast("Source", build(data, "data"))
-    pairs = source.split(cast("Split", node["split"]))
+    pairs = cast("Source", build(data, "data")).split(cast("Split", node["split"]))
+    if node["score_at"] == "network":
+        pairs = Resized(pairs, image_size)
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
-        raise DataError(
-            f"The data set has no pairs in `split={node['split']}`; try the other split, or another `data`."
-        )
-    gallery = Gallery() if node["gallery"] else None
-    scores: dict[str, Scores] = {}
-    for index in track(indices, "Rendering and scoring"):
-        pair = pairs.load(index)
-        rendering = render_photo(network, pair.photo, image_size, node["blend_at"])
-        bokeh = to_8bit(rendering.bokeh[0])
-        scores[pair.id] = score(metrics, bokeh, pair.target)
-        if gallery is not None:
-            names = getattr(getattr(network, "bank", None), "names", ())
-            gallery.add(pair.id, cells(pair.photo, pair.target, bokeh, weight_maps(rendering), names), scores[pair.id])
-    output = Path(node["output"])
-    about: dict[str, Any] = {
-        "checkpoint": str(trained.path),
-        "checkpoint_sha256": trained.sha256,
-        "phase": trained.record["phase"],
-        "image_size": list(image_size),
-        "blend_at": node["blend_at"],
-        "split": node["split"],
-        "data": data,
-    }
-    bank = getattr(trained.network.cpu(), "bank", None)
+        raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
+    network = trained.network.to(choose_device(node["device"]))
+    gallery, output = Gallery(), Path(node["output"])
+    shown = track(indices, "Rendering and scoring")
+    scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], gallery.add)
+    about = {key: node[key] for key in ("blend_at", "score_at", "split")}
+    about |= {"checkpoint": str(trained.path), "checkpoint_sha256": trained.sha256, "data": data}
+    about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
+    bank = getattr(network.cpu(), "bank", None)
     if node["references"] and bank is not None:
         height, width = pairs.load(0).photo.shape[:2]
         bank = bank_at(bank, image_size, (height, width))
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, scores, about)
-    if gallery is not None:
+    if node["gallery"]:
         gallery.write(output, f"{trained.path} on {node['split']}")
     _conclude(output, {trained.record["phase"]: scores}, about.get("references", {}))
 

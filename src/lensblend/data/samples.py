@@ -88,3 +88,24 @@ def _to_tensors(pair: Pair) -> dict[str, Any]:
 
 def _channels_first(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
+
+
+class Resized:
+    """See pairs as if they had been taken at another size.
+
+    Args:
+        pairs: Any pairs.
+        image_size: (height, width) to which photo, target, disparity and mask are resized.
+    """
+
+    def __init__(self, pairs: Pairs, image_size: Sequence[int]) -> None:
+        self._pairs, self._image_size = pairs, check_image_size(image_size)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The same ids."""
+        return self._pairs.ids
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Return one pair at the other size."""
+        return resize_pair(self._pairs.load(index, epoch), self._image_size)

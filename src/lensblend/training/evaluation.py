@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lensblend.data.images import list_images, read_photo, read_size
 from lensblend.data.pairs import Pairs
 from lensblend.errors import DataError
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.training.inference import to_batch
-from lensblend.training.pictures import to_8bit
+from lensblend.training.inference import BlendAt, render_photo, to_batch, weight_maps
+from lensblend.training.pictures import cells, to_8bit
 
 CONVENTIONS = {
     "psnr": "dB on 8-bit RGB, mean of per-image values",
@@ -27,6 +28,7 @@ CONVENTIONS = {
 }
 Pixels = NDArray[np.uint8]
 Scores = dict[str, float]
+Row = Mapping[str, Pixels]
 
 
 def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels) -> Scores:
@@ -79,6 +81,37 @@ def _size(size: tuple[int, int]) -> str:
 def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, Path]]) -> dict[str, Scores]:
     """Score matched files by name."""
     return {name: score(metrics, read_photo(ours), read_photo(theirs)) for name, ours, theirs in files}
+
+
+def score_network(
+    network: nn.Module,
+    metrics: Mapping[str, Any],
+    pairs: Pairs,
+    indices: Iterable[int],
+    image_size: tuple[int, int],
+    blend_at: BlendAt,
+    show: Callable[[str, Row, Scores], None],
+) -> dict[str, Scores]:
+    """Render and score pairs by id.
+
+    Args:
+        network: In evaluation mode.
+        metrics: By name.
+        pairs: A split.
+        indices: Which of its pairs.
+        image_size: Height and width at which the network works.
+        blend_at: See `lensblend.training.inference.render_photo`.
+        show: Takes each pair's id, pictures and scores as soon as they are there.
+    """
+    names = getattr(getattr(network, "bank", None), "names", ())
+    scores = {}
+    for index in indices:
+        pair = pairs.load(index)
+        rendering = render_photo(network, pair.photo, image_size, blend_at)
+        bokeh = to_8bit(rendering.bokeh[0])
+        scores[pair.id] = score(metrics, bokeh, pair.target)
+        show(pair.id, cells(pair.photo, pair.target, bokeh, weight_maps(rendering), names), scores[pair.id])
+    return scores
 
 
 def score_references(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
+from lensblend.data.transforms import check_image_size
 from lensblend.errors import RequestError
 
 LR_PATHS = ("cosine", "exponential", "linear", "constant")
@@ -46,7 +47,7 @@ class Phase:
     validate_every: int = 1
 
     def __post_init__(self) -> None:
-        image_size_of(self.image_size)
+        check_image_size(self.image_size)
         for name in ("batch_size", "max_epochs", "validate_every"):
             if getattr(self, name) < 1:
                 raise RequestError(f"`{name}` is at least 1, but got {getattr(self, name)}.")
@@ -116,19 +117,3 @@ def nearest(word: str, known: Sequence[str]) -> str:
     close = get_close_matches(word, known, n=1)
     guess = f"; did you mean `{close[0]}`?" if close else "."
     return f"{guess} There are: {', '.join(known)}."
-
-
-def image_size_of(values: Sequence[int]) -> tuple[int, int]:
-    """Return ``(height, width)``.
-
-    Raises:
-        RequestError: There are not two positive numbers.
-
-    Example:
-        >>> image_size_of([384, 512])
-        (384, 512)
-    """
-    size = list(values)
-    if len(size) != 2 or not all(isinstance(v, int) and v > 0 for v in size):
-        raise RequestError(f"`image_size` is (height, width), both positive, but got {size}.")
-    return size[0], size[1]

@@ -1,0 +1,130 @@
+"""The ordered set of blurs that blending networks choose from at each pixel."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lensblend.errors import RequestError
+from lensblend.ops import kernels
+from lensblend.ops.blur import blur, blur_stack
+
+FAMILIES = ("gaussian", "box", "disk")
+MATCHES = ("size", "variance")
+
+
+class KernelBank(nn.Module):
+    """Stack a photo and its blurred copies, sharpest first.
+
+    The bank has no parameters and adds nothing to a state dict, so a network that holds one keeps its published
+    parameter count and checkpoint. See :func:`lensblend.ops.blur.blur` for the border and the precision.
+
+    Args:
+        family: ``gaussian`` (the paper's), ``box`` or ``disk`` (its section 6).
+        sizes: Kernel sizes in pixels, odd, at least 3, strictly increasing.
+        match: ``size``: box and disk are as wide as the kernel size says, and blur far more than a Gaussian of that
+            size. ``variance``: they have the standard deviation of the Gaussian of that size instead.
+        scale: Factor on every width in pixels: sigma, box width, disk radius. A bank for a photo at its full size,
+            whose weights were predicted at a smaller one, is scaled by the ratio of the two sizes.
+        sigma_rule: Sigma of unscaled Gaussians, ``opencv_formula`` or ``opencv_exact``;
+            see :func:`lensblend.ops.kernels.gaussian_kernel`. Everything else follows the formula.
+
+    Example:
+        >>> import torch
+        >>> bank = KernelBank(sizes=[25, 45, 75])
+        >>> bank(torch.rand(1, 3, 96, 128)).shape
+        torch.Size([1, 4, 3, 96, 128])
+        >>> bank.names
+        ['photo', 'gaussian 25', 'gaussian 45', 'gaussian 75']
+
+    References:
+        S. Dutta, "Depth-aware blending of smoothed images for bokeh effect generation",
+        J. Vis. Commun. Image Represent. (2021) 103089, section 3 and, for box and disk, section 6.
+    """
+
+    def __init__(
+        self,
+        family: str = "gaussian",
+        sizes: Sequence[int] = (25, 45, 75),
+        match: str = "size",
+        scale: float | int = 1.0,
+        sigma_rule: str = "opencv_formula",
+    ) -> None:
+        super().__init__()
+        _check_name("family", family, FAMILIES)
+        _check_name("match", match, MATCHES)
+        _check_name("sigma_rule", sigma_rule, kernels.SIGMA_RULES)
+        _check_sizes(sizes)
+        if not 0 < scale < math.inf:
+            raise RequestError(f"`scale` is positive and finite, but got {scale}; use 1.0 to keep the sizes.")
+        self.family, self.sizes, self.match = family, tuple(sizes), match
+        self.scale, self.sigma_rule = scale, sigma_rule
+        # Plain tensors, not buffers: float64 must survive `.half()`, and DDP must not broadcast them.
+        self.kernels = tuple(self._build_kernel(size) for size in self.sizes)
+
+    def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n 3 h w"]:
+        """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""
+        return blur_stack(photo, self.kernels)
+
+    def blur(self, photo: Float[Tensor, "b 3 h w"], index: int) -> Float[Tensor, "b 3 h w"]:
+        """Return one image of the stack without computing the others; index 0 is the photo itself."""
+        if not 0 <= index <= len(self):
+            raise RequestError(f"`index` is 0 (the photo) to {len(self)} (the largest blur), but got {index}.")
+        return blur(photo, self.kernels[index - 1]) if index else photo
+
+    def scaled(self, factor: float | int) -> KernelBank:
+        """Return a bank whose kernels are ``factor`` times as wide in pixels."""
+        return KernelBank(self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule)
+
+    @property
+    def names(self) -> list[str]:
+        """What each image of the stack is, by nominal kernel size."""
+        return ["photo", *(f"{self.family} {size}" for size in self.sizes)]
+
+    @property
+    def radius(self) -> int:
+        """How far, in pixels, a blurred pixel looks; tiles must overlap by as much."""
+        return max(kernel.shape[-1] // 2 for kernel in self.kernels)
+
+    def __len__(self) -> int:
+        """Number of kernels; the stack has one image more."""
+        return len(self.sizes)
+
+    def extra_repr(self) -> str:
+        """Describe the bank in one line, for ``print(network)``."""
+        return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}"
+
+    def _build_kernel(self, size: int) -> Tensor:
+        if self.family == "gaussian" and self.scale == 1:
+            return kernels.gaussian_kernel(size, rule=self.sigma_rule)
+        sigma, reach = kernels.sigma_for(size) * self.scale, size // 2 * self.scale
+        if self.family == "gaussian":
+            # Rounded up, so that scaling never cuts off more of the tails than the nominal size does.
+            return kernels.gaussian_kernel(2 * math.ceil(reach - 1e-6) + 1, sigma)
+        if self.family == "box":
+            width = kernels.box_width_for(sigma) if self.match == "variance" else max(1.0, size * self.scale)
+            return kernels.box_kernel(width)
+        return kernels.disk_kernel(kernels.disk_radius_for(sigma) if self.match == "variance" else reach)
+
+
+def _check_name(key: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1, cutoff=0.0)[0]
+        raise RequestError(f"`{key}` is one of {', '.join(known)}, but got {value!r}; did you mean {near!r}?")
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
+    if not sizes:
+        raise RequestError("`sizes` names at least one kernel size, but got []; use [25, 45, 75].")
+    for size in sizes:
+        if size < 3 or size % 2 == 0:
+            near = f"{size - 1} or {size + 1}" if size > 3 else "3"
+            raise RequestError(f"`sizes` are odd and at least 3, but got {list(sizes)}; use {near} instead of {size}.")
+    if any(after <= before for before, after in itertools.pairwise(sizes)):
+        better = sorted(set(sizes))
+        raise RequestError(f"`sizes` are strictly increasing, but got {list(sizes)}; use {better}.")

@@ -1,0 +1,100 @@
+import csv
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+
+def scores(folder):
+    with (folder / "scores.csv").open(newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def evaluated(lensblend, trained, tmp_path_factory):
+    """The trained run's evaluation with references and gallery, on the data that it was trained on."""
+    output = tmp_path_factory.mktemp("evaluated")
+    done = lensblend(
+        "evaluate", f"checkpoint={trained}", f"output={output}", "limit=3", "references=true", "gallery=true"
+    )
+    assert done.code == 0, done.err
+    return output, done
+
+
+def test_every_image_has_a_row_and_the_means_their_conventions(evaluated, trained):
+    output, _ = evaluated
+    rows = scores(output)
+    content = json.loads((output / "metrics.json").read_text())
+    assert content["count"] == len(rows) == 3
+    for name in ("psnr", "ssim", "ssim_wang"):
+        assert content[name] == pytest.approx(np.mean([float(r[name]) for r in rows.values()]), rel=1e-6)
+        assert content["conventions"][name]
+    checkpoint = trained / "phase3" / "best.ckpt"
+    assert content["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def test_missing_lpips_weights_leave_the_column_out_and_say_so(evaluated):
+    output, done = evaluated
+    assert "lpips" not in next(iter(scores(output).values()))
+    assert done.out.count("`lpips` is left out") == 1
+
+
+def test_the_photo_and_every_uniform_blur_are_scored(evaluated):
+    output, done = evaluated
+    references = json.loads((output / "metrics.json").read_text())["references"]
+    assert list(references) == ["photo", "gaussian 25", "gaussian 45", "gaussian 75"]
+    assert all(name in done.out for name in references)
+
+
+def test_the_gallery_is_one_file_with_every_picture(evaluated):
+    output, _ = evaluated
+    page = (output / "gallery.html").read_text()
+    # Photo, target, bokeh and four weight maps for each of three pairs.
+    assert page.count("<img") == page.count("data:image/") == 3 * 7
+    assert "http" not in page
+    assert Image.open(output / "sheet.png").height > 3 * 192
+
+
+def test_full_resolution_blending_and_the_training_split(in_process, trained, tmp_path):
+    done = in_process(
+        "evaluate", f"checkpoint={trained}/phase2", f"output={tmp_path}", "limit=2", "split=train", "blend_at=photo"
+    )
+    assert done.code == 0, done.err
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert (content["split"], content["blend_at"], content["phase"]) == ("train", "photo", "phase2")
+
+
+def test_folders_score_as_scikit_image_does(in_process, tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("predictions", "targets"):
+        (tmp_path / name).mkdir()
+    for index in range(2):
+        target = random.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+        prediction = np.clip(target + random.integers(-9, 10, target.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(target).save(tmp_path / "targets" / f"{index}.png")
+        Image.fromarray(prediction).save(tmp_path / "predictions" / f"{index}.png")
+    done = in_process(
+        "evaluate",
+        f"predictions={tmp_path / 'predictions'}",
+        f"targets={tmp_path / 'targets'}",
+        f"output={tmp_path / 'out'}",
+    )
+    assert done.code == 0, done.err
+    for name, row in scores(tmp_path / "out").items():
+        ours, theirs = (np.asarray(Image.open(tmp_path / f / f"{name}.png")) for f in ("predictions", "targets"))
+        assert float(row["psnr"]) == pytest.approx(peak_signal_noise_ratio(theirs, ours), abs=1e-4)
+        assert float(row["ssim"]) == pytest.approx(structural_similarity(theirs, ours, channel_axis=2), abs=1e-5)
+
+
+def test_a_missing_partner_ends_with_one_message(in_process, tmp_path):
+    for name in ("predictions", "targets"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (40, 40)).save(tmp_path / name / f"{name}.png")
+    done = in_process(
+        "evaluate", f"predictions={tmp_path}/predictions", f"targets={tmp_path}/targets", f"output={tmp_path}/out"
+    )
+    assert done.code == 1
+    assert "2 of the images cannot be scored" in done.err

@@ -1,0 +1,149 @@
+"""`lensblend train` from end to end: the smoke form of the demo, read back from the files that it left."""
+
+import csv
+import json
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+PHASES = ["phase1", "phase2", "phase3"]
+SMALL = ["debug=smoke", "experiment=demo", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=csv"]
+
+
+def status(run_dir):
+    return json.loads((run_dir / "status.json").read_text())
+
+
+def test_a_run_leaves_what_the_readme_lists(trained):
+    for phase in PHASES:
+        for name in ("best.ckpt", "last.ckpt"):
+            content = torch.load(trained / phase / name, weights_only=True)
+            assert content["lensblend"]["phase"] == phase
+        (panel,) = (trained / "panels").glob(f"{phase}-*.png")
+        assert Image.open(panel).width > 1000
+    assert yaml.safe_load((trained / "config.yaml").read_text())["kernels"]["scale"] == 0.25
+    state = status(trained)
+    assert (state["state"], state["exit_code"], list(state["phases"])) == ("done", 0, PHASES)
+
+
+def test_metrics_csv_has_every_step_of_every_phase(trained):
+    with (trained / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["phase"], r["step"]) for r in rows] == [(p, s) for p in PHASES for s in ("0", "1")]
+    assert all(float(r["train/loss"]) == float(r["train/l1"]) for r in rows if r["phase"] != "phase3")
+    assert all(float(r["train/loss"]) == float(r["train/negative_ssim"]) < 0 for r in rows if r["phase"] == "phase3")
+    # The demo's learning rates: the first of phase 1 and the last of phase 3.
+    assert float(rows[0]["lr"]) == pytest.approx(1e-3)
+    assert float(rows[-1]["lr"]) == pytest.approx(3e-5)
+    assert all(r["val/psnr"] for r in rows if r["step"] == "1")
+
+
+def test_panels_show_pictures_not_black(trained):
+    (panel,) = (trained / "panels").glob("phase1-*.png")
+    low, high = Image.open(panel).convert("L").getextrema()
+    assert low < 60
+    assert high > 200
+    colours = Image.open(panel).convert("RGB").crop((10, 30, 250, 190)).getcolors(100_000)
+    assert len(colours) > 100
+
+
+def test_the_same_command_again_skips_finished_phases(in_process, tmp_path):
+    run_dir = tmp_path / "run"
+    assert in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]").code == 0
+    first = (run_dir / "phase1" / "best.ckpt").read_bytes()
+    done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1,phase2]")
+    assert done.code == 0, done.err
+    assert "phase1: done before, skipped" in done.out
+    assert "phase1/best.ckpt" in done.out.split("phase2:")[1]
+    assert (run_dir / "phase1" / "best.ckpt").read_bytes() == first
+    assert list(status(run_dir)["phases"]) == ["phase1", "phase2"]
+
+
+def test_an_unfinished_phase_goes_on_as_if_it_had_not_stopped(in_process, tmp_path):
+    arguments = [*SMALL, "schedule.run=[phase1]", "schedule.every_phase.max_epochs=3"]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    assert in_process("train", *arguments, f"run_dir={whole}").code == 0
+
+    def stop(self, trainer, module):
+        if trainer.current_epoch == 1:
+            raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lensblend.training.callbacks.panels.Panels.on_train_epoch_start", stop, raising=False)
+        with pytest.raises(ZeroDivisionError):
+            in_process("train", *arguments, f"run_dir={halves}")
+    assert status(halves)["state"] == "failed"
+    done = in_process("train", *arguments, f"run_dir={halves}")
+    assert done.code == 0, done.err
+    assert "continues after step 2" in done.out
+    ours, theirs = (torch.load(r / "phase1" / "last.ckpt", weights_only=True)["state_dict"] for r in (halves, whole))
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert (halves / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+
+
+def test_another_configuration_in_the_same_folder_is_refused(in_process, tmp_path):
+    run_dir = tmp_path / "run"
+    assert in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]").code == 0
+    done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]", "seed=5", "kernels.family=box")
+    assert done.code == 2
+    assert "seed: 0 then, 5 now" in done.err
+    assert "kernels.family: 'gaussian' then, 'box' now" in done.err
+
+
+def test_init_from_starts_from_the_weights_of_another_run(in_process, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert in_process("train", *SMALL, f"run_dir={first}", "schedule.run=[phase1]").code == 0
+    arguments = [
+        *SMALL,
+        "schedule.run=[phase1]",
+        "schedule.every_phase.lr=1e-12",
+        "schedule.every_phase.lr_final=1e-12",
+    ]
+    done = in_process("train", *arguments, f"run_dir={second}", f"init_from={first}")
+    assert done.code == 0, done.err
+    assert f"starts from {first}/phase1/best.ckpt" in done.out
+    ours, theirs = (torch.load(r / "phase1" / "best.ckpt", weights_only=True)["state_dict"] for r in (second, first))
+    torch.testing.assert_close(ours["head.weight"], theirs["head.weight"], atol=1e-9, rtol=0)
+
+
+def test_without_validation_pairs_best_is_last(in_process, tmp_path):
+    run_dir = tmp_path / "run"
+    done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]", "data.val=0")
+    assert done.code == 0, done.err
+    assert done.out.count("validation is skipped, and `best` is `last`") == 1
+    assert (run_dir / "phase1" / "best.ckpt").read_bytes() == (run_dir / "phase1" / "last.ckpt").read_bytes()
+    assert list((run_dir / "panels").glob("phase1-*.png"))
+
+
+def test_a_folder_of_pairs_trains(in_process, tmp_path):
+    for name in ("photos", "targets"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            colour = (80 * index, 40, 120 if name == "photos" else 130)
+            Image.new("RGB", (60, 44), colour).save(tmp_path / name / f"{index}.png")
+    data = ["data=folder", f"data.photos={tmp_path / 'photos'}", f"data.targets={tmp_path / 'targets'}"]
+    small = [s for s in SMALL if s != "experiment=demo"]
+    done = in_process("train", *small, *data, f"run_dir={tmp_path / 'run'}", "schedule.run=[phase1]")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_validate_without_padding(lensblend, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [*SMALL, "schedule.run=[phase1]", "loader.limit_train=8", "loader.limit_val=3"]
+    done = lensblend("train", *arguments, "trainer=ddp_cpu", "trainer.log_every_n_steps=1", f"run_dir={run_dir}/ddp")
+    assert done.code == 0, done.err
+    assert status(run_dir / "ddp")["phases"]["phase1"]["step"] == 2
+    assert (run_dir / "ddp" / "phase1" / "best.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_a_multirun_gives_every_job_its_folder(lensblend, tmp_path):
+    arguments = [*SMALL, "schedule.run=[phase1]", f"hydra.sweep.dir={tmp_path}"]
+    done = lensblend("train", "--multirun", *arguments, "kernels=gaussian_25_45_75,gaussian_75", cwd=tmp_path)
+    assert done.code == 0, done.err
+    sizes = [yaml.safe_load((tmp_path / job / "config.yaml").read_text())["kernels"]["sizes"] for job in "01"]
+    assert sizes == [[25, 45, 75], [75]]
+    assert all(status(tmp_path / job)["state"] == "done" for job in "01")

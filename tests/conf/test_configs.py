@@ -1,0 +1,80 @@
+"""Every configuration composes, resolves, and names only what exists."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from lensblend.cli.config import config_folder, register
+from lensblend.training.instantiate import build
+from lensblend.training.phases import Schedule
+
+FOLDER = config_folder()
+GROUPS = (
+    "data",
+    "kernels",
+    "backbone",
+    "model",
+    "module",
+    "schedule",
+    "metrics",
+    "trainer",
+    "callbacks",
+    "logger",
+    "debug",
+)
+PATHS = {"data=ebb": ["data.root=x"], "data=folder": ["data.photos=a", "data.targets=b"]}
+
+
+def compose(*overrides):
+    register()
+    with hydra.initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = hydra.compose("train", overrides=["run_dir=somewhere", *overrides])
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def options(group):
+    return [f"{group}={file.stem}" for file in sorted((FOLDER / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("option", [option for group in (*GROUPS, "experiment") for option in options(group)])
+def test_every_option_composes_and_its_schedule_is_valid(option):
+    config = compose(option, *PATHS.get(option, []))
+    assert Schedule.from_config(config["schedule"]).run
+
+
+@pytest.mark.parametrize("kernels", options("kernels"))
+def test_every_kernel_set_gives_as_many_maps_as_it_has_kernels(kernels):
+    network = build(compose(kernels, "+backbone.width_divisor=16")["model"], "model")
+    assert network.head.out_channels == len(network.bank) + 1 == len(network.bank.names)
+
+
+@pytest.mark.parametrize("backbone", options("backbone"))
+def test_every_backbone_carries_the_head(backbone):
+    network = build(compose(backbone)["model"], "model")
+    assert network.head.in_channels == network.backbone.out_channels
+
+
+def test_the_default_is_the_published_network():
+    network = build(compose("experiment=dbsi")["model"], "model")
+    # Dutta 2021 with MegaDepth's hourglass: 5,356,576 in the trunk and 577 for each of the four maps.
+    assert sum(p.numel() for p in network.parameters()) == 5_358_884
+    assert network.bank.names == ["photo", "gaussian 25", "gaussian 45", "gaussian 75"]
+
+
+def test_the_default_schedule_is_the_papers():
+    phases = Schedule.from_config(compose("experiment=dbsi")["schedule"]).phases
+    assert [p.image_size for p in phases.values()] == [[384, 512], [768, 1024], [768, 1024]]
+    assert [list(p.loss) for p in phases.values()] == [["l1"], ["l1"], ["negative_ssim"]]
+    assert phases["phase1"].lr == 1e-3
+    assert phases["phase3"].lr_final == 1e-5
+    rates = [rate for p in phases.values() for rate in (p.lr, p.lr_final)]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.rglob("*.yaml")), ids=lambda p: str(Path(p).relative_to(FOLDER)))
+def test_every_file_opens_with_what_it_is_for(file):
+    lines = file.read_text().splitlines()
+    first = lines[1] if lines[0] == "# @package _global_" else lines[0]
+    assert first.startswith("# ")
