@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +28,17 @@ def cache(tmp_path_factory):
     os.environ["WANDB_MODE"] = "offline"
     os.environ["WANDB_SILENT"] = "true"
     return folder
+
+
+@pytest.fixture
+def picture():
+    """Read a picture's pixels, and leave no file open."""
+
+    def read(path):
+        with Image.open(path) as image:
+            return np.array(image)
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -22,14 +22,14 @@ def test_a_photo_keeps_its_size_exif_and_profile(in_process, trained, photo, tmp
     out = tmp_path / "out"
     done = in_process("render", photo, "--model", trained, "--output", out)
     assert done.code == 0, done.err
-    rendered, original = Image.open(out / "portrait.jpg"), Image.open(photo)
-    assert rendered.size == (150, 210)
-    assert rendered.getexif()[MAKER] == "Canon"
-    assert rendered.getexif().get(ORIENTATION, 1) == 1
-    assert rendered.info["icc_profile"] == original.info["icc_profile"]
+    with Image.open(out / "portrait.jpg") as rendered, Image.open(photo) as original:
+        assert rendered.size == (150, 210)
+        assert rendered.getexif()[MAKER] == "Canon"
+        assert rendered.getexif().get(ORIENTATION, 1) == 1
+        assert rendered.info["icc_profile"] == original.info["icc_profile"]
 
 
-def test_weight_maps_are_pictures_that_sum_to_white(in_process, trained, photo, tmp_path):
+def test_weight_maps_are_pictures_that_sum_to_white(in_process, trained, photo, picture, tmp_path):
     out = tmp_path / "out"
     done = in_process("render", photo.parent, "--model", trained, "--output", out, "--weights", "--blend-at", "photo")
     assert done.code == 0, done.err
@@ -37,17 +37,15 @@ def test_weight_maps_are_pictures_that_sum_to_white(in_process, trained, photo, 
     assert [p.stem for p in maps] == [
         "portrait-W0-photo", "portrait-W1-gaussian25", "portrait-W2-gaussian45", "portrait-W3-gaussian75"
     ]  # fmt: skip
-    total = sum(np.asarray(Image.open(p)).astype(int) for p in maps)
+    total = sum(picture(p).astype(int) for p in maps)
     assert total.shape == (210, 150)
     assert np.abs(total - 255).max() <= 2
 
 
-def test_full_resolution_blending_differs_from_the_papers_path(in_process, trained, photo, tmp_path):
+def test_full_resolution_blending_differs_from_the_papers_path(in_process, trained, photo, picture, tmp_path):
     for way in ("network", "photo"):
         assert in_process("render", photo, "--model", trained, "--output", tmp_path / way, "--blend-at", way).code == 0
-    network, full = (
-        np.asarray(Image.open(tmp_path / way / "portrait.jpg")).astype(float) for way in ("network", "photo")
-    )
+    network, full = (picture(tmp_path / way / "portrait.jpg").astype(float) for way in ("network", "photo"))
     # The paper's path goes through 32x48 pixels and back; the other keeps the photo's own detail.
     assert np.diff(full, axis=1).std() > 1.5 * np.diff(network, axis=1).std()
 

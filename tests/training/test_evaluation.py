@@ -25,13 +25,13 @@ def folders(tmp_path):
     return tmp_path / "predictions", tmp_path / "targets"
 
 
-def test_folders_score_as_scikit_image_scores_them(folders):
+def test_folders_score_as_scikit_image_scores_them(folders, picture):
     metrics = {"psnr": Psnr(), "ssim": Ssim()}
     files = match_folders(*folders)
     scores = score_folders(metrics, files)
     assert list(scores) == ["0", "1", "2"]
     for name, ours, theirs in files:
-        a, b = np.asarray(Image.open(ours)), np.asarray(Image.open(theirs))
+        a, b = picture(ours), picture(theirs)
         assert scores[name]["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a), abs=1e-4)
         assert scores[name]["ssim"] == pytest.approx(structural_similarity(b, a, channel_axis=2), abs=1e-5)
 

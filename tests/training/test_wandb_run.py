@@ -80,7 +80,7 @@ def test_tags_name_what_was_combined(runs):
 def test_the_whole_configuration_is_logged(runs):
     config = runs["phase2"]["config"]
     assert config["kernels"]["sizes"] == [25, 45, 75]
-    assert config["schedule"]["phases"]["phase2"]["lr"] == pytest.approx(3e-4)
+    assert config["schedule"]["phases"]["phase2"]["lr"] == pytest.approx(5e-4)
 
 
 def test_learning_rate_losses_and_scores_are_logged(runs):

@@ -49,12 +49,28 @@ class PhaseSchema:
 
 
 @dataclass
+class EveryPhaseSchema:
+    """Values that replace those of every phase; null keeps each phase's own."""
+
+    image_size: list[int] | None = None
+    batch_size: int | None = None
+    max_epochs: int | None = None
+    lr: float | None = None
+    lr_final: float | None = None
+    loss: dict[str, Any] | None = None
+    lr_path: str | None = None
+    optimizer: dict[str, Any] | None = None
+    monitor: str | None = None
+    validate_every: int | None = None
+
+
+@dataclass
 class ScheduleSchema:
     """Types of a schedule."""
 
     run: list[str] = MISSING
     phases: dict[str, PhaseSchema] = MISSING
-    every_phase: dict[str, Any] = field(default_factory=dict)
+    every_phase: EveryPhaseSchema = field(default_factory=EveryPhaseSchema)
 
 
 @dataclass

@@ -34,11 +34,11 @@ def demo(output: Path, smoke: bool) -> None:
     minutes = (time.monotonic() - started) / 60
     print(
         f"\nThe demo took {minutes:.1f} minutes. Look at\n"
-        f"  {evaluation / 'gallery.html'}   photo, target, bokeh and weight maps of every validation pair\n"
-        f"  {evaluation / 'sheet.png'}      the first of them as one picture\n"
-        f"  {evaluation / 'metrics.json'}   the table above\n"
-        f"  {rendered}            a photo rendered at its full size, and its weight maps\n"
-        f"  {output / 'panels'}              how the weight maps came about, epoch by epoch"
+        f"  {evaluation / 'gallery.html'}  photo, target, bokeh and weight maps of every validation pair\n"
+        f"  {evaluation / 'sheet.png'}  the first of them as one picture\n"
+        f"  {evaluation / 'metrics.json'}  the table above\n"
+        f"  {rendered}  a photo rendered at its full size, and its weight maps\n"
+        f"  {output / 'panels'}  how the weight maps came about, epoch by epoch"
     )
 
 
@@ -57,14 +57,15 @@ def run(verb: str, *arguments: str) -> None:
 
 
 def _photo(output: Path) -> Path:
-    """Write the photo to render: one that scikit-image ships and that no embedded pair shows."""
+    """Write the photo to render: the right-hand view of the Motorcycle; training sees crops of the left-hand one."""
     from skimage import data
 
     from lensblend.data.images import write_image
 
-    path = output / "photo" / "coffee.jpg"
+    path = output / "photo" / "motorcycle.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, data.coffee())  # type: ignore[no-untyped-call]
+    _, right, _ = data.stereo_motorcycle()  # type: ignore[no-untyped-call]
+    write_image(path, right)
     return path
 
 

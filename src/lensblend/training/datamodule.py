@@ -62,10 +62,8 @@ class PairsDataModule(pl.LightningDataModule):
         sampler.set_epoch(self.first_epoch)
         return self._loader(self.train, sampler)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+    def val_dataloader(self) -> DataLoader:
         """Return each validation pair exactly once over all processes."""
-        if len(self.val) == 0:
-            return []
         rank, world_size = self._rank()
         sampler = KeyedSampler(
             len(self.val), seed=self.seed, shuffle=False, rank=rank, world_size=world_size, pad=False

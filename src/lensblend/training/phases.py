@@ -67,7 +67,7 @@ class Schedule:
     Attributes:
         run: Names of the phases to train, in order.
         phases: Every phase the schedule knows, by name.
-        every_phase: Values that replace those of every phase, e.g. ``{batch_size: 4}``.
+        every_phase: Values that replace those of every phase, e.g. ``{batch_size: 4}``; None keeps each phase's own.
     """
 
     run: list[str]
@@ -81,7 +81,7 @@ class Schedule:
         Raises:
             RequestError: A phase in ``run`` is unknown or repeated, or ``every_phase`` has an unknown key.
         """
-        every = dict(config.get("every_phase") or {})
+        every = {key: value for key, value in (config.get("every_phase") or {}).items() if value is not None}
         known = [f.name for f in fields(Phase)]
         for key in every:
             if key not in known:

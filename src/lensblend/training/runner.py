@@ -41,11 +41,12 @@ FREE_KEYS = (
 
 
 def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the metrics, leaving out, with one sentence, those whose pretrained weights are not here."""
+    """Build the metrics, leaving out those set to null and, with one sentence, those whose weights are not here."""
     metrics = {}
     for name, node in nodes.items():
         try:
-            metrics[name] = build(node, f"metrics.{name}")
+            if node:
+                metrics[name] = build(node, f"metrics.{name}")
         except WeightsMissingError as error:
             say(f"`{name}` is left out: {error}")
     return metrics
@@ -142,7 +143,7 @@ class Training:
         loggers = [build(node, f"logger.{key}")(phase_run) for key, node in self.config["logger"].items() if node]
         exit_code = 1
         try:
-            trainer = self._trainer(name, phase, loggers)
+            trainer = self._trainer(name, phase, loggers, validate=len(data.val) > 0)
             _fit_quietly(trainer, module, data, last if unfinished else None)
             exit_code = 1 if trainer.interrupted else 0
         finally:
@@ -195,12 +196,12 @@ class Training:
         )
         return module
 
-    def _trainer(self, name: str, phase: Phase, loggers: list[Any]) -> pl.Trainer:
+    def _trainer(self, name: str, phase: Phase, loggers: list[Any], validate: bool) -> pl.Trainer:
         callbacks = [build(node, f"callbacks.{key}") for key, node in self.config["callbacks"].items() if node]
         folder = self.run_dir / name
         try:
             return pl.Trainer(
-                **self.config["trainer"],
+                **self.config["trainer"] | ({} if validate else {"limit_val_batches": 0}),
                 default_root_dir=folder,
                 max_epochs=phase.max_epochs,
                 check_val_every_n_epoch=min(phase.validate_every, phase.max_epochs),
