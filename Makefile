@@ -55,7 +55,7 @@ bench: setup  ## measure the blurs against the dense convolution
 	$(BIN)/python benchmarks/blur.py
 
 wheel: setup  ## build the wheel into dist/
-	$(BIN)/python -m build --wheel --installer uv
+	$(BIN)/python -m build --wheel --no-isolation
 
 clean:  ## remove .venv and caches, never outputs/
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -110,8 +110,9 @@ def test_init_from_starts_from_the_weights_of_another_run(in_process, tmp_path):
 
 def test_without_validation_pairs_best_is_last(in_process, tmp_path):
     run_dir = tmp_path / "run"
-    done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]", "data.val=0")
+    done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1,phase2]", "data.val=0")
     assert done.code == 0, done.err
+    assert "144 training and 0 validation pairs" in done.out
     assert done.out.count("validation is skipped, and `best` is `last`") == 1
     assert (run_dir / "phase1" / "best.ckpt").read_bytes() == (run_dir / "phase1" / "last.ckpt").read_bytes()
     assert list((run_dir / "panels").glob("phase1-*.png"))

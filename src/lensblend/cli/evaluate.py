@@ -36,12 +36,12 @@ def evaluate(config: DictConfig) -> None:
 def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from rich.progress import track
 
-    from lensblend.training.evaluation import match_folders, score_folders, write_scores
+    from lensblend.training.evaluation import match_folders, means, score_folders, write_scores
 
     files = match_folders(Path(node["predictions"]), Path(node["targets"]))
     scores = score_folders(metrics, track(files, "Scoring"))
     write_scores(Path(node["output"]), scores, {"predictions": node["predictions"], "targets": node["targets"]})
-    _conclude(Path(node["output"]), {"predictions": scores})
+    _conclude(Path(node["output"]), {"predictions": means(scores)}, len(scores))
 
 
 def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.data.samples import Resized
     from lensblend.data.transforms import check_image_size
     from lensblend.training.checkpoints import load_network
-    from lensblend.training.evaluation import bank_at, score_network, score_references, write_scores
+    from lensblend.training.evaluation import bank_at, means, score_network, score_references, write_scores
     from lensblend.training.gallery import Gallery
     from lensblend.training.inference import choose_device
     from lensblend.training.instantiate import build
@@ -78,16 +78,15 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         bank = bank_at(bank, image_size, (height, width))
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, scores, about)
+    rows = {**about.get("references", {}), trained.record["phase"]: means(scores)}
     if node["gallery"]:
-        gallery.write(output, f"{trained.path} on {node['split']}")
-    _conclude(output, {trained.record["phase"]: scores}, about.get("references", {}))
+        gallery.write(output, f"{trained.path} on {node['split']}", rows)
+    _conclude(output, rows, len(scores))
 
 
-def _conclude(output: Path, scored: dict[str, Any], references: dict[str, Any] | None = None) -> None:
-    from lensblend.training.evaluation import markdown_table, means
+def _conclude(output: Path, rows: dict[str, Any], count: int) -> None:
+    from lensblend.training.evaluation import markdown_table
 
-    rows = {**(references or {}), **{name: means(scores) for name, scores in scored.items()}}
-    count = len(next(iter(scored.values())))
     print(f"\nMeans over {count} images:\n\n{markdown_table(rows)}\n\nscores.csv and metrics.json are in {output}")
 
 

@@ -19,6 +19,10 @@ STYLE = """
 body { margin: 2rem auto; max-width: 96rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
 body { background: #16181b; color: #d8dadd; }
 h1 { font-size: 1.3rem; font-weight: 600; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #33373c; font-weight: 400; }
+th:first-child { text-align: left; padding-left: 0; }
+tbody tr:last-child { color: #fff; font-weight: 600; }
 section { margin: 2rem 0; }
 h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .5rem; }
 h2 small { font-weight: 400; color: #9aa0a6; margin-left: 1rem; }
@@ -43,14 +47,20 @@ class Gallery:
         self._rows[name] = row
         self._scores[name] = scores
 
-    def write(self, folder: Path, title: str) -> None:
-        """Write ``gallery.html`` with every row, and ``sheet.png`` with the first few."""
+    def write(self, folder: Path, title: str, table: Mapping[str, Mapping[str, float]]) -> None:
+        """Write ``gallery.html`` with every row, and ``sheet.png`` with the first few.
+
+        Args:
+            folder: Receives both.
+            title: Heads the page.
+            table: Mean scores by name of what was scored, shown above the pictures.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         sections = "\n".join(self._section(name) for name in self._rows)
         page = (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
             f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
-            f"<body><h1>{html.escape(title)}</h1>\n{sections}\n</body></html>\n"
+            f"<body><h1>{html.escape(title)}</h1>\n{_table(table)}\n{sections}\n</body></html>\n"
         )
         (folder / "gallery.html").write_text(page, encoding="utf-8")
         rows = dict(list(self._rows.items())[:SHEET_ROWS])
@@ -63,6 +73,16 @@ class Gallery:
             f"<section><h2>{html.escape(name)}<small>{html.escape(scores)}</small></h2>"
             f'<div class="row">{figures}</div></section>'
         )
+
+
+def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    columns = list(next(iter(rows.values()), {}))
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in ["", *columns])
+    body = "".join(
+        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{row[column]:.4f}</td>' for column in columns)}</tr>"
+        for name, row in rows.items()
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _figure(caption: str, pixels: NDArray[np.uint8]) -> str:

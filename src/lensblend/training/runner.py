@@ -110,8 +110,10 @@ class Training:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data")
-        if hasattr(source, "summary"):
-            say(source.summary())
+        train, val = len(source.split("train").ids), len(source.split("val").ids)
+        say(source.summary() if hasattr(source, "summary") else f"Data: {train} training and {val} validation pairs")
+        if val == 0:
+            say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics = build_metrics(self.config["metrics"])
         for name in self.schedule.run:
             if self.status.is_done(name):
@@ -223,8 +225,6 @@ class Training:
             f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
             f"{parameters:,} parameters; {start}"
         )
-        if len(data.val) == 0:
-            say("There are no validation pairs: validation is skipped, and `best` is `last`.")
 
 
 def _fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDataModule, resume: Path | None) -> None:
