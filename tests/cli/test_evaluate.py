@@ -101,3 +101,32 @@ def test_a_missing_partner_ends_with_one_message(in_process, tmp_path):
     )
     assert done.code == 1
     assert "2 of the images cannot be scored" in done.err
+
+
+def test_pairs_can_be_scored_at_the_networks_size(in_process, trained, tmp_path):
+    random = np.random.default_rng(5)
+    expected = []
+    for name in ("photos", "targets"):
+        (tmp_path / name).mkdir()
+    for index in range(2):
+        images = {}
+        for name in ("photos", "targets"):
+            images[name] = Image.fromarray(random.integers(0, 256, (64, 96, 3)).astype(np.uint8))
+            images[name].save(tmp_path / name / f"{index}.png")
+        # The smoke form trains at 32x48, height by width.
+        small = [np.asarray(images[n].resize((48, 32), Image.Resampling.LANCZOS)) for n in ("targets", "photos")]
+        expected.append(peak_signal_noise_ratio(*small))
+    done = in_process(
+        "evaluate",
+        f"checkpoint={trained}",
+        "data=folder",
+        f"data.photos={tmp_path}/photos",
+        f"data.targets={tmp_path}/targets",
+        "split=train",
+        "score_at=network",
+        "references=true",
+        f"output={tmp_path}/out",
+    )
+    assert done.code == 0, done.err
+    references = json.loads((tmp_path / "out" / "metrics.json").read_text())["references"]
+    assert references["photo"]["psnr"] == pytest.approx(np.mean(expected), abs=1e-4)

@@ -108,6 +108,16 @@ def test_init_from_starts_from_the_weights_of_another_run(in_process, tmp_path):
     torch.testing.assert_close(ours["head.weight"], theirs["head.weight"], atol=1e-9, rtol=0)
 
 
+def test_the_seed_alone_decides_what_is_learned(in_process, tmp_path):
+    weights = {}
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        arguments = [*SMALL, "schedule.run=[phase1]", f"seed={seed}", f"run_dir={tmp_path / name}"]
+        assert in_process("train", *arguments).code == 0
+        weights[name] = torch.load(tmp_path / name / "phase1" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(weights["a"][key], weights["b"][key]) for key in weights["a"])
+    assert not torch.equal(weights["a"]["head.weight"], weights["c"]["head.weight"])
+
+
 def test_without_validation_pairs_best_is_last(in_process, tmp_path):
     run_dir = tmp_path / "run"
     done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1,phase2]", "data.val=0")

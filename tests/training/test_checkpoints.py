@@ -28,6 +28,12 @@ def test_a_checkpoint_rebuilds_its_network_alone(tmp_path):
     assert trained.sha256 == file_sha256(tmp_path / "best.ckpt")
 
 
+def test_a_checkpoint_does_not_ask_for_the_files_its_parts_started_from():
+    node = {"backbone": {"name": "resnet18", "weights": "/gone/resnet18.pth"}, "parts": [{"weights": "/gone/too.pth"}]}
+    record = describe(node, "phase1", [32, 48], "")
+    assert record["network"] == {"backbone": {"name": "resnet18", "weights": None}, "parts": [{"weights": None}]}
+
+
 def test_folders_stand_for_their_best_checkpoint(tmp_path):
     save(tmp_path / "phase1" / "best.ckpt")
     save(tmp_path / "phase2" / "best.ckpt")

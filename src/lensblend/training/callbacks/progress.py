@@ -16,7 +16,16 @@ def progress(every_seconds: float = 30.0) -> ProgressBar:
     Args:
         every_seconds: At most one plain line in this time, besides one at the end of each epoch.
     """
-    return RichProgressBar() if sys.stdout.isatty() else PlainProgress(every_seconds)
+    return TerminalProgress() if sys.stdout.isatty() else PlainProgress(every_seconds)
+
+
+class TerminalProgress(RichProgressBar):
+    """Lightning's rich bar without the logger's version, which would be the end of the phase's name."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
+        """Return what stands beside the bar."""
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 class PlainProgress(ProgressBar):

@@ -1,0 +1,71 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.checkpoints import AtomicCheckpointIO
+
+# Lightning's advice on workers and the like, which the runner silences with its reasons.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Scored(pl.LightningModule):
+    """Trains a single number and reports the scores that it is given, one an epoch."""
+
+    def __init__(self, monitor, scores):
+        super().__init__()
+        self.layer, self.monitor, self.given = nn.Linear(1, 1), monitor, scores
+
+    def training_step(self, batch, index):
+        return self.layer(batch).sum()
+
+    def validation_step(self, batch, index):
+        self.log(self.monitor, self.given[self.current_epoch])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder, monitor, scores, resume=None):
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=len(scores),
+        callbacks=[KeepLastAndBest(folder, monitor)],
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    module, batches = Scored(monitor, scores), DataLoader(torch.ones(1, 1))
+    module.on_save_checkpoint = lambda checkpoint: checkpoint.update(lensblend={"network": {}})
+    trainer.fit(module, batches, batches, ckpt_path=resume)
+
+
+def epoch(path):
+    return torch.load(path, weights_only=True)["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "scores", "best"),
+    [
+        ("val/psnr", [20.0, 23.0, 21.0], 1),
+        ("val/ssim", [0.5, 0.4, 0.6], 2),
+        ("val/lpips", [0.3, 0.2, 0.25], 1),
+        ("val/psnr", [20.0, float("nan"), 19.0], 0),
+        ("val/psnr", [float("nan"), 18.0, 17.0], 1),
+    ],
+)
+def test_best_is_the_best_epoch_and_last_the_last(tmp_path, monitor, scores, best):
+    fit(tmp_path, monitor, scores)
+    assert (epoch(tmp_path / "best.ckpt"), epoch(tmp_path / "last.ckpt")) == (best, 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_the_best_score_outlives_a_restart(tmp_path):
+    fit(tmp_path, "val/psnr", [25.0])
+    fit(tmp_path, "val/psnr", [25.0, 24.0], resume=tmp_path / "last.ckpt")
+    assert (epoch(tmp_path / "best.ckpt"), epoch(tmp_path / "last.ckpt")) == (0, 1)
