@@ -92,6 +92,14 @@ def test_another_configuration_in_the_same_folder_is_refused(in_process, tmp_pat
     assert "kernels.family: 'gaussian' then, 'box' now" in done.err
 
 
+def test_a_request_that_failed_does_not_bar_its_folder(in_process, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [*SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]"]
+    assert in_process("train", *arguments, "kernels.sizes=[25,44]").code == 2
+    assert status(run_dir)["state"] == "failed"
+    assert in_process("train", *arguments).code == 0
+
+
 def test_init_from_starts_from_the_weights_of_another_run(in_process, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert in_process("train", *SMALL, f"run_dir={first}", "schedule.run=[phase1]").code == 0

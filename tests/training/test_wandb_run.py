@@ -65,7 +65,7 @@ def runs(trained):
 
 def test_each_phase_is_one_run_of_the_trainings_group(runs, trained):
     assert set(runs) == set(PHASES)
-    assert {r["run"].run_group for r in runs.values()} == {"demo"}
+    assert {r["run"].run_group for r in runs.values()} == {f"demo: {trained.parent.name}/{trained.name}"}
     assert len({r["run"].run_id for r in runs.values()}) == 3
     for phase in PHASES:
         assert runs[phase]["run"].run_id == (trained / phase / "wandb_id").read_text().strip()

@@ -80,6 +80,8 @@ def explain(error: Exception, config_name: str) -> str:
         error: What was raised.
         config_name: The top-level file, whose keys are searched for the nearest to a misspelt one.
     """
+    if isinstance(error, LensblendError):
+        return str(error)
     lines = [line for line in _messages(error) if line]
     text = "\n".join(dict.fromkeys(lines))
     unknown = re.search(r"(?:Could not override '|Key ')([\w./@]+)'", text)

@@ -73,9 +73,9 @@ class Training:
         self._keep_config()
 
     def _keep_config(self) -> None:
-        """Write config.yaml, or compare with the one that the folder was started with."""
+        """Write config.yaml; where the folder holds trained weights, compare with what they were trained with."""
         file = self.run_dir / "config.yaml"
-        if file.exists():
+        if file.exists() and any(self.run_dir.glob("*/last.ckpt")):
             before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
             now = _flat(self.config)
             changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k) and not _is_free(k)]
@@ -169,7 +169,10 @@ class Training:
         return f"starts from {file}"
 
     def _group(self) -> str:
-        return str(self.config.get("name") or self.run_dir.name)
+        """Name this training, and no other of the same experiment, by its folder."""
+        folder = "/".join(self.run_dir.resolve().parts[-2:])
+        name = self.config.get("name")
+        return f"{name}: {folder}" if name else folder
 
     def _data(self, phase: Phase, source: Source, first_epoch: int) -> PairsDataModule:
         loader = self.config["loader"]

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import wandb
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lensblend.errors import RequestError
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.pictures import sheet
 
@@ -41,20 +43,22 @@ class PhaseWandbLogger(WandbLogger):
             config=dict(phase_run.config),
             resume="allow",
         )
+        try:
+            _ = self.experiment
+        except wandb.errors.Error as error:
+            raise RequestError(
+                f"W&B could not start ({error}); log in with `wandb login`, set WANDB_MODE=offline, or use logger=csv."
+            ) from error
 
     @rank_zero_only
     def log_panels(self, rows: Rows, step: int) -> None:
         """Log the grid of pictures under one key, one strip per pair, its id as caption."""
-        import wandb
-
         strips = [wandb.Image(sheet({name: row}), caption=name) for name, row in rows.items()]
         self.experiment.log({"panels": strips, "trainer/global_step": step})
 
     @rank_zero_only
     def log_final(self, rows: Rows, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Log the phase's final table: one row per pair of the grid, its pictures and its scores."""
-        import wandb
-
         pictures = list(dict.fromkeys(caption for row in rows.values() for caption in row))
         names = list(dict.fromkeys(name for row in scores.values() for name in row))
         table = wandb.Table(columns=["id", *pictures, *names])
