@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,15 @@ def cache(tmp_path_factory):
     os.environ["WANDB_MODE"] = "offline"
     os.environ["WANDB_SILENT"] = "true"
     return folder
+
+
+@pytest.fixture
+def one_thread():
+    """Compute on one thread: small networks gain nothing from a second, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

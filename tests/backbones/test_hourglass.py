@@ -8,6 +8,8 @@ from torch import nn
 from lensblend.backbones.hourglass import Hourglass, Inception
 from lensblend.errors import RequestError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def full() -> Hourglass:

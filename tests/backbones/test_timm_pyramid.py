@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from lensblend.backbones.timm_pyramid import TESTED_ENCODERS, TimmPyramid
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def build(name="resnet18", **options):
     torch.manual_seed(0)

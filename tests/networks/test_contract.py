@@ -17,6 +17,8 @@ from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @dataclass(frozen=True)
 class Case:

@@ -12,6 +12,8 @@ from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend, check_photo
 from lensblend.nn.kernel_bank import KernelBank
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = (3, 5, 9)
 
 

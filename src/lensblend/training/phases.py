@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -101,10 +101,6 @@ class Schedule:
                 f"`schedule.run` lists each phase to train once, but got {run}; there are {list(phases)}."
             )
         return cls(run=run, phases=phases, every_phase=every)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the schedule as plain dicts, ``every_phase`` applied."""
-        return asdict(self)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

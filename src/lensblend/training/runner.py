@@ -147,7 +147,7 @@ class Training:
         try:
             trainer = self._trainer(name, phase, loggers, validate=len(data.val) > 0)
             _fit_quietly(trainer, module, data, last if unfinished else None)
-            exit_code = 1 if trainer.interrupted else 0
+            exit_code = 0
         finally:
             for logger in loggers:
                 if hasattr(logger, "finish"):
