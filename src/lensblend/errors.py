@@ -19,3 +19,27 @@ class DataError(LensblendError, ValueError):
 
 class WeightsMissingError(LensblendError, FileNotFoundError):
     """Pretrained weights are not on this machine and could not be downloaded."""
+
+
+class StorageError(LensblendError, OSError):
+    """A file could not be written: the disk is full, the folder is read-only, a rename failed."""
+
+
+class TrainingError(LensblendError, RuntimeError):
+    """A training cannot go on: a loss or weights that are not finite, no memory left, a dead data worker."""
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to stop; not an `Exception`, so that nothing between takes it for a failure.
+
+    Attributes:
+        signal: The signal's name.
+        saved: Whether a checkpoint of the last finished step lies on disk.
+    """
+
+    exit_code = 143
+
+    def __init__(self, signal: str, saved: bool = False) -> None:
+        super().__init__(signal)
+        self.signal = signal
+        self.saved = saved

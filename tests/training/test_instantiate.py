@@ -33,7 +33,7 @@ def test_partial_nodes_wait_for_their_call():
         "pathlib.Path.write_text",
         "subprocess.run",
         "hydra.utils.instantiate",
-        "lensblend.training.checkpoints.os.system",
+        "lensblend.training.files.os.system",
         "torch.load",
         "torch.hub.load",
         7,
@@ -52,8 +52,8 @@ def test_targets_off_the_list_are_refused_before_anything_runs(target, tmp_path)
 @pytest.mark.parametrize(
     "target",
     [
-        "lensblend.training.checkpoints.os.mkdir",
-        "lensblend.training.checkpoints.tempfile.TemporaryDirectory",
+        "lensblend.training.files.os.mkdir",
+        "lensblend.training.files.shutil.rmtree",
         "lensblend.data.images.write_image",
     ],
 )

@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lensblend.training.callbacks.keep import KeepLastAndBest
-from lensblend.training.checkpoints import AtomicCheckpointIO
+from lensblend.training.checkpoint_files import AtomicCheckpointIO
 
 # Lightning's advice on workers and the like, which the runner silences with its reasons.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -62,7 +62,8 @@ def epoch(path):
 def test_best_is_the_best_epoch_and_last_the_last(tmp_path, monitor, scores, best):
     fit(tmp_path, monitor, scores)
     assert (epoch(tmp_path / "best.ckpt"), epoch(tmp_path / "last.ckpt")) == (best, 2)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(p.name for p in tmp_path.glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert epoch(tmp_path / "previous.ckpt") == 1
 
 
 def test_the_best_score_outlives_a_restart(tmp_path):

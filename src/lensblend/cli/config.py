@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 import lensblend
 
@@ -28,6 +31,33 @@ class Loader:
     num_workers: int = 2
     limit_train: int | None = None
     limit_val: int | None = None
+
+
+@dataclass
+class Checkpoint:
+    """When a training saves, besides after every epoch and when a signal stops it.
+
+    Attributes:
+        every_steps: After so many optimizer steps.
+        every_minutes: After so much time; what a crash can cost at most.
+    """
+
+    every_steps: int | None = None
+    every_minutes: float | None = 10.0
+
+
+@dataclass
+class NotFinite:
+    """What happens when a loss or a gradient is NaN or infinite.
+
+    Attributes:
+        policy: ``stop`` (an error that names the pairs), ``skip`` (leave the step out) or ``roll_back`` (also go back
+            to the last checkpoint's weights).
+        limit: Stop after so many in one phase.
+    """
+
+    policy: str = "stop"
+    limit: int = 10
 
 
 @dataclass
@@ -79,8 +109,11 @@ class Train:
 
     Attributes:
         run_dir: The run's folder; the same folder again continues it. Default: a new one under outputs/.
+        resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
+        resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
         init_from: A checkpoint, or the MegaDepth authors' file, whose weights the first phase starts from.
         seed: Fixes initial weights, order of the pairs and flips.
+        deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         name: Names the run where a folder's name would not do (W&B's group, tables).
     """
 
@@ -95,9 +128,14 @@ class Train:
     callbacks: dict[str, Any] = field(default_factory=dict)
     logger: dict[str, Any] = field(default_factory=dict)
     loader: Loader = field(default_factory=Loader)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    not_finite: NotFinite = field(default_factory=NotFinite)
     run_dir: str = MISSING
+    resume: str | None = None
+    resume_overrides: list[str] = field(default_factory=list)
     init_from: str | None = None
     seed: int = 0
+    deterministic: bool = False
     name: str | None = None
 
 
@@ -147,8 +185,30 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
+def run_folder(resume: str | None, run_dir: str | None, overrides: str) -> str:
+    """Return the folder of a run: the one it goes on in, the one it was given, or a new one.
+
+    A new one is named by the time. On a cluster it is not: a SLURM job may be preempted and started again, so there
+    it is named by the job's number (an array's, with the task's) and a hash of the overrides.
+
+    Args:
+        resume: The configuration's ``resume``.
+        run_dir: The configuration's ``run_dir``.
+        overrides: The command's overrides as one text.
+    """
+    if resume or run_dir:
+        return str(resume or run_dir)
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return datetime.now().strftime("outputs/train/%Y-%m-%d/%H-%M-%S")
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    number = f"{job}_{task}" if task else job
+    return f"outputs/train/slurm-{number}/{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
 def register() -> None:
-    """Make the schemas known to Hydra under the names that conf/train.yaml and conf/evaluate.yaml use."""
+    """Make the schemas and resolvers known to Hydra under the names that conf/ uses."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=Train)
     store.store(name="evaluate_schema", node=Evaluate)

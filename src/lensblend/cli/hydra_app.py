@@ -6,20 +6,23 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.config import config_folder, register
 from lensblend.errors import LensblendError
+from lensblend.training.files import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
 
@@ -41,6 +44,10 @@ def run_verb(task: Task, config_name: str) -> None:
 
     @functools.wraps(task)
     def guarded(config: DictConfig) -> None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            with _noted(config_name):
+                task(config)
+            return
         with _answered(config_name, full_errors):
             task(config)
 
@@ -59,6 +66,22 @@ def _answered(config_name: str, full_errors: bool) -> Iterator[None]:
             raise
         sys.stderr.write(f"{explain(error, config_name)}\n")
         sys.exit(error.exit_code if isinstance(error, LensblendError) else 2)
+    except OSError as error:
+        # Hydra's own files in the run's folder.
+        if full_errors or error.filename is None or error.errno not in DISK_ERRORS:
+            raise
+        sys.stderr.write(f"{cannot_write(Path(error.filename), error)}\n")
+        sys.exit(1)
+
+
+@contextmanager
+def _noted(config_name: str) -> Iterator[None]:
+    """Say at once why a job of a multirun failed; Hydra runs the others and raises the first error at the end."""
+    try:
+        yield
+    except Exception as error:
+        sys.stderr.write(f"Job {HydraConfig.get().job.num} failed: {explain(error, config_name)}\n")
+        raise
 
 
 def choices() -> dict[str, str]:
@@ -67,9 +90,10 @@ def choices() -> dict[str, str]:
     return {str(k): str(v) for k, v in chosen.items() if v is not None and not str(k).startswith("hydra/")}
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """Resolve a configuration to plain dicts, lists, numbers and strings."""
-    content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def plain(config: DictConfig, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Resolve a configuration to plain dicts, lists, numbers and strings, without the keys in ``leave_out``."""
+    kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in leave_out])
+    content = OmegaConf.to_container(kept, resolve=True, throw_on_missing=True)
     return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
 
 

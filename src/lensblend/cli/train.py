@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lensblend.cli.hydra_app import choices, plain, run_verb
 from lensblend.errors import RequestError
@@ -15,16 +19,19 @@ TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "exper
 
 
 def train(config: DictConfig) -> None:
-    """Train every phase of the schedule in the run's folder."""
+    """Train every phase of the schedule in the run's folder, or go on in the folder that ``resume`` names."""
     hydra_config = HydraConfig.get()
-    given = not OmegaConf.is_missing(config, "run_dir")
+    given = [key for key in ("run_dir", "resume") if OmegaConf.select(config, key)]
     if given and hydra_config.mode == RunMode.MULTIRUN:
         raise RequestError(
-            f"`run_dir={config.run_dir}` would put every job of a multirun into one folder; "
-            "set `hydra.sweep.dir` and leave `run_dir` out."
+            f"`{given[0]}={config[given[0]]}` would put every job of a multirun into one folder; "
+            f"set `hydra.sweep.dir` and leave `{given[0]}` out."
         )
-    run_dir = Path(config.run_dir if given else hydra_config.runtime.output_dir)
-    config.run_dir = str(run_dir)
+    if len(given) > 1:
+        raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
+    overrides = list(hydra_config.overrides.task)
+    run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
+    content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.training.messages import say
     from lensblend.training.runner import Training
@@ -32,15 +39,46 @@ def train(config: DictConfig) -> None:
 
     chosen = choices()
     tags = [chosen[group] for group in TAGGED if group in chosen]
-    training = Training(plain(config), run_dir, tags)
-    training.status.content["overrides_hash"] = overrides_hash(list(hydra_config.overrides.task))
+    training = Training({**content, "run_dir": str(run_dir)}, run_dir, tags, overrides_hash(overrides))
     say(f"Training in {run_dir}")
     training.run()
     say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
 
 
+def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration that a run's folder holds, with the values given beside ``resume=`` set in it.
+
+    Args:
+        run_dir: The run's folder.
+        overrides: The command line, as Hydra takes it.
+
+    Raises:
+        RequestError: The folder is no run's, or an override is more than ``key=value``.
+    """
+    from lensblend.training.configuration import read_config
+
+    config = OmegaConf.create(read_config(run_dir))
+    groups = choices()
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if key == "resume":
+            continue
+        if override.is_delete() or key in groups:
+            raise RequestError(
+                f"`{override.input_line}` beside `resume={run_dir}`: that run's configuration is restored as it was; "
+                "only single values can be set, such as loader.num_workers=0."
+            )
+        if not override.is_add() and OmegaConf.select(config, key, throw_on_missing=False, default=MISSING) is MISSING:
+            raise RequestError(f"`{key}` is not a key of the configuration in {run_dir / 'config.yaml'}.")
+        OmegaConf.update(config, key, override.value(), force_add=True)
+    return plain(config)
+
+
 def main() -> None:
     """Run the verb and exit."""
+    if any(argument.startswith("resume=") for argument in sys.argv):
+        # The run's own .hydra/ stays: what Hydra composes now is not what is trained.
+        sys.argv.append("hydra.output_subdir=null")
     run_verb(train, "train")
 
 

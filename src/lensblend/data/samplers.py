@@ -28,12 +28,16 @@ class KeyedSampler(Sampler[tuple[int, int]]):
         pad: True for training: every rank gets the same number of keys, ``ceil(length / world_size)``, and the order
             is continued from its start to fill up. False for validation: nothing is seen twice, so the ranks'
             numbers differ by up to one and a mean over the set stays a mean over the set.
+        start: The epoch to begin with, and how many of its keys this rank has had before; later epochs are whole, and
+            the length, which other parts count batches by, always is.
 
     Example:
         >>> list(KeyedSampler(5, shuffle=False, rank=1, world_size=2, pad=False))
         [(0, 1), (0, 3)]
         >>> list(KeyedSampler(5, shuffle=False, rank=1, world_size=2))
         [(0, 1), (0, 3), (0, 0)]
+        >>> list(KeyedSampler(5, shuffle=False, start=(2, 3)))
+        [(2, 3), (2, 4)]
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class KeyedSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         world_size: int = 1,
         pad: bool = True,
+        start: tuple[int, int] = (0, 0),
     ) -> None:
         if length < 0:
             raise RequestError(f"`length` is the number of samples, 0 or more, but got {length}.")
@@ -55,7 +60,8 @@ class KeyedSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.pad = pad
-        self.epoch = 0
+        self.start = start
+        self.epoch = start[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iterator follows; Lightning calls this before each epoch."""
@@ -67,7 +73,8 @@ class KeyedSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, order = self.epoch, self._order(self.epoch)
-        for step in range(len(self)):
+        first_epoch, had = self.start
+        for step in range(had if epoch == first_epoch else 0, len(self)):
             yield epoch, order[(self.rank + step * self.world_size) % self.length]
 
     def _order(self, epoch: int) -> list[int]:

@@ -23,7 +23,7 @@ FLIP_PROBABILITIES: dict[str, list[tuple[float, float]]] = {
 }
 
 
-def key_seed(seed: int, epoch: int, index: int) -> int:
+def key_seed(*key: int) -> int:
     """Mix a run's seed, an epoch and an index into one seed, the same in every process and on every machine.
 
     The first 8 bytes, little-endian, of the BLAKE2b digest of ``"seed/epoch/index"``, without the lowest bit:
@@ -33,7 +33,7 @@ def key_seed(seed: int, epoch: int, index: int) -> int:
         >>> key_seed(0, 1, 2) == key_seed(0, 1, 2), key_seed(0, 1, 2) == key_seed(0, 2, 1)
         (True, False)
     """
-    digest = hashlib.blake2b(f"{seed}/{epoch}/{index}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

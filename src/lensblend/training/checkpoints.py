@@ -1,10 +1,7 @@
-"""Checkpoints that rebuild their network alone, written so that a crash never leaves half of one."""
+"""What a checkpoint says of itself, and the network rebuilt from it alone."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,36 +9,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import CheckpointIO
+import yaml
 from torch import nn
 
 import lensblend
 from lensblend.errors import DataError, RequestError
+from lensblend.training.checkpoint_files import FORMAT, read_checkpoint
+from lensblend.training.configuration import config_hash
+from lensblend.training.files import file_sha256
 from lensblend.training.instantiate import build
 from lensblend.training.restoration import RECORD
 
-FORMAT = 1
 
-
-def describe(network: Mapping[str, Any], phase: str, image_size: list[int], config_yaml: str) -> dict[str, Any]:
+def describe(
+    network: Mapping[str, Any], phase: str, image_size: list[int], config: Mapping[str, Any], parent: Mapping[str, str]
+) -> dict[str, Any]:
     """Return what a checkpoint says of itself: primitives only, so that it loads with ``weights_only=True``.
 
     Args:
         network: The network's node of the configuration, as plain dicts.
         phase: The phase that trained it.
         image_size: Height and width the phase trained at.
-        config_yaml: The whole configuration, as text.
+        config: The whole configuration.
+        parent: What the phase started from: ``path`` and ``sha256``, both empty for random weights.
     """
     return {
         "format": FORMAT,
         "network": _without_weights(network),
         "phase": phase,
         "image_size": list(image_size),
-        "config": config_yaml,
+        "config": yaml.safe_dump(dict(config), sort_keys=False),
+        "config_hash": config_hash(config),
+        "parent": dict(parent),
         "versions": {
             "lensblend": lensblend.__version__,
             "torch": str(torch.__version__),
-            "lightning": version("pytorch-lightning"),
+            **{name: version(name) for name in ("pytorch-lightning", "hydra-core", "numpy", "pillow")},
         },
     }
 
@@ -96,29 +99,6 @@ def find_checkpoint(path: str | Path) -> Path:
     return found[-1]
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this project without running anything in it.
-
-    Raises:
-        DataError: The file is damaged, of another origin, or of a newer format.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.") from None
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{path} cannot be read as a checkpoint ({reason}); it may be damaged or of other origin."
-        ) from None
-    record = content.get(RECORD) if isinstance(content, dict) else None
-    if not isinstance(record, dict) or "network" not in record:
-        raise DataError(f"{path} is not a lensblend checkpoint: it does not say which network it holds.")
-    if record.get("format", 0) > FORMAT:
-        raise DataError(f"{path} has format {record['format']}, newer than {FORMAT}; update lensblend to read it.")
-    return content
-
-
 def load_network(path: str | Path) -> Trained:
     """Rebuild a trained network from a checkpoint, or from a run's or phase's folder.
 
@@ -146,38 +126,3 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], file: Pa
             "use the backbone, kernels and model it was trained with."
         )
     network.load_state_dict(dict(state))
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Write beside the target, flush to disk, then rename: a reader sees the old file or the new one, never a part."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save a checkpoint atomically."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Load a checkpoint; whatever ``weights_only`` says, nothing in it is run."""
-        return read_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint."""
-        Path(path).unlink(missing_ok=True)

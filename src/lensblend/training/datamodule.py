@@ -10,6 +10,7 @@ from lensblend.data.pairs import Source
 from lensblend.data.samplers import KeyedSampler
 from lensblend.data.samples import Samples
 from lensblend.errors import DataError
+from lensblend.training.interruption import leave_signals_to_parent
 
 
 class PairsDataModule(pl.LightningDataModule):
@@ -27,7 +28,8 @@ class PairsDataModule(pl.LightningDataModule):
         num_workers: Reading processes; 0 reads in this one.
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
-        first_epoch: The epoch that a restart goes on with.
+        start: The epoch that a restart goes on with, the batches of it that are done, and how many it had then; where
+            it has another number of batches now, it begins anew.
     """
 
     def __init__(
@@ -40,13 +42,13 @@ class PairsDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         limit_train: int | None = None,
         limit_val: int | None = None,
-        first_epoch: int = 0,
+        start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
-        self.first_epoch = first_epoch
+        self.start = start
         self.train = Samples(source.split("train"), image_size, flips=flips, seed=seed, limit=limit_train)
         self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
         if len(self.train) == 0:
@@ -55,12 +57,28 @@ class PairsDataModule(pl.LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
+    def batches_per_epoch(self) -> int:
+        """Return how many training batches every process has in an epoch."""
+        return -(-len(self._train_sampler()) // self.batch_size)
+
+    def batches_done(self) -> int:
+        """Return how many batches of the first epoch are left out, because they are done."""
+        _, done, of = self.start
+        now = self.batches_per_epoch()
+        if done == 0 or of == now:
+            return done
+        return now if done == of else 0
+
+    def _train_sampler(self, start: tuple[int, int] = (0, 0)) -> KeyedSampler:
+        rank, world_size = self._rank()
+        return KeyedSampler(
+            len(self.train), seed=self.seed, shuffle=True, rank=rank, world_size=world_size, start=start
+        )
+
     def train_dataloader(self) -> DataLoader:
         """Return shuffled, flipped batches, as many for every process."""
-        rank, world_size = self._rank()
-        sampler = KeyedSampler(len(self.train), seed=self.seed, shuffle=True, rank=rank, world_size=world_size)
-        sampler.set_epoch(self.first_epoch)
-        return self._loader(self.train, sampler)
+        start = (self.start[0], self.batches_done() * self.batch_size)
+        return self._loader(self.train, self._train_sampler(start))
 
     def val_dataloader(self) -> DataLoader:
         """Return each validation pair exactly once over all processes."""
@@ -80,4 +98,5 @@ class PairsDataModule(pl.LightningDataModule):
             # Its own generator: without one, the loader draws from the global one and changes what the network draws.
             generator=torch.Generator().manual_seed(self.seed),
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=leave_signals_to_parent,
         )

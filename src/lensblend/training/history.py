@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lensblend.training.files import write_atomically
 from lensblend.training.phase_run import PhaseRun
 
 KEYS = ("phase", "epoch", "step")
@@ -54,7 +54,7 @@ class MetricsCsv(Logger):
         if self._rows is None:
             self._rows = [r for r in read_rows(self._path) if r["phase"] != self._phase or self._is_kept(r)]
         key = str(step if step is not None else 0)
-        values = {k: f"{float(v):.8g}" for k, v in metrics.items() if k != "epoch"}
+        values = {k: f"{float(v):.9g}" for k, v in metrics.items() if k != "epoch"}
         epoch = str(int(metrics["epoch"])) if "epoch" in metrics else ""
         for row in reversed(self._rows[-2:]):
             if row["phase"] == self._phase and row["step"] == key:
@@ -75,10 +75,7 @@ class MetricsCsv(Logger):
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(".metrics.csv.tmp")
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(temporary, self._path)
+        write_atomically(self._path, text.getvalue())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

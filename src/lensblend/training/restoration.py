@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from lensblend.errors import RequestError
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Rendering
@@ -55,6 +56,11 @@ class Restoration(pl.LightningModule):
         lr_ratio: Last over first learning rate.
         record: What a checkpoint says of itself, primitives only; see `lensblend.training.checkpoints`.
         channels_last: Keep convolutions in the channels-last memory format.
+        compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
+            the same either way.
+
+    Raises:
+        RequestError: There is no such backend.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Restoration(pl.LightningModule):
         lr_ratio: float = 1.0,
         record: Mapping[str, Any] | None = None,
         channels_last: bool = False,
+        compile: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -74,6 +81,12 @@ class Restoration(pl.LightningModule):
             for parameter in network.parameters():
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        if compile is not None:
+            backends = torch.compiler.list_backends(exclude_tags=None)
+            if compile not in backends:
+                raise RequestError(f"`module.compile` is null or one of {', '.join(backends)}, but got {compile!r}.")
+            # In place: `torch.compile(network)` would rename every weight in the checkpoint.
+            network.compile(backend=compile)
         self.loss = loss
         self._scores = nn.ModuleDict(dict(metrics))
         self._optimizer = optimizer
@@ -138,7 +151,7 @@ class Restoration(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network from this file alone."""
-        checkpoint[RECORD] = self.record
+        checkpoint[RECORD] = {**self.record, **checkpoint.get(RECORD, {})}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the network's state alone, under its own keys."""

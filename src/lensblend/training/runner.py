@@ -10,34 +10,31 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from lensblend.data.pairs import Source
-from lensblend.errors import RequestError, WeightsMissingError
+from lensblend.errors import Interrupted, LensblendError, RequestError, WeightsMissingError
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.priors.depth import is_megadepth_file, load_megadepth
+from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
-from lensblend.training.checkpoints import AtomicCheckpointIO, describe, find_checkpoint, load_weights, read_checkpoint
+from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from lensblend.training.checkpoints import describe, find_checkpoint, load_weights
+from lensblend.training.configuration import check_unchanged, config_hash, read_config
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.failures import explain_failure
+from lensblend.training.files import clear_temporaries, file_sha256, write_atomically
 from lensblend.training.instantiate import build
+from lensblend.training.interruption import Interruption
 from lensblend.training.messages import is_first_process, say
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, Schedule
-from lensblend.training.status import Status
-
-# Keys that may differ when a run is continued: they change what is watched or how fast, not what is learned.
-FREE_KEYS = (
-    "run_dir",
-    "logger",
-    "callbacks",
-    "trainer",
-    "schedule.run",
-    "loader.num_workers",
-    "data.cache",
-    "data.root",
-)
+from lensblend.training.resume import Stopped, find_stopped
+from lensblend.training.status import Lock, Status
 
 
 def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,55 +53,62 @@ class Training:
     """One training in one folder: phases in order, each from its predecessor's best weights.
 
     The same configuration in the same folder goes on where it stopped: finished phases are skipped, an unfinished one
-    continues from its ``last.ckpt``.
+    continues exactly, from its newest valid checkpoint.
 
     Args:
         config: The whole configuration as plain dicts.
         run_dir: The training's folder.
-        tags: What was combined, for W&B.
+        tags: What was combined, for W&B; those of the folder's first start stay.
+        overrides_hash: Of the command's overrides; that of the folder's first start stays.
     """
 
-    def __init__(self, config: Mapping[str, Any], run_dir: Path, tags: Sequence[str] = ()) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], run_dir: Path, tags: Sequence[str] = (), overrides_hash: str = ""
+    ) -> None:
         self.config = dict(config)
         self.run_dir = run_dir
-        self.tags = list(tags)
         self.schedule = Schedule.from_config(config["schedule"])
-        self.status = Status(run_dir)
-        self._keep_config()
-
-    def _keep_config(self) -> None:
-        """Write config.yaml; where the folder holds trained weights, compare with what they were trained with."""
-        file = self.run_dir / "config.yaml"
-        if file.exists() and any(self.run_dir.glob("*/last.ckpt")):
-            before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
-            now = _flat(self.config)
-            changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k) and not _is_free(k)]
-            if changed:
-                differences = "; ".join(f"{k}: {before.get(k)!r} then, {now.get(k)!r} now" for k in changed)
-                raise RequestError(
-                    f"{self.run_dir} was started with another configuration ({differences}). "
-                    "Repeat that command to continue it, or give another `run_dir`."
-                )
-        if is_first_process():
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            file.write_text(yaml.safe_dump(self.config, sort_keys=False), encoding="utf-8")
+        self.interruption = Interruption()
+        self._first_tags, self._overrides_hash = list(tags), overrides_hash
 
     def run(self) -> None:
         """Train every phase of ``schedule.run`` that is not done, and record how it ended."""
-        self._update_status(state="running", exit_code=None)
+        with self.interruption, Lock(self.run_dir):
+            self.status = Status(self.run_dir)
+            self.tags = self.status.content.setdefault("tags", self._first_tags)
+            self.status.content.setdefault("overrides_hash", self._overrides_hash)
+            self._keep_config()
+            self.status.update(state="running", exit_code=None, error=None, config_hash=config_hash(self.config))
+            try:
+                self._run_phases()
+            except Interrupted as stop:
+                self._ended("interrupted", stop.exit_code, f"stopped by {stop.signal}")
+                kept = "the last finished step is saved" if stop.saved else "steps since the last checkpoint are lost"
+                say(f"\nStopped by {stop.signal}: {kept}. `lensblend train resume={self.run_dir}` goes on.")
+                # The other processes of a training do not fail: Lightning would kill the first one for it.
+                raise SystemExit(stop.exit_code if is_first_process() else 0) from None
+            except BaseException as error:
+                self._ended("failed", getattr(error, "exit_code", 1), str(error) or type(error).__name__)
+                raise
+            self.status.update(state="done", exit_code=0)
+
+    def _keep_config(self) -> None:
+        """Write config.yaml; where something has been saved, compare with what that was trained with."""
+        file = self.run_dir / "config.yaml"
+        if file.exists() and any(self.run_dir.glob("*/*.ckpt")):
+            allowed = self.config.get("resume_overrides") or []
+            for line in check_unchanged(read_config(self.run_dir), self.config, self.run_dir, allowed):
+                say(f"Changed, as allowed: {line}")
+        if is_first_process():
+            clear_temporaries(self.run_dir)
+            write_atomically(file, yaml.safe_dump(self.config, sort_keys=False))
+
+    def _ended(self, state: str, exit_code: int, error: str) -> None:
+        """Record an end; on a full disk that may fail too, and must not hide why."""
         try:
-            self._run_phases()
-        except BaseException as error:
-            stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
-            code = 143 if stopped else getattr(error, "exit_code", 1)
-            self._update_status(state="interrupted" if stopped else "failed", exit_code=code)
-            if stopped:
-                say(
-                    f"Interrupted. The same command with `run_dir={self.run_dir}` goes on from the last finished epoch."
-                )
-                raise SystemExit(code) from None
-            raise
-        self._update_status(state="done", exit_code=0)
+            self.status.update(state=state, exit_code=exit_code, error=error.splitlines()[0])
+        except LensblendError as failed:
+            say(f"{failed}")
 
     def _run_phases(self) -> None:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
@@ -119,54 +123,69 @@ class Training:
             if self.status.is_done(name):
                 say(f"{name}: done before, skipped ({self.run_dir / name})")
             else:
+                self.interruption.check()
                 self._fit(name, self.schedule.phases[name], source, metrics)
 
-    @rank_zero_only
-    def _update_status(self, **values: Any) -> None:
-        self.status.update(**values)
-
-    @rank_zero_only
-    def _update_phase(self, name: str, **values: Any) -> None:
-        self.status.update_phase(name, **values)
-
     def _fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> None:
-        last = self.run_dir / name / "last.ckpt"
-        unfinished = read_checkpoint(last) if last.exists() else None
-        first_epoch = int(unfinished["epoch"]) if unfinished else 0
-        first_step = int(unfinished["global_step"]) if unfinished else 0
+        folder = self.run_dir / name
+        if is_first_process():
+            clear_temporaries(folder)
+        allowed = self.config.get("resume_overrides") or []
+        stopped = find_stopped(folder, self.config, self.status.steps_saved(name), allowed)
         pl.seed_everything(self.config["seed"], verbose=False)
         network: nn.Module = build(self.config["model"], "model")
-        parent = "" if unfinished else self._start_weights(network)
-        phase_run = PhaseRun(self.run_dir, name, self._group(), self.tags, self.config, first_step)
-        data = self._data(phase, source, first_epoch)
-        self._introduce(name, phase, network, data, f"continues after step {first_step}" if unfinished else parent)
-        self._update_phase(name, state="running", parent=parent)
-        module = self._module(name, phase, network, metrics)
+        parent, start = self._start(network, stopped)
+        data = self._data(phase, source, stopped)
+        self._introduce(name, phase, network, start)
+        self.status.update_phase(name, state="running", parent=parent)
+        phase_run = PhaseRun(self.run_dir, name, self._group(), self.tags, self.config, stopped.step if stopped else 0)
+        module = self._module(name, phase, network, metrics, parent)
         loggers = [build(node, f"logger.{key}")(phase_run) for key, node in self.config["logger"].items() if node]
         exit_code = 1
         try:
-            trainer = self._trainer(name, phase, loggers, validate=len(data.val) > 0)
-            _fit_quietly(trainer, module, data, last if unfinished else None)
+            keep = self._keep(name, phase)
+            trainer = self._trainer(phase, folder, [*loggers], keep, validate=len(data.val) > 0)
+            with self.interruption.deferred():
+                _fit_quietly(trainer, module, data, stopped.path if stopped else None)
             exit_code = 0
+        except SIGTERMException:
+            # The signal came before Lightning's handler had been replaced; it stops after the first step.
+            exit_code = Interrupted.exit_code
+            raise Interrupted("SIGTERM") from None
+        except Interrupted as stop:
+            exit_code = stop.exit_code
+            raise
+        except Exception as error:
+            explained = explain_failure(error, name, phase)
+            if explained is error:
+                raise
+            raise explained from error
         finally:
             for logger in loggers:
                 if hasattr(logger, "finish"):
                     logger.finish(exit_code)
-        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        self._update_phase(name, state="done", step=trainer.global_step, scores=scores)
+        self.status.update_phase(name, state="done", step=trainer.global_step, scores=keep.scores)
+        # No process may look for this phase's best weights before the first one has written them.
+        trainer.strategy.barrier("phase")
 
-    def _start_weights(self, network: nn.Module) -> str:
-        """Load what the phase starts from and say what that was: the phase before, ``init_from``, or chance."""
+    def _start(self, network: nn.Module, stopped: Stopped | None) -> tuple[dict[str, str], str]:
+        """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
+        if stopped is not None:
+            load_weights(network, stopped.state, stopped.path)
+            epoch, batch, batches = stopped.position
+            within = f", {batch} of {batches} batches of epoch {epoch + 1} done" if batch else ""
+            return stopped.parent, f"continues after step {stopped.step}{within} ({stopped.path})"
         before = self.status.last_done()
         init_from = self.run_dir / before if before else self.config.get("init_from")
         if init_from is None:
-            return f"starts from random weights, seed {self.config['seed']}"
+            return {"path": "", "sha256": ""}, f"starts from random weights, seed {self.config['seed']}"
         if is_megadepth_file(init_from):
             load_megadepth(network, init_from)
-            return f"starts from the depth weights of {init_from}"
-        file = find_checkpoint(init_from)
-        load_weights(network, read_checkpoint(file)["state_dict"], file)
-        return f"starts from {file}"
+            file, kind = Path(init_from), "the depth weights of "
+        else:
+            file, kind = find_checkpoint(init_from), ""
+            load_weights(network, read_checkpoint(file)["state_dict"], file)
+        return {"path": str(file), "sha256": file_sha256(file)}, f"starts from {kind}{file}"
 
     def _group(self) -> str:
         """Name this training, and no other of the same experiment, by its folder."""
@@ -174,7 +193,7 @@ class Training:
         name = self.config.get("name")
         return f"{name}: {folder}" if name else folder
 
-    def _data(self, phase: Phase, source: Source, first_epoch: int) -> PairsDataModule:
+    def _data(self, phase: Phase, source: Source, stopped: Stopped | None) -> PairsDataModule:
         loader = self.config["loader"]
         height, width = phase.image_size
         return PairsDataModule(
@@ -182,11 +201,13 @@ class Training:
             (height, width),
             phase.batch_size,
             seed=self.config["seed"],
-            first_epoch=first_epoch,
+            start=stopped.position if stopped else (0, 0, 0),
             **loader,
         )
 
-    def _module(self, name: str, phase: Phase, network: nn.Module, metrics: Mapping[str, Any]) -> pl.LightningModule:
+    def _module(
+        self, name: str, phase: Phase, network: nn.Module, metrics: Mapping[str, Any], parent: Mapping[str, str]
+    ) -> pl.LightningModule:
         terms = {key: build({"_": node}, f"loss.{key}")["_"] for key, node in phase.loss.items() if node}
         module: pl.LightningModule = build(
             self.config["module"],
@@ -197,13 +218,24 @@ class Training:
             optimizer=build({**phase.optimizer, "_partial_": True, "lr": phase.lr}, "optimizer"),
             lr_path=phase.lr_path,
             lr_ratio=phase.lr_final / phase.lr,
-            record=describe(self.config["model"], name, phase.image_size, yaml.safe_dump(self.config, sort_keys=False)),
+            record=describe(self.config["model"], name, phase.image_size, self.config, parent),
         )
         return module
 
-    def _trainer(self, name: str, phase: Phase, loggers: list[Any], validate: bool) -> pl.Trainer:
-        callbacks = [build(node, f"callbacks.{key}") for key, node in self.config["callbacks"].items() if node]
-        folder = self.run_dir / name
+    def _keep(self, name: str, phase: Phase) -> KeepLastAndBest:
+        return KeepLastAndBest(
+            self.run_dir / name,
+            phase.monitor,
+            self.interruption,
+            on_saved=lambda step: self.status.update_phase(name, step=step),
+            **self.config["checkpoint"],
+        )
+
+    def _trainer(
+        self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, validate: bool
+    ) -> pl.Trainer:
+        configured = [build(node, f"callbacks.{key}") for key, node in self.config["callbacks"].items() if node]
+        finite = Finite(folder, **self.config["not_finite"])
         try:
             return pl.Trainer(
                 **self.config["trainer"] | ({} if validate else {"limit_val_batches": 0}),
@@ -211,8 +243,9 @@ class Training:
                 max_epochs=phase.max_epochs,
                 check_val_every_n_epoch=min(phase.validate_every, phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[*callbacks, KeepLastAndBest(folder, phase.monitor)],
-                plugins=[AtomicCheckpointIO()],
+                callbacks=[*configured, Reseed(self.config["seed"]), finite, keep],
+                plugins=[AtomicCheckpointIO(), *cluster_plugins()],
+                deterministic=self.config["deterministic"],
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,
                 enable_model_summary=False,
@@ -220,7 +253,7 @@ class Training:
         except (TypeError, ValueError, MisconfigurationException) as error:
             raise RequestError(f"`trainer` was refused by Lightning: {error}") from error
 
-    def _introduce(self, name: str, phase: Phase, network: nn.Module, data: PairsDataModule, start: str) -> None:
+    def _introduce(self, name: str, phase: Phase, network: nn.Module, start: str) -> None:
         parameters = sum(p.numel() for p in network.parameters())
         height, width = phase.image_size
         say(
@@ -228,6 +261,11 @@ class Training:
             f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
             f"{parameters:,} parameters; {start}"
         )
+
+
+def cluster_plugins() -> list[SLURMEnvironment]:
+    """Leave signals and requeueing on SLURM to this project: Lightning's own way finds no checkpoint afterwards."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDataModule, resume: Path | None) -> None:
@@ -239,25 +277,8 @@ def _fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDat
         warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`.*")
         # Few workers are right for small data sets and few cores; the loader group sets them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # It is: `KeyedSampler` starts at the batch that the checkpoint names.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch.*")
         # Small data sets have fewer batches than `log_every_n_steps`; each epoch logs its means all the same.
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Return ``{"a.b": value}`` for a nested mapping.
-
-    Example:
-        >>> _flat({"a": {"b": 1}, "c": [2]})
-        {'a.b': 1, 'c': [2]}
-    """
-    if not isinstance(node, Mapping):
-        return {prefix: node}
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
-
-
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)

@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lensblend.errors import RequestError
+from lensblend.training.files import write_atomically
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.pictures import sheet
 
@@ -79,6 +80,5 @@ def _run_id(folder: Path) -> str:
     """Return the phase's run id, choosing one at the first call."""
     file = folder / "wandb_id"
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4) + "\n", encoding="utf-8")
+        write_atomically(file, secrets.token_hex(4) + "\n")
     return file.read_text(encoding="utf-8").strip()

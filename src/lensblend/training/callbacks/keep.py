@@ -1,50 +1,189 @@
-"""Keep the last and the best checkpoint of a phase."""
+"""Keep the last and the best checkpoint of a phase, each from a moment at which training can go on exactly."""
 
 from __future__ import annotations
 
-import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from lensblend.errors import Interrupted, TrainingError
+from lensblend.training.checkpoint_files import BEST, LAST, copy_checkpoint
+from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.interruption import Interruption
 from lensblend.training.phases import MONITORS
+from lensblend.training.restoration import RECORD
+
+# What a process wants between two steps; higher numbers are the signal that asked it to stop.
+NOTHING, SAVE = 0, 1
+_MID_EVALUATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+_NOT_STARTED = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
 
 
 class KeepLastAndBest(Checkpoint):
-    """Write ``last.ckpt`` after every epoch and ``best.ckpt`` whenever the monitored score improves.
+    """Write ``last.ckpt`` after every epoch and in between, and ``best.ckpt`` whenever the monitored score improves.
 
-    Without validation pairs ``best`` is ``last``.
+    In between is when a signal asks the training to stop, every so many steps or minutes, and always between two
+    optimizer steps: at no other moment would the loggers' files and the checkpoint agree on which steps are done. A
+    signal during a validation saves as well; the restart repeats the validation. Without validation pairs ``best`` is
+    ``last``.
 
     Args:
         folder: The phase's folder.
         monitor: The validation score that decides, e.g. ``val/psnr``.
+        interruption: Where signals arrive.
+        every_steps: Also save after so many optimizer steps.
+        every_minutes: Also save after so much time.
+        on_saved: Called with the number of finished steps after each save.
     """
 
-    def __init__(self, folder: Path, monitor: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str,
+        interruption: Interruption | None = None,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        on_saved: Callable[[int], None] | None = None,
+    ) -> None:
         self.folder = folder
         self.monitor = monitor
         self.best: float | None = None
+        self.scores: dict[str, float] = {}
+        self._interruption = interruption or Interruption()
+        self._every_steps = every_steps
+        self._every_seconds = None if every_minutes is None else 60 * every_minutes
+        self._on_saved = on_saved
+        self._saved_step = 0
+        self._saved_at = time.monotonic()
+        self._position = (0, 0)
+        self._is_validating = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back from Lightning, which has just set its own handlers."""
+        self._interruption.install()
+        self._saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, or save and stop, between two optimizer steps."""
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._position = (trainer.current_epoch, batch_idx)
+            self._answer(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, or save and stop, before a validation."""
+        self._is_validating = True
+        self._position = (trainer.current_epoch, int(trainer.num_training_batches))
+        self._answer(trainer)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Save and stop within a validation, as long as every process still has batches."""
+        loader: Any = trainer.val_dataloaders
+        sampler = loader.sampler if trainer.world_size > 1 else None
+        if sampler is None or batch_idx + 1 < sampler.length // sampler.world_size // loader.batch_size:
+            self._answer(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that the validation is over."""
+        self._is_validating = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the epoch's validation."""
         scores = trainer.callback_metrics
+        self.scores.update({k: float(v) for k, v in scores.items() if k.startswith("val/")})
         value = float(scores[self.monitor]) if self.monitor in scores else None
         validates = sum(trainer.num_val_batches) > 0
         improved = not validates or (value is not None and self._beats(value))
         if improved and value is not None:
             self.best = value
-        last = self.folder / "last.ckpt"
-        trainer.save_checkpoint(last)
+        self._position = (trainer.current_epoch + 1, 0)
+        self._save(trainer)
         if improved and trainer.is_global_zero:
-            _copy(last, self.folder / "best.ckpt")
+            copy_checkpoint(self.folder / LAST, self.folder / BEST)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let ``best`` be ``last`` where no validation took place."""
-        best = self.folder / "best.ckpt"
-        if trainer.is_global_zero and not best.exists() and (self.folder / "last.ckpt").exists():
-            _copy(self.folder / "last.ckpt", best)
+        best = self.folder / BEST
+        if trainer.is_global_zero and not best.exists() and (self.folder / LAST).exists():
+            copy_checkpoint(self.folder / LAST, best)
+
+    def _answer(self, trainer: pl.Trainer) -> None:
+        request = _agreed(trainer, self._request(trainer.global_step))
+        if request == NOTHING:
+            return
+        if trainer.global_step > self._saved_step:
+            self._save(trainer)
+        if request != SAVE:
+            saved = trainer.global_step == self._saved_step and trainer.global_step > 0
+            raise Interrupted(signal.Signals(request).name, saved)
+
+    def _request(self, step: int) -> int:
+        if self._interruption.received is not None:
+            return self._interruption.received
+        steps, seconds = step - self._saved_step, time.monotonic() - self._saved_at
+        by_steps = self._every_steps is not None and steps >= self._every_steps
+        by_time = self._every_seconds is not None and seconds >= self._every_seconds and steps > 0
+        return SAVE if by_steps or by_time else NOTHING
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        wrong = [k for k, v in trainer.lightning_module.state_dict().items() if not v.isfinite().all()]
+        if wrong:
+            raise TrainingError(
+                f"{len(wrong)} weights are not finite after step {trainer.global_step} (first: {wrong[0]}) and "
+                f"are not saved; {self.folder / LAST} holds the state before. Lower the learning rate, or train with "
+                "trainer.precision=32-true."
+            )
+        # First what the loggers know, then the checkpoint: a restart may find a step logged that it does again, and
+        # drops it, but never a step done that is not logged.
+        for logger in trainer.loggers:
+            logger.save()
+        trainer.save_checkpoint(self.folder / LAST)
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if self._on_saved is not None:
+            self._on_saved(trainer.global_step)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Record the position, and describe it to Lightning as a moment between two steps."""
+        epoch, batch = self._position
+        data = _data(trainer)
+        batches = data.batches_per_epoch() if data is not None else int(trainer.num_training_batches)
+        checkpoint[RECORD] = {
+            **checkpoint.get(RECORD, {}),
+            "step": trainer.global_step,
+            "position": {"epoch": epoch, "batch": batch, "batches": batches},
+        }
+        fit = checkpoint["loops"]["fit_loop"]
+        if self._is_validating:
+            # A restart repeats this validation from its start: the scores so far are in no checkpoint.
+            fit["epoch_loop.val_loop.batch_progress"].update(total=dict(_MID_EVALUATION), current=dict(_NOT_STARTED))
+        elif batch > 0:
+            # The batch that has been fetched has not been used.
+            for progress in (fit["epoch_loop.batch_progress"][kind] for kind in ("total", "current")):
+                progress["ready"] = progress["completed"]
+            fit["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Begin an epoch anew whose batches are others than when the checkpoint was written."""
+        data = _data(trainer)
+        if data is not None and data.batches_done() != data.start[1]:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            done = data.batches_done()
+            progress.update(current=dict.fromkeys(_NOT_STARTED, done), is_last_batch=done > 0)
 
     def _beats(self, value: float) -> bool:
         if value != value:
@@ -55,20 +194,23 @@ class KeepLastAndBest(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the best score over a restart."""
-        return {"best": self.best}
+        return {"best": self.best, "scores": self.scores}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best score before a restart."""
-        self.best = state_dict["best"]
+        """Go on from the best score before a restart, unless its checkpoint is gone."""
+        self.best = state_dict["best"] if (self.folder / BEST).exists() else None
+        self.scores = dict(state_dict["scores"])
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Give a finished file a second name; it is replaced, never written in place, so the two stay independent."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        # Some file systems have no hard links.
-        temporary.write_bytes(source.read_bytes())
-    os.replace(temporary, target)
+def _data(trainer: pl.Trainer) -> PairsDataModule | None:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return data if isinstance(data, PairsDataModule) else None
+
+
+def _agreed(trainer: pl.Trainer, request: int) -> int:
+    """Return what any of the processes that train together wants."""
+    if trainer.world_size == 1:
+        return request
+    shared = torch.tensor(request, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
+    return int(shared)

@@ -1,0 +1,45 @@
+"""Turn what PyTorch and Lightning raise into one message with advice, where there is any to give."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from lensblend.errors import LensblendError, StorageError, TrainingError
+from lensblend.training.phases import Phase
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?([\d, ]+)\) (.*)")
+
+
+def explain_failure(error: BaseException, name: str, phase: Phase) -> BaseException:
+    """Return the error that a user can act on, or the same one.
+
+    Args:
+        error: What ended the phase.
+        name: The phase.
+        phase: Its image size and batch, for the advice.
+    """
+    if isinstance(error, LensblendError):
+        return error
+    text = str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(part in text for part in _NO_MEMORY):
+        height, width = phase.image_size
+        return TrainingError(
+            f"{name} ran out of memory at batch {phase.batch_size} and {height}×{width} "
+            f"({text.splitlines()[0] if text else 'no further word'}). Try, in this order: a smaller batch with "
+            f"accumulation (schedule.phases.{name}.batch_size={max(phase.batch_size // 2, 1)} "
+            "+trainer.accumulate_grad_batches=2), half precision on a GPU (trainer=gpu), smaller images "
+            f"(schedule.phases.{name}.image_size=[{height // 2},{width // 2}]), fewer workers (loader.num_workers=0)."
+        )
+    dead = _DEAD_WORKER.search(text)
+    if dead:
+        return TrainingError(
+            f"{name}: data worker {dead[1].strip(', ')} died ({dead[2].rstrip('. ')}). Most often it was "
+            "out of memory: use fewer (loader.num_workers=0 reads in the training process and shows the error), or "
+            "give the container more shared memory. The same command goes on from the last checkpoint."
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return StorageError(f"{name}: {error.strerror or error}: {error.filename}; see whether the disk works.")
+    return error

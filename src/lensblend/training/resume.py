@@ -1,0 +1,83 @@
+"""Where a phase begins: with another's weights, at random, or exactly where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lensblend.errors import DataError
+from lensblend.training.checkpoint_files import newest_valid, read_checkpoint, set_aside
+from lensblend.training.configuration import check_unchanged
+from lensblend.training.messages import is_first_process, say
+from lensblend.training.restoration import RECORD
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A phase's unfinished training.
+
+    Attributes:
+        path: The checkpoint to go on from.
+        step: Optimizer steps done.
+        position: The epoch, the batches of it that are done, and how many it had.
+        parent: What the phase started from, as its checkpoint says.
+        state: The network's weights, to see early whether they fit.
+    """
+
+    path: Path
+    step: int
+    position: tuple[int, int, int]
+    parent: dict[str, str] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allowed: Sequence[str]) -> Stopped | None:
+    """Return where a phase stopped, or None if it has not saved anything yet.
+
+    Damaged checkpoints are set aside, said, and replaced by the newest valid one.
+
+    Args:
+        folder: The phase's folder.
+        config: The configuration asked for.
+        steps_saved: The steps that ``status.json`` says were saved.
+        allowed: Keys of the configuration that may differ.
+
+    Raises:
+        DataError: Checkpoints are there, or were, but none can be used: training does not start over by itself.
+        RequestError: The checkpoint was trained with another configuration.
+    """
+    path, damaged = newest_valid(folder)
+    if path is None and (damaged or steps_saved > 0):
+        found = " ".join(str(error) for _, error in damaged) or f"status.json says that {steps_saved} steps were saved."
+        raise DataError(
+            f"{folder} has no valid checkpoint to go on from. {found} Put a copy of last.ckpt back, or remove {folder} "
+            "to train this phase from its start."
+        )
+    for file, error in damaged:
+        where = set_aside(file) if is_first_process() else file
+        say(f"{error} It is now {where}.")
+    if path is None:
+        return None
+    content = read_checkpoint(path)
+    record = content[RECORD]
+    if record["phase"] != folder.name:
+        raise DataError(f"{path} is a checkpoint of {record['phase']}, not of {folder.name}; move it away.")
+    if "position" not in record:
+        raise DataError(
+            f"{path} is of an older format ({record.get('format')}) that says nothing of its position; its weights can "
+            "start another run: init_from="
+            f"{path}"
+        )
+    check_unchanged(yaml.safe_load(record["config"]), config, path, allowed)
+    position = record["position"]
+    return Stopped(
+        path=path,
+        step=int(content["global_step"]),
+        position=(position["epoch"], position["batch"], position["batches"]),
+        parent=dict(record["parent"]),
+        state=content["state_dict"],
+    )
