@@ -7,10 +7,11 @@ DEMO_DIR ?= outputs/demo
 # Threads that sleep while they wait: spinning ones are twice as slow as soon as anything else runs on the machine.
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
-.PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench wheel clean
+.PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench reliability \
+	reliability-quick wheel clean
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP)  ## create .venv with the pinned packages
 
@@ -53,6 +54,12 @@ check: lint types imports test  ## everything that must be green
 
 bench: setup  ## measure the blurs against the dense convolution
 	$(BIN)/python benchmarks/blur.py
+
+reliability: setup  ## kill, interrupt and starve real trainings, all counts (about an hour)
+	$(BIN)/python benchmarks/reliability --full --output docs/benchmarks/reliability.md
+
+reliability-quick: setup  ## a few cases of each row of `make reliability` (minutes)
+	$(BIN)/python benchmarks/reliability
 
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

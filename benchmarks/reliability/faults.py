@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from reliability.children import SMALL, start, train
-from reliability.resumes import reference, signal_in_step, tidy
+from reliability.resumes import before_call, reference, signal_in_step, tidy
 from reliability.rows import PHASES, Bench, Case, checkpoints_are_whole, differences, expect, position, side_by_side
 
 from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
@@ -119,14 +119,7 @@ def _fails_and_recovers(
 
 def _in_step(step: int, act: Callable[[], object]) -> None:
     """Let something happen in a step of this process's training."""
-    original = Restoration.training_step
-
-    def training_step(self: Restoration, *arguments: Any) -> Any:
-        if self.trainer.global_step == step:
-            act()
-        return original(self, *arguments)
-
-    Restoration.training_step = training_step  # type: ignore[method-assign]
+    before_call(Restoration, "training_step", lambda module, *_: act() if module.trainer.global_step == step else None)
 
 
 def _failing_rename(bench: Bench) -> Case:
@@ -368,17 +361,7 @@ def _limit_memory(more: int) -> None:
 
 
 def _refuse_memory(moment: str) -> None:
-    train_step, validate = Restoration.training_step, Restoration.validation_step
-
-    def training_step(self: Restoration, *arguments: Any) -> Any:
-        if moment == "step" and self.trainer.global_step == 1:
-            _limit_memory(1 << 20)
-        return train_step(self, *arguments)
-
-    def validation_step(self: Restoration, batch: Any, batch_idx: int) -> None:
-        if moment == "validation":
-            _limit_memory(1 << 20)
-        validate(self, batch, batch_idx)
-
-    Restoration.training_step = training_step  # type: ignore[method-assign]
-    Restoration.validation_step = validation_step  # type: ignore[method-assign]
+    if moment == "step":
+        _in_step(1, partial(_limit_memory, 1 << 20))
+    else:
+        before_call(Restoration, "validation_step", lambda *_: _limit_memory(1 << 20))

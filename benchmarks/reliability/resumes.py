@@ -15,7 +15,7 @@ from reliability.rows import PHASES, Bench, Case, differences, expect, position,
 
 from lensblend.training.checkpoint_files import AtomicCheckpointIO
 from lensblend.training.restoration import Restoration
-from lensblend.training.status import Status
+from lensblend.training.runner import Training
 
 SAVE_POINTS = (1, 7, 10, 13, 17, 20, 29)
 MOMENTS = ("train", "validation", "save", "phase change")
@@ -138,60 +138,47 @@ def _group_of(pid: int) -> int:
         return 0
 
 
+def before_call(owner: type, name: str, act: Callable[..., object]) -> None:
+    """In this process, let ``act`` run before each call of a method, with the method's arguments."""
+    original = getattr(owner, name)
+
+    def method(self: Any, *arguments: Any, **options: Any) -> Any:
+        act(self, *arguments, **options)
+        return original(self, *arguments, **options)
+
+    setattr(owner, name, method)
+
+
 def signal_in_step(phase: str, step: int, number: int) -> None:
     """Let this process get a real signal in a step, which `step` others precede."""
-    original = Restoration.training_step
 
-    def training_step(self: Restoration, *arguments: Any) -> Any:
-        trainer = self.trainer
-        if trainer.global_rank == 0 and trainer.global_step == step and self.record["phase"] == phase:
+    def act(module: Restoration, *_: Any) -> None:
+        trainer = module.trainer
+        if trainer.global_rank == 0 and trainer.global_step == step and module.record["phase"] == phase:
             os.kill(os.getpid(), number)
-        return original(self, *arguments)
 
-    Restoration.training_step = training_step  # type: ignore[method-assign]
+    before_call(Restoration, "training_step", act)
 
 
 def _signal_at(moment: str, number: int, group: bool, times: int = 1) -> None:
     """Let this process, or its group, get a real signal at a moment of phase 1."""
-    sent = []
+    left = list(range(times))
 
-    def send() -> None:
-        while len(sent) < times:
-            sent.append(True)
+    def act(owner: Any, *arguments: Any, **_: Any) -> None:
+        here = {
+            "train": lambda: owner.trainer.global_step == 4,
+            "validation": lambda: arguments[1] == 1,
+            "save": lambda: True,
+            "phase change": lambda: arguments[0] == "phase2",
+        }[moment]
+        while left and here():
+            left.pop()
             os.killpg(0, number) if group else os.kill(os.getpid(), number)
 
-    if moment == "train":
-        original = Restoration.training_step
-
-        def training_step(self: Restoration, *arguments: Any) -> Any:
-            if self.trainer.global_step == 4:
-                send()
-            return original(self, *arguments)
-
-        Restoration.training_step = training_step  # type: ignore[method-assign]
-    elif moment == "validation":
-        validate = Restoration.validation_step
-
-        def validation_step(self: Restoration, batch: Any, batch_idx: int) -> None:
-            if batch_idx == 1:
-                send()
-            validate(self, batch, batch_idx)
-
-        Restoration.validation_step = validation_step  # type: ignore[method-assign]
-    elif moment == "save":
-        save = AtomicCheckpointIO.save_checkpoint
-
-        def save_checkpoint(self: AtomicCheckpointIO, *arguments: Any, **options: Any) -> None:
-            send()
-            save(self, *arguments, **options)
-
-        AtomicCheckpointIO.save_checkpoint = save_checkpoint  # type: ignore[method-assign]
-    else:
-        update = Status.update_phase
-
-        def update_phase(self: Status, phase: str, **values: Any) -> None:
-            update(self, phase, **values)
-            if values.get("state") == "done":
-                send()
-
-        Status.update_phase = update_phase  # type: ignore[method-assign]
+    owner, name = {
+        "train": (Restoration, "training_step"),
+        "validation": (Restoration, "validation_step"),
+        "save": (AtomicCheckpointIO, "save_checkpoint"),
+        "phase change": (Training, "_introduce"),
+    }[moment]
+    before_call(owner, name, act)

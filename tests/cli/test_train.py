@@ -61,28 +61,6 @@ def test_the_same_command_again_skips_finished_phases(in_process, tmp_path):
     assert list(status(run_dir)["phases"]) == ["phase1", "phase2"]
 
 
-def test_an_unfinished_phase_goes_on_as_if_it_had_not_stopped(in_process, tmp_path):
-    arguments = [*SMALL, "schedule.run=[phase1]", "schedule.every_phase.max_epochs=3"]
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert in_process("train", *arguments, f"run_dir={whole}").code == 0
-
-    def stop(self, trainer, module):
-        if trainer.current_epoch == 1:
-            raise ZeroDivisionError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lensblend.training.callbacks.panels.Panels.on_train_epoch_start", stop, raising=False)
-        with pytest.raises(ZeroDivisionError):
-            in_process("train", *arguments, f"run_dir={halves}")
-    assert status(halves)["state"] == "failed"
-    done = in_process("train", *arguments, f"run_dir={halves}")
-    assert done.code == 0, done.err
-    assert "continues after step 2" in done.out
-    ours, theirs = (torch.load(r / "phase1" / "last.ckpt", weights_only=True)["state_dict"] for r in (halves, whole))
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    assert (halves / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
-
-
 def test_another_configuration_in_the_same_folder_is_refused(in_process, tmp_path):
     run_dir = tmp_path / "run"
     assert in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]").code == 0
@@ -90,6 +68,8 @@ def test_another_configuration_in_the_same_folder_is_refused(in_process, tmp_pat
     assert done.code == 2
     assert "seed: 0 then, 5 now" in done.err
     assert "kernels.family: 'gaussian' then, 'box' now" in done.err
+    assert "'resume_overrides=[kernels.family,model.bank.family,seed]'" in done.err
+    assert status(run_dir)["state"] == "done"
 
 
 def test_a_request_that_failed_does_not_bar_its_folder(in_process, tmp_path):

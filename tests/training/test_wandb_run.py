@@ -7,6 +7,9 @@ from collections import defaultdict
 import pytest
 from wandb.proto.wandb_internal_pb2 import Record
 
+from lensblend.training.phase_run import PhaseRun
+from lensblend.training.wandb_run import PhaseWandbLogger
+
 HEADER, BLOCK = 7, 32768
 PHASES = ("phase1", "phase2", "phase3")
 
@@ -114,3 +117,15 @@ def test_a_final_table_holds_pictures_and_scores(runs):
             "W0 · photo", "W1 · gaussian 25", "W2 · gaussian 45", "W3 · gaussian 75"
         ]  # fmt: skip
         assert len(table["data"]) == 2
+
+
+@pytest.mark.parametrize(("exit_code", "preempted"), [(143, True), (1, False)])
+def test_a_run_that_a_signal_stopped_is_closed_as_such_and_found_again(tmp_path, exit_code, preempted):
+    phase_run = PhaseRun(tmp_path, "phase1", "group")
+    for _ in range(2):
+        PhaseWandbLogger(phase_run).finish(exit_code)
+    for path in (files := list(tmp_path.glob("wandb/offline-run-*/*.wandb"))):
+        kinds = {record.WhichOneof("record_type"): record for record in records(path)}
+        assert kinds["exit"].exit.exit_code == exit_code
+        assert ("preempting" in kinds) == preempted
+    assert len({path.stem for path in files}) == 1

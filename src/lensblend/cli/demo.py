@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -43,13 +44,23 @@ def demo(output: Path, smoke: bool) -> None:
 
 
 def run(verb: str, *arguments: str) -> None:
-    """Run a verb as its own process.
+    """Run a verb as its own process, and leave it the time to end in good order when a signal arrives.
 
     Raises:
         LensblendError: It failed; its own message has been printed.
     """
     print(f"\n$ lensblend {verb} {' '.join(arguments)}", flush=True)
-    code = subprocess.call([sys.executable, "-m", f"lensblend.cli.{verb}", *arguments])
+    process = subprocess.Popen([sys.executable, "-m", f"lensblend.cli.{verb}", *arguments])
+    # Ctrl-C reaches the verb by itself; SIGTERM is handed on.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
+    }
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if code != 0:
         error = LensblendError(f"The demo stopped: `lensblend {verb}` ended with exit code {code}; see above.")
         error.exit_code = code if code > 0 else 1

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.config import config_folder, register
-from lensblend.errors import LensblendError
+from lensblend.errors import Interrupted, LensblendError
 from lensblend.training.files import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
@@ -48,16 +48,16 @@ def run_verb(task: Task, config_name: str) -> None:
             with _noted(config_name):
                 task(config)
             return
-        with _answered(config_name, full_errors):
+        with answered(config_name, full_errors):
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
-    with _answered(config_name, full_errors):
+    with answered(config_name, full_errors):
         main()
 
 
 @contextmanager
-def _answered(config_name: str, full_errors: bool) -> Iterator[None]:
+def answered(config_name: str, full_errors: bool = False) -> Iterator[None]:
     """Turn an error that a user can correct into its message and exit code, unless the whole traceback is wanted."""
     try:
         yield
@@ -66,6 +66,9 @@ def _answered(config_name: str, full_errors: bool) -> Iterator[None]:
             raise
         sys.stderr.write(f"{explain(error, config_name)}\n")
         sys.exit(error.exit_code if isinstance(error, LensblendError) else 2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped.\n")
+        sys.exit(Interrupted.exit_code)
     except OSError as error:
         # Hydra's own files in the run's folder.
         if full_errors or error.filename is None or error.errno not in DISK_ERRORS:

@@ -12,8 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from lensblend.cli.hydra_app import choices, plain, run_verb
+from lensblend.cli.hydra_app import answered, choices, plain, run_verb
 from lensblend.errors import RequestError
+from lensblend.training.configuration import read_config
 
 TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 
@@ -55,8 +56,6 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         RequestError: The folder is no run's, or an override is more than ``key=value``.
     """
-    from lensblend.training.configuration import read_config
-
     config = OmegaConf.create(read_config(run_dir))
     groups = choices()
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -76,7 +75,11 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the verb and exit."""
-    if any(argument.startswith("resume=") for argument in sys.argv):
+    resumed = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
+    if resumed:
+        with answered("train"):
+            # Before Hydra makes a folder of that name.
+            read_config(Path(resumed[-1]))
         # The run's own .hydra/ stays: what Hydra composes now is not what is trained.
         sys.argv.append("hydra.output_subdir=null")
     run_verb(train, "train")

@@ -36,10 +36,7 @@ class AtomicCheckpointIO(CheckpointIO):
         path = Path(path)
         with temporary_beside(path) as temporary:
             _write(checkpoint, temporary)
-            digest = file_sha256(temporary)
-            if path.name == LAST and path.is_file():
-                copy_checkpoint(path, path.with_name(PREVIOUS))
-            _install(temporary, path, digest)
+            _install(temporary, path, file_sha256(temporary))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
@@ -92,6 +89,8 @@ def hash_file(path: Path) -> Path:
 
 def _install(temporary: Path, path: Path, digest: str) -> None:
     """Give a finished file its name; for a moment the hash file names both contents, so neither looks damaged."""
+    if path.name == LAST and path.is_file():
+        copy_checkpoint(path, path.with_name(PREVIOUS))
     _write_hashes(path, [digest, *known_hashes(path)])
     replace(temporary, path)
     _write_hashes(path, [digest])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         DataError: Its ``config.yaml`` cannot be read.
     """
     file = run_dir / "config.yaml"
-    if "://" in str(run_dir):
+    if re.match(r"\w{2,}:/", str(run_dir)):
         raise RequestError(f"`resume` is a run's folder on this machine, but got {run_dir}.")
     if not file.is_file():
         holder = next(

@@ -10,7 +10,14 @@ from typing import Any
 import yaml
 
 from lensblend.errors import DataError
-from lensblend.training.checkpoint_files import newest_valid, read_checkpoint, set_aside
+from lensblend.training.checkpoint_files import (
+    BEST,
+    LAST,
+    copy_checkpoint,
+    newest_valid,
+    read_checkpoint,
+    set_aside,
+)
 from lensblend.training.configuration import check_unchanged
 from lensblend.training.messages import is_first_process, say
 from lensblend.training.restoration import RECORD
@@ -62,6 +69,9 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         say(f"{error} It is now {where}.")
     if path is None:
         return None
+    if path.name == BEST and is_first_process():
+        # A crash came between the two: `last` is the last one again.
+        copy_checkpoint(path, folder / LAST)
     content = read_checkpoint(path)
     record = content[RECORD]
     if record["phase"] != folder.name:

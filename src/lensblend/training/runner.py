@@ -67,7 +67,6 @@ class Training:
     ) -> None:
         self.config = dict(config)
         self.run_dir = run_dir
-        self.schedule = Schedule.from_config(config["schedule"])
         self.interruption = Interruption()
         self._first_tags, self._overrides_hash = list(tags), overrides_hash
 
@@ -80,7 +79,7 @@ class Training:
             self._keep_config()
             self.status.update(state="running", exit_code=None, error=None, config_hash=config_hash(self.config))
             try:
-                self._run_phases()
+                self._run_phases(Schedule.from_config(self.config["schedule"]))
             except Interrupted as stop:
                 self._ended("interrupted", stop.exit_code, f"stopped by {stop.signal}")
                 kept = "the last finished step is saved" if stop.saved else "steps since the last checkpoint are lost"
@@ -110,7 +109,7 @@ class Training:
         except LensblendError as failed:
             say(f"{failed}")
 
-    def _run_phases(self) -> None:
+    def _run_phases(self, schedule: Schedule) -> None:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data")
@@ -119,12 +118,12 @@ class Training:
         if val == 0:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics = build_metrics(self.config["metrics"])
-        for name in self.schedule.run:
+        for name in schedule.run:
             if self.status.is_done(name):
                 say(f"{name}: done before, skipped ({self.run_dir / name})")
             else:
                 self.interruption.check()
-                self._fit(name, self.schedule.phases[name], source, metrics)
+                self._fit(name, schedule.phases[name], source, metrics)
 
     def _fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> None:
         folder = self.run_dir / name
@@ -275,6 +274,8 @@ def _fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDat
         warnings.filterwarnings("ignore", message=".*treespec.*LeafSpec.*")
         # The module converts batches also without this data module; that it does so with one is meant.
         warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`.*")
+        # The metrics add up over processes by themselves; training values are the first process's.
+        warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True.*")
         # Few workers are right for small data sets and few cores; the loader group sets them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # It is: `KeyedSampler` starts at the batch that the checkpoint names.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lensblend.errors import RequestError
+from lensblend.errors import Interrupted, RequestError
 from lensblend.training.files import write_atomically
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.pictures import sheet
@@ -70,8 +70,10 @@ class PhaseWandbLogger(WandbLogger):
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
-        """Close the run, so that the next phase gets its own."""
+        """Close the run, so that the next phase gets its own; one that a signal stopped is marked as preempted."""
         if self._experiment is not None:
+            if exit_code == Interrupted.exit_code:
+                self._experiment.mark_preempting()
             self._experiment.finish(exit_code=exit_code)
             self._experiment = None
 

@@ -108,9 +108,7 @@ class KeepLastAndBest(Checkpoint):
         if improved and value is not None:
             self.best = value
         self._position = (trainer.current_epoch + 1, 0)
-        self._save(trainer)
-        if improved and trainer.is_global_zero:
-            copy_checkpoint(self.folder / LAST, self.folder / BEST)
+        self._save(trainer, BEST if improved else LAST)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let ``best`` be ``last`` where no validation took place."""
@@ -136,7 +134,7 @@ class KeepLastAndBest(Checkpoint):
         by_time = self._every_seconds is not None and seconds >= self._every_seconds and steps > 0
         return SAVE if by_steps or by_time else NOTHING
 
-    def _save(self, trainer: pl.Trainer) -> None:
+    def _save(self, trainer: pl.Trainer, name: str = LAST) -> None:
         wrong = [k for k, v in trainer.lightning_module.state_dict().items() if not v.isfinite().all()]
         if wrong:
             raise TrainingError(
@@ -148,7 +146,10 @@ class KeepLastAndBest(Checkpoint):
         # drops it, but never a step done that is not logged.
         for logger in trainer.loggers:
             logger.save()
-        trainer.save_checkpoint(self.folder / LAST)
+        trainer.save_checkpoint(self.folder / name)
+        if name == BEST and trainer.is_global_zero:
+            # In this order: a restart after a crash in between finds the best one, and it is the newest.
+            copy_checkpoint(self.folder / BEST, self.folder / LAST)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._on_saved is not None:
             self._on_saved(trainer.global_step)

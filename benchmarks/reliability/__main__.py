@@ -1,0 +1,182 @@
+"""Run the reliability matrix on real trainings and print a Markdown page: what was done, how often, what failed.
+
+    python benchmarks/reliability --full --output docs/benchmarks/reliability.md
+    python benchmarks/reliability --rows R3 --seed 7         # a few cases of one row
+
+Every training is a real process started through the command line's own `main` on embedded data, every kill a real
+`kill -9`. The exit code is 1 if a case fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+import torch  # noqa: E402
+from reliability import faults, kills, numerics, resumes  # noqa: E402
+from reliability.rows import Bench, Case, Row  # noqa: E402
+
+ROWS = (
+    Row(
+        "R1",
+        "`kill -9` while saving, TMPDIR on the same and on another file system",
+        "a valid checkpoint, every checkpoint loads, no temporary outlives the next start",
+        kills.kills_while_saving,
+    ),
+    Row(
+        "R2",
+        "SIGTERM at a step, then the same command: save points × workers {0, 2} × processes {1, 2} × phases",
+        "every logged value and the final weights, optimizer and learning-rate state equal the uninterrupted run's "
+        "bit by bit (CPU)",
+        resumes.exact_resume,
+    ),
+    Row(
+        "R3",
+        "three `kill -9` over a whole three-phase run, then the same command until done",
+        "as R2 for all phases; metrics.csv has neither gap nor double row",
+        kills.kills_of_a_whole_run,
+    ),
+    Row(
+        "R4",
+        "SIGTERM, SIGUSR1, SIGINT in a step, a validation, a save and a phase change; SIGINT with data workers and to "
+        "the whole group; SIGINT twice",
+        "exit 143, no process left, saved at most one step back, goes on as R2",
+        resumes.interruption,
+    ),
+    Row(
+        "R5",
+        "full disk in a run, read-only folder, failing rename, full TMPDIR",
+        "the message names path and free bytes, exit 1, the checkpoint before is intact, after the repair as R2; a "
+        "full TMPDIR changes nothing",
+        faults.disks,
+    ),
+    Row(
+        "R6",
+        "checkpoints empty, cut at 10, 50, 99 %, one bit flipped; of another network, configuration, phase, of a newer "
+        "format",
+        "damaged: the valid one before, as R2; other: refused with the reason, nothing touched",
+        faults.damages,
+    ),
+    Row(
+        "R7",
+        "infinite loss, NaN in gradient, weights, target, photo; all-black pairs",
+        "stops or goes on by policy, says where, logs it; no checkpoint holds a NaN",
+        faults.not_finite,
+    ),
+    Row(
+        "R8",
+        "allocation refused in a step, in a validation, in job 1 of 3",
+        "advice, exit 1, the other jobs are trained",
+        faults.no_memory,
+    ),
+    Row(
+        "R15",
+        "networks in float32, bfloat16 and float16: weights, colour, SSIM, SSIM loss",
+        "weights sum to 1 and colours stay within 1e-6; SSIM within 1e-4 of float32",
+        numerics.half_precision,
+    ),
+    Row(
+        "R17",
+        "checkpoints exchanged between compiled and plain networks",
+        "equal names, the training goes on",
+        numerics.compiled,
+    ),
+    Row(
+        "R18",
+        "every loss of a three-phase run against a loop in plain PyTorch",
+        "within 1e-6",
+        numerics.loss_curve,
+    ),
+)
+
+
+def main() -> None:
+    """Run the rows that the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [row.id for row in ROWS]
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, help="rows to run; default: all")
+    parser.add_argument("--full", action="store_true", help="the published counts (about an hour), not a few of each")
+    parser.add_argument("--seed", type=int, default=0, help="of every random moment")
+    parser.add_argument("--folder", type=Path, help="scratch folder; default: a new one, removed if nothing fails")
+    parser.add_argument("--output", type=Path, help="Markdown page to write")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="reliability-"))
+    bench = Bench(folder.resolve(), options.seed, options.full)
+    print(f"seed {options.seed}, in {bench.folder}", flush=True)
+    results = [(row, *_run(row, bench)) for row in ROWS if row.id in options.rows]
+    failed = sum(bool(case.failures) for _, cases, _ in results for case in cases)
+    passed = sum(len(cases) for _, cases, _ in results) - failed
+    if options.output:
+        options.output.write_text(page(results, bench), encoding="utf-8")
+    if not failed and options.folder is None:
+        shutil.rmtree(folder)
+    print(f"{passed} passed, {failed} failed", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+def _run(row: Row, bench: Bench) -> tuple[list[Case], float]:
+    start = time.monotonic()
+    cases = []
+    for case in row.cases(bench):
+        cases.append(case)
+        print(f"{row.id} {'FAILED' if case.failures else 'ok'}: {case.name}", flush=True)
+        for failure in case.failures:
+            print(f"    {failure}", flush=True)
+    return cases, time.monotonic() - start
+
+
+def page(results: list[tuple[Row, list[Case], float]], bench: Bench) -> str:
+    """Return the page."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "conf"], check=False).returncode
+    lines = [
+        "# Reliability",
+        "",
+        "What happens to a training that is killed, interrupted, or denied disk, memory or numbers. Every case is a",
+        "real training in processes of its own, on embedded data, with the published network at a sixteenth of its",
+        "width (R1 and R15: a quarter) and 32×48 pixels; every kill is a real `kill -9` at a random moment.",
+        "`make reliability` runs all of it, `make reliability-quick` a few cases of each row.",
+        "",
+        "| row | what was done | a case passes when | cases | failures |",
+        "|---|---|---|---:|---:|",
+    ]
+    for row, cases, _ in results:
+        failures = sum(bool(case.failures) for case in cases)
+        lines.append(f"| {row.id} | {row.what} | {row.passes} | {len(cases)} | {failures} |")
+    broken = [(row, case) for row, cases, _ in results for case in cases if case.failures]
+    if broken:
+        lines += ["", "## Failing", ""]
+        lines += [f"- {row.id}, {case.name}: {'; '.join(case.failures)}" for row, case in broken]
+    told = [case.name for row, cases, _ in results if row.id == "R18" for case in cases]
+    minutes = sum(seconds for _, _, seconds in results) / 60
+    lines += [
+        "",
+        *(f"R18: {name}." for name in told),
+        "",
+        f"Measured on {datetime.date.today().isoformat()} at commit {commit}{' with changes' if changed else ''}, "
+        f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
+        f"PyTorch {torch.__version__}, Python {platform.python_version()}, {minutes:.0f} minutes, seed {bench.seed}:",
+        "",
+        f"    python benchmarks/reliability{' --full' if bench.full else ''} --seed {bench.seed}",
+        "",
+        "Not measured here: GPUs.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""Stopping, going on and failing, as a user meets them: messages, exit codes, `status.json`."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lensblend.cli.config import run_folder
+from lensblend.training.restoration import Restoration
+from lensblend.training.status import Lock, Status
+
+SMALL = [
+    "debug=smoke",
+    "experiment=demo",
+    "+backbone.width_divisor=16",
+    "metrics.lpips=null",
+    "logger=csv",
+    "callbacks.panels=null",
+    "schedule.run=[phase1]",
+    "schedule.every_phase.max_epochs=3",
+]
+STEPS = 6
+
+
+def status(run_dir):
+    return json.loads((run_dir / "status.json").read_text())
+
+
+def weights(run_dir, phase="phase1", name="last.ckpt"):
+    return torch.load(run_dir / phase / name, weights_only=True)["state_dict"]
+
+
+def equal(ours, theirs):
+    return all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+@pytest.fixture
+def in_step(monkeypatch):
+    """Let something happen in a training step."""
+
+    def install(step, act):
+        original = Restoration.training_step
+
+        def training_step(self, *arguments):
+            if self.trainer.global_step == step:
+                act()
+            return original(self, *arguments)
+
+        monkeypatch.setattr(Restoration, "training_step", training_step)
+        return lambda: monkeypatch.setattr(Restoration, "training_step", original)
+
+    return install
+
+
+@pytest.fixture
+def stopped(in_process, in_step, one_thread, tmp_path):
+    """A run that SIGTERM stopped in its third step."""
+    run_dir = tmp_path / "run"
+    undo = in_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    done = in_process("train", *SMALL, f"run_dir={run_dir}")
+    undo()
+    assert done.code == 143, done.err
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def whole(lensblend, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    assert lensblend("train", *SMALL, f"run_dir={run_dir}", env={"OMP_NUM_THREADS": "1"}).code == 0
+    return run_dir
+
+
+def test_a_stop_says_how_to_go_on_and_leaves_the_state(stopped):
+    state = status(stopped)
+    assert (state["state"], state["exit_code"], state["phase"], state["step"]) == ("interrupted", 143, "phase1", 3)
+    assert state["error"] == "stopped by SIGTERM"
+    assert state["phases"]["phase1"]["state"] == "running"
+    assert not list(stopped.rglob("*.tmp"))
+
+
+def test_the_run_folder_alone_is_enough_to_go_on(stopped, whole, in_process, tmp_path):
+    done = in_process("train", f"resume={stopped}", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "continues after step 3, 1 of 2 batches of epoch 2 done" in done.out
+    assert equal(weights(stopped), weights(whole))
+    assert (stopped / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert yaml.safe_load((stopped / "config.yaml").read_text())["loader"]["limit_train"] == 4
+    assert (status(stopped)["state"], status(stopped)["exit_code"]) == ("done", 0)
+    assert "max_epochs=3" in (stopped / ".hydra" / "overrides.yaml").read_text()
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process):
+    refused = in_process("train", f"resume={stopped}", "schedule.every_phase.lr=0.01")
+    assert refused.code == 2
+    assert "schedule.every_phase.lr: None then, 0.01 now" in refused.err
+    allowed = ["schedule.every_phase.lr=0.01", "resume_overrides=[schedule.every_phase]"]
+    done = in_process("train", f"resume={stopped}", "loader.num_workers=0", *allowed)
+    assert done.code == 0, done.err
+    assert "Changed, as allowed: schedule.every_phase.lr: None then, 0.01 now" in done.out
+    assert in_process("train", f"resume={stopped}").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["kernels=gaussian_75"], "only single values can be set"),
+        (["~callbacks.progress"], "only single values can be set"),
+        (["loader.nmu_workers=0"], "`loader.nmu_workers` is not a key"),
+        (["run_dir=other"], "leave `run_dir` out"),
+    ],
+)
+def test_what_cannot_stand_beside_resume(stopped, in_process, arguments, message):
+    done = in_process("train", f"resume={stopped}", *arguments)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_what_is_no_run_folder(stopped, in_process, tmp_path):
+    for path, message in [
+        (tmp_path / "none", "it has no config.yaml"),
+        (stopped / "phase1", f"did you mean `resume={stopped}`?"),
+        (stopped / "phase1" / "last.ckpt", f"did you mean `resume={stopped}`?"),
+        ("https://example.org/run", "a run's folder on this machine"),
+    ]:
+        done = in_process("train", f"resume={path}", cwd=tmp_path)
+        assert done.code == 2
+        assert message in done.err, done.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+    assert in_process("train", "--multirun", f"resume={stopped}", "seed=1,2").code == 2
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(stopped, whole, in_process):
+    last = stopped / "phase1" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    done = in_process("train", f"resume={stopped}")
+    assert done.code == 0, done.err
+    assert f"{last} is damaged" in done.out
+    assert "continues after step 2" in done.out
+    assert equal(weights(stopped), weights(whole))
+
+
+def test_without_any_valid_checkpoint_nothing_starts_over_by_itself(stopped, in_process):
+    for path in (stopped / "phase1").glob("*.ckpt"):
+        path.write_bytes(b"")
+    done = in_process("train", f"resume={stopped}")
+    assert done.code == 1
+    assert "has no valid checkpoint to go on from" in done.err
+    for path in (stopped / "phase1").iterdir():
+        path.unlink()
+    done = in_process("train", f"resume={stopped}")
+    assert done.code == 1
+    assert "status.json says that 3 steps were saved" in done.err
+
+
+def test_a_damaged_best_checkpoint_does_not_become_the_parent(in_process, tmp_path):
+    run_dir = tmp_path / "run"
+    assert in_process("train", *SMALL, f"run_dir={run_dir}").code == 0
+    (run_dir / "phase1" / "best.ckpt").write_bytes(b"no longer")
+    done = in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1,phase2]")
+    assert done.code == 1
+    assert "phase1/best.ckpt is damaged" in done.err
+
+
+def test_a_damaged_status_is_written_anew_from_the_checkpoints(stopped, in_process):
+    (stopped / "status.json").write_text('{"state": "run')
+    done = in_process("train", f"resume={stopped}")
+    assert done.code == 0, done.err
+    assert "status.json is damaged" in done.out
+    assert "continues after step 3" in done.out
+
+
+def test_a_checkpoint_says_where_it_comes_from(stopped, in_process):
+    assert in_process("train", f"resume={stopped}", "schedule.run=[phase1,phase2]").code == 0
+    record = torch.load(stopped / "phase2" / "last.ckpt", weights_only=True)["lensblend"]
+    assert record["parent"]["path"] == f"{stopped}/phase1/best.ckpt"
+    sums = (stopped / "phase1" / "best.ckpt.sha256").read_text()
+    assert record["parent"]["sha256"] == sums.split()[0]
+    assert (record["phase"], record["step"], record["format"]) == ("phase2", STEPS, 2)
+    assert record["config_hash"] == status(stopped)["config_hash"]
+    assert {"lensblend", "torch", "pytorch-lightning", "numpy"} <= record["versions"].keys()
+
+
+def test_a_failure_is_in_the_status(in_process, in_step, tmp_path):
+    def fail():
+        raise ZeroDivisionError("by chance")
+
+    in_step(3, fail)
+    with pytest.raises(ZeroDivisionError):
+        in_process("train", *SMALL, f"run_dir={tmp_path / 'run'}")
+    state = status(tmp_path / "run")
+    assert (state["state"], state["exit_code"], state["error"], state["step"]) == ("failed", 1, "by chance", 2)
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time(stopped, lensblend):
+    with Lock(stopped):
+        done = lensblend("train", f"resume={stopped}", env={"HYDRA_FULL_ERROR": "0"})
+    assert done.code == 2
+    assert f"is being trained in by process {os.getpid()} on" in done.err
+    assert status(stopped)["state"] == "interrupted"
+
+
+def test_status_hashes_the_overrides_and_keeps_the_first(stopped, in_process):
+    first = status(stopped)["overrides_hash"]
+    assert len(first) == 12
+    assert in_process("train", f"resume={stopped}").code == 0
+    assert status(stopped)["overrides_hash"] == first
+    assert Status(stopped).last_done() == "phase1"
+
+
+def test_on_slurm_the_folder_is_named_by_the_job_not_by_the_time(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert run_folder(None, None, "a=1").startswith("outputs/train/20")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    first = run_folder(None, None, "a=1")
+    assert first.startswith("outputs/train/slurm-77/")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert run_folder(None, None, "a=1") == first != run_folder(None, None, "a=2")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert run_folder(None, None, "a=1").startswith("outputs/train/slurm-70_3/")
+    assert run_folder(None, "mine", "a=1") == "mine"
+    assert run_folder("old", None, "a=1") == "old"
+
+
+def start(*arguments, **environment):
+    command = [sys.executable, "-m", "lensblend.cli.main", "train", *map(str, arguments)]
+    values = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen(command, env=values, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def processes():
+    """Return the parent of every living process."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(entry.name)] = int(parent)
+    return parents
+
+
+def family(pid):
+    """Return a process's living descendants."""
+    parents = processes()
+    children = [child for child, parent in parents.items() if parent == pid]
+    return children + [further for child in children for further in family(child)]
+
+
+def alive(pids):
+    return processes().keys() & set(pids)
+
+
+LONG = [*SMALL, "schedule.every_phase.max_epochs=400", "checkpoint.every_steps=1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_from_outside_ends_workers_and_wandb_and_goes_on_in_the_same_run(tmp_path, number):
+    run_dir = tmp_path / "run"
+    arguments = [*LONG, "logger=wandb", "loader.num_workers=2", f"run_dir={run_dir}"]
+    process = start(*arguments, WANDB_MODE="offline")
+    wait_for(lambda: (run_dir / "status.json").exists() and status(run_dir).get("step", 0) >= 3)
+    children = family(process.pid)
+    assert len(children) >= 3  # two data workers and W&B's own
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, out
+    assert f"Stopped by {number.name}: the last finished step is saved" in out
+    wait_for(lambda: not alive(children), 10)
+    identity = (run_dir / "phase1" / "wandb_id").read_text()
+    again = start(*arguments, WANDB_MODE="offline")
+    steps = status(run_dir)["step"]
+    wait_for(lambda: status(run_dir)["step"] > steps)
+    again.send_signal(number)
+    assert again.wait(60) == 143
+    assert (run_dir / "phase1" / "wandb_id").read_text() == identity
+    assert len(list(run_dir.glob(f"wandb/offline-run-*-{identity.strip()}"))) == 2
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_together(tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [*LONG, "trainer=ddp_cpu", "trainer.log_every_n_steps=1", f"run_dir={run_dir}"]
+    process = start(*arguments)
+    wait_for(lambda: (run_dir / "status.json").exists() and status(run_dir).get("step", 0) >= 3)
+    children = family(process.pid)
+    assert children
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, out
+    wait_for(lambda: not alive(children), 10)
+    again = start(*arguments)
+    steps = status(run_dir)["step"]
+    wait_for(lambda: status(run_dir)["step"] > steps)
+    children = family(again.pid)
+    again.kill()
+    again.communicate(timeout=60)
+    # Nobody told the others: they notice that the first one is gone.
+    wait_for(lambda: not alive(children), 60)
+
+
+@pytest.mark.slow
+def test_a_dead_data_worker_is_said_with_advice(tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(*LONG, "loader.num_workers=2", f"run_dir={run_dir}")
+    wait_for(lambda: (run_dir / "status.json").exists() and status(run_dir).get("step", 0) >= 3)
+    os.kill(family(process.pid)[0], signal.SIGKILL)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    assert "phase1: data worker" in out
+    assert "loader.num_workers=0" in out
+    assert "Traceback" not in out
+    assert status(run_dir)["state"] == "failed"

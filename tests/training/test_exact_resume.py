@@ -1,0 +1,220 @@
+"""A training stopped after any batch, or within a validation, goes on to bitwise the same weights and losses.
+
+The network draws random numbers in every step (dropout), so that it also matters what the global generators hold.
+"""
+
+import os
+import signal
+import warnings
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from lensblend.data.pairs import Pair
+from lensblend.errors import Interrupted
+from lensblend.losses.pixel import L1
+from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.metrics.fidelity import Psnr
+from lensblend.nn.rendering import Rendering
+from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.history import MetricsCsv
+from lensblend.training.interruption import Interruption
+from lensblend.training.phase_run import PhaseRun
+from lensblend.training.restoration import Restoration
+from lensblend.training.resume import find_stopped
+
+EPOCHS, BATCHES = 3, 4
+LAST_STEP = EPOCHS * BATCHES
+
+
+class Pairs:
+    """Noise, seven pairs of it: the last batch of an epoch is smaller."""
+
+    def __init__(self, count):
+        random = np.random.default_rng(count)
+        self.ids = [f"pair{i}" for i in range(count)]
+        self._photos = random.integers(0, 256, (count, 2, 8, 12, 3), dtype=np.uint8)
+
+    def load(self, index, epoch=0):
+        return Pair(self.ids[index], *self._photos[index])
+
+
+class Source:
+    def split(self, name):
+        return Pairs(7 if name == "train" else 3)
+
+
+class Dropping(nn.Module):
+    guidance = ()
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 3, 1))
+
+    def forward(self, photo):
+        return Rendering(torch.sigmoid(self.layers(photo)), {})
+
+
+class Stop(pl.Callback):
+    """Send a real signal to this process in a training batch, or in a batch of the validation after it."""
+
+    def __init__(self, interruption, batch, in_validation):
+        self.interruption, self.batch, self.in_validation, self.done = interruption, batch, in_validation, 0
+
+    def _signal(self, trainer, wanted):
+        if wanted and self.batch == trainer.fit_loop.total_batch_idx + 1:
+            with self.interruption, self.interruption.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_train_batch_end(self, trainer, *_):
+        self._signal(trainer, not self.in_validation)
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
+        self._signal(trainer, self.in_validation and batch_idx == 1)
+
+
+def fit(run, stop=None, in_validation=False, workers=0, accumulate=1, validate_every=1, batch_size=2):
+    folder = run / "phase1"
+    stopped = find_stopped(folder, {}, 0, [])
+    interruption = Interruption()
+    torch.manual_seed(3)
+    module = Restoration(
+        Dropping(),
+        WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
+        {"psnr": Psnr()},
+        lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+        lr_ratio=0.1,
+        record={"network": {}, "phase": "phase1", "config": "{}", "parent": {}},
+    )
+    data = PairsDataModule(
+        Source(), (8, 12), batch_size, seed=5, num_workers=workers, start=stopped.position if stopped else (0, 0, 0)
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=EPOCHS,
+        accumulate_grad_batches=accumulate,
+        check_val_every_n_epoch=validate_every,
+        callbacks=[
+            Stop(interruption, stop, in_validation),
+            Reseed(5),
+            KeepLastAndBest(folder, "val/psnr", interruption),
+        ],
+        plugins=[AtomicCheckpointIO()],
+        logger=MetricsCsv(PhaseRun(run, "phase1", "group", first_step=stopped.step if stopped else 0)),
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, datamodule=data, ckpt_path=stopped.path if stopped else None, weights_only=True)
+    return trainer
+
+
+def state(run):
+    content = read_checkpoint(run / "phase1" / "last.ckpt")
+    best = read_checkpoint(run / "phase1" / "best.ckpt")["state_dict"]
+    moments = content["optimizer_states"][0]["state"]
+    flat = [*content["state_dict"].values(), *best.values(), *(v for s in moments.values() for v in s.values())]
+    return [v.numpy().tobytes() for v in flat], content["global_step"], content["epoch"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Runs without a stop, by what they were trained with."""
+    runs = {}
+
+    def get(**options):
+        key = str(options)
+        if key not in runs:
+            runs[key] = tmp_path_factory.mktemp("whole")
+            fit(runs[key], **options)
+        return runs[key]
+
+    return get
+
+
+def is_saved_when_stopped(run, stop, in_validation, options):
+    # Not pytest.raises, which would keep the trainer, and its data workers with it.
+    try:
+        fit(run, stop, in_validation, **options)
+    except Interrupted as stopped:
+        return stopped.saved
+    return False
+
+
+def check(tmp_path, reference, stops, **options):
+    for stop, in_validation in stops:
+        assert is_saved_when_stopped(tmp_path, stop, in_validation, options)
+    fit(tmp_path, **options)
+    assert (tmp_path / "metrics.csv").read_text() == (reference / "metrics.csv").read_text()
+    assert state(tmp_path) == state(reference)
+
+
+@pytest.mark.parametrize("stop", range(1, LAST_STEP))
+def test_after_any_batch(tmp_path, whole, stop):
+    check(tmp_path, whole(), [(stop, False)])
+    position = read_checkpoint(tmp_path / "phase1" / "previous.ckpt")["lensblend"]["position"]
+    assert position["batches"] == BATCHES
+
+
+@pytest.mark.parametrize("stop", [BATCHES, 2 * BATCHES, LAST_STEP])
+def test_within_a_validation(tmp_path, whole, stop):
+    check(tmp_path, whole(), [(stop, True)])
+
+
+def test_again_and_again(tmp_path, whole):
+    check(tmp_path, whole(), [(2, False), (3, False), (4, True), (4, True), (5, False), (11, False)])
+
+
+@pytest.mark.parametrize("stop", [1, 6])
+def test_with_data_workers(tmp_path, whole, stop):
+    check(tmp_path, whole(), [(stop, False)], workers=2)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])
+def test_with_accumulated_gradients_a_stop_waits_for_the_step(tmp_path, whole, stop):
+    check(tmp_path, whole(accumulate=2), [(stop, False)], accumulate=2)
+
+
+@pytest.mark.parametrize("stop", [4, 7, 8])
+def test_with_epochs_that_are_not_validated(tmp_path, whole, stop):
+    check(tmp_path, whole(validate_every=3), [(stop, False)], validate_every=3)
+
+
+def test_the_step_that_was_interrupted_is_the_one_that_is_saved(tmp_path):
+    for stop, in_validation in [(1, False), (3, False), (4, True), (6, False)]:
+        with pytest.raises(Interrupted):
+            fit(tmp_path, stop, in_validation)
+        assert read_checkpoint(tmp_path / "phase1" / "last.ckpt")["global_step"] == stop
+
+
+def test_an_epoch_of_other_batches_begins_anew(tmp_path):
+    with pytest.raises(Interrupted):
+        fit(tmp_path, 6)
+    trainer = fit(tmp_path, batch_size=4)
+    # Six steps before; of the second epoch all of its two batches, and the third epoch's.
+    assert trainer.global_step == 6 + 2 + 2
+
+
+def test_a_crash_between_best_and_last_loses_neither(tmp_path, whole, monkeypatch):
+    class Crash(BaseException):
+        pass
+
+    def crash(*_):
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lensblend.training.callbacks.keep.copy_checkpoint", crash)
+        with pytest.raises(Crash):
+            fit(tmp_path)
+    check(tmp_path, whole(), [])
