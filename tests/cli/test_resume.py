@@ -231,10 +231,16 @@ def test_on_slurm_the_folder_is_named_by_the_job_not_by_the_time(monkeypatch):
     assert run_folder("old", None, "a=1") == "old"
 
 
-def start(*arguments, **environment):
-    command = [sys.executable, "-m", "lensblend.cli.main", "train", *map(str, arguments)]
-    values = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen(command, env=values, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(run_dir, *arguments):
+    command = [sys.executable, "-m", "lensblend.cli.main", "train", *arguments, f"run_dir={run_dir}"]
+    values = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
+    with run_dir.with_suffix(".log").open("w") as log:
+        return subprocess.Popen(command, env=values, stdout=log, stderr=log)
+
+
+def ended(process, run_dir):
+    """Wait for the end; return exit code and output."""
+    return process.wait(120), run_dir.with_suffix(".log").read_text()
 
 
 def wait_for(condition, seconds=120):
@@ -273,18 +279,18 @@ LONG = [*SMALL, "schedule.every_phase.max_epochs=400", "checkpoint.every_steps=1
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_from_outside_ends_workers_and_wandb_and_goes_on_in_the_same_run(tmp_path, number):
     run_dir = tmp_path / "run"
-    arguments = [*LONG, "logger=wandb", "loader.num_workers=2", f"run_dir={run_dir}"]
-    process = start(*arguments, WANDB_MODE="offline")
+    arguments = [*LONG, "logger=wandb", "loader.num_workers=2"]
+    process = start(run_dir, *arguments)
     wait_for(lambda: (run_dir / "status.json").exists() and status(run_dir).get("step", 0) >= 3)
     children = family(process.pid)
     assert len(children) >= 3  # two data workers and W&B's own
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, out
+    code, out = ended(process, run_dir)
+    assert code == 143, out
     assert f"Stopped by {number.name}: the last finished step is saved" in out
     wait_for(lambda: not alive(children), 10)
     identity = (run_dir / "phase1" / "wandb_id").read_text()
-    again = start(*arguments, WANDB_MODE="offline")
+    again = start(run_dir, *arguments)
     steps = status(run_dir)["step"]
     wait_for(lambda: status(run_dir)["step"] > steps)
     again.send_signal(number)
@@ -296,21 +302,21 @@ def test_a_signal_from_outside_ends_workers_and_wandb_and_goes_on_in_the_same_ru
 @pytest.mark.slow
 def test_two_processes_stop_together_and_go_on_together(tmp_path):
     run_dir = tmp_path / "run"
-    arguments = [*LONG, "trainer=ddp_cpu", "trainer.log_every_n_steps=1", f"run_dir={run_dir}"]
-    process = start(*arguments)
+    arguments = [*LONG, "trainer=ddp_cpu", "trainer.log_every_n_steps=1"]
+    process = start(run_dir, *arguments)
     wait_for(lambda: (run_dir / "status.json").exists() and status(run_dir).get("step", 0) >= 3)
     children = family(process.pid)
     assert children
     process.terminate()
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, out
+    code, out = ended(process, run_dir)
+    assert code == 143, out
     wait_for(lambda: not alive(children), 10)
-    again = start(*arguments)
+    again = start(run_dir, *arguments)
     steps = status(run_dir)["step"]
     wait_for(lambda: status(run_dir)["step"] > steps)
     children = family(again.pid)
     again.kill()
-    again.communicate(timeout=60)
+    again.wait(60)
     # Nobody told the others: they notice that the first one is gone.
     wait_for(lambda: not alive(children), 60)
 
@@ -318,11 +324,11 @@ def test_two_processes_stop_together_and_go_on_together(tmp_path):
 @pytest.mark.slow
 def test_a_dead_data_worker_is_said_with_advice(tmp_path):
     run_dir = tmp_path / "run"
-    process = start(*LONG, "loader.num_workers=2", f"run_dir={run_dir}")
+    process = start(run_dir, *LONG, "loader.num_workers=2")
     wait_for(lambda: (run_dir / "status.json").exists() and status(run_dir).get("step", 0) >= 3)
     os.kill(family(process.pid)[0], signal.SIGKILL)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, out
+    code, out = ended(process, run_dir)
+    assert code == 1, out
     assert "phase1: data worker" in out
     assert "loader.num_workers=0" in out
     assert "Traceback" not in out
