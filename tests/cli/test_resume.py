@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from lensblend.cli.config import run_folder
+from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lensblend.training.restoration import Restoration
 from lensblend.training.status import Lock, Status
 
@@ -96,6 +97,20 @@ def test_the_run_folder_alone_is_enough_to_go_on(stopped, whole, in_process, tmp
     assert (status(stopped)["state"], status(stopped)["exit_code"]) == ("done", 0)
     assert "max_epochs=3" in (stopped / ".hydra" / "overrides.yaml").read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_gpu_goes_on_bitwise_with_deterministic_algorithms(in_process, in_step, tmp_path, precision):
+    device = ["trainer=gpu", f"trainer.precision={precision}", "trainer.log_every_n_steps=1", "deterministic=true"]
+    arguments = [*SMALL, *device]
+    assert in_process("train", *arguments, f"run_dir={tmp_path / 'whole'}").code == 0
+    undo = in_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert in_process("train", *arguments, f"run_dir={tmp_path / 'run'}").code == 143
+    undo()
+    done = in_process("train", f"resume={tmp_path / 'run'}")
+    assert done.code == 0, done.err
+    assert equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
 def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process):
@@ -333,3 +348,77 @@ def test_a_dead_data_worker_is_said_with_advice(tmp_path):
     assert "loader.num_workers=0" in out
     assert "Traceback" not in out
     assert status(run_dir)["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phase": "phase2"}, "is a checkpoint of phase2, not of phase1"),
+        ({"config": "seed: 9\n"}, "was started with another configuration"),
+        ({"position": None}, "is of an older format"),
+        ({"format": 99}, "format 99, newer than"),
+    ],
+)
+def test_a_checkpoint_that_is_another_one_is_refused_and_not_touched(stopped, in_process, change, message):
+    last = stopped / "phase1" / "last.ckpt"
+    content = read_checkpoint(last)
+    content["lensblend"].update(change)
+    content["lensblend"] = {key: value for key, value in content["lensblend"].items() if value is not None}
+    AtomicCheckpointIO().save_checkpoint(content, last)
+    before = {path: path.read_bytes() for path in (stopped / "phase1").iterdir()}
+    done = in_process("train", f"resume={stopped}")
+    assert done.code in (1, 2)
+    assert message in done.err
+    assert before == {path: path.read_bytes() for path in (stopped / "phase1").iterdir()}
+
+
+def test_temporaries_of_a_killed_process_are_gone_after_the_next_start(stopped, in_process):
+    left = [stopped / ".status.json.12ab34cd.tmp", stopped / "phase1" / ".last.ckpt.12ab34cd.tmp"]
+    for path in left:
+        path.touch()
+    assert in_process("train", f"resume={stopped}").code == 0
+    assert not any(path.exists() for path in left)
+
+
+def test_a_signal_between_two_phases_starts_no_further_one(in_process, monkeypatch, tmp_path):
+    arguments = [*SMALL, "schedule.run=[phase1,phase2]", f"run_dir={tmp_path / 'run'}"]
+    update = Status.update_phase
+
+    def update_phase(self, phase, **values):
+        update(self, phase, **values)
+        if values.get("step") == STEPS and "state" not in values:
+            os.kill(os.getpid(), signal.SIGTERM)  # after the last step of phase 1, still within its fit
+
+    monkeypatch.setattr(Status, "update_phase", update_phase)
+    assert in_process("train", *arguments).code == 143
+    phases = status(tmp_path / "run")["phases"]
+    assert {name: phase["state"] for name, phase in phases.items()} == {"phase1": "done"}
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(in_process, tmp_path):
+    (tmp_path / "file").touch()
+    done = in_process("train", *SMALL, f"run_dir={tmp_path / 'file' / 'run'}")
+    assert done.code == 1
+    assert "could not be written" in done.err
+    assert "bytes are free" in done.err
+
+
+def test_ctrl_c_outside_of_a_training_is_no_traceback(in_process, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lensblend.cli.train.plain", interrupted)
+    done = in_process("train", *SMALL, f"run_dir={tmp_path / 'run'}")
+    assert (done.code, done.err) == (143, "\nStopped.\n")
+
+
+@pytest.mark.parametrize("backend", ["eager", "egaer"])
+def test_the_network_is_compiled_by_name_and_its_checkpoint_stays_the_same(in_process, monkeypatch, tmp_path, backend):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(options))
+    done = in_process("train", *SMALL, f"run_dir={tmp_path / 'run'}", f"module.compile={backend}")
+    if backend == "eager":
+        assert (done.code, compiled) == (0, [{"backend": "eager"}])
+    else:
+        assert done.code == 2
+        assert "`module.compile` is null or one of" in done.err

@@ -21,7 +21,7 @@ from lensblend.metrics.fidelity import Psnr
 from lensblend.nn.rendering import Rendering
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.reseed import Reseed
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from lensblend.training.checkpoint_files import AtomicCheckpointIO, copy_checkpoint, read_checkpoint
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.history import MetricsCsv
 from lensblend.training.interruption import Interruption
@@ -62,7 +62,7 @@ class Dropping(nn.Module):
 
 
 class Stop(pl.Callback):
-    """Send a real signal to this process in a training batch, or in a batch of the validation after it."""
+    """Send a real signal to this process in a training batch, or in the validation after it, or at its end."""
 
     def __init__(self, interruption, batch, in_validation):
         self.interruption, self.batch, self.in_validation, self.done = interruption, batch, in_validation, 0
@@ -76,10 +76,13 @@ class Stop(pl.Callback):
         self._signal(trainer, not self.in_validation)
 
     def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
-        self._signal(trainer, self.in_validation and batch_idx == 1)
+        self._signal(trainer, self.in_validation is True and batch_idx == 1)
+
+    def on_validation_end(self, trainer, *_):
+        self._signal(trainer, self.in_validation == "at its end")
 
 
-def fit(run, stop=None, in_validation=False, workers=0, accumulate=1, validate_every=1, batch_size=2):
+def fit(run, stop=None, in_validation=False, workers=0, accumulate=1, validate_every=1, batch_size=2, val_interval=1.0):
     folder = run / "phase1"
     stopped = find_stopped(folder, {}, 0, [])
     interruption = Interruption()
@@ -100,6 +103,7 @@ def fit(run, stop=None, in_validation=False, workers=0, accumulate=1, validate_e
         max_epochs=EPOCHS,
         accumulate_grad_batches=accumulate,
         check_val_every_n_epoch=validate_every,
+        val_check_interval=val_interval,
         callbacks=[
             Stop(interruption, stop, in_validation),
             Reseed(5),
@@ -191,6 +195,19 @@ def test_with_epochs_that_are_not_validated(tmp_path, whole, stop):
     check(tmp_path, whole(validate_every=3), [(stop, False)], validate_every=3)
 
 
+@pytest.mark.parametrize(
+    ("stop", "in_validation"),
+    [(1, False), (2, False), (2, True), (2, "at its end"), (4, "at its end"), (6, True), (7, False)],
+)
+def test_with_validations_within_an_epoch(tmp_path, whole, stop, in_validation):
+    check(tmp_path, whole(val_interval=0.5), [(stop, in_validation)], val_interval=0.5)
+
+
+def test_again_and_again_with_validations_within_an_epoch(tmp_path, whole):
+    stops = [(2, True), (3, False), (6, True), (7, False), (8, True), (9, False)]
+    check(tmp_path, whole(val_interval=0.5), stops, val_interval=0.5)
+
+
 def test_the_step_that_was_interrupted_is_the_one_that_is_saved(tmp_path):
     for stop, in_validation in [(1, False), (3, False), (4, True), (6, False)]:
         with pytest.raises(Interrupted):
@@ -206,12 +223,17 @@ def test_an_epoch_of_other_batches_begins_anew(tmp_path):
     assert trainer.global_step == 6 + 2 + 2
 
 
-def test_a_crash_between_best_and_last_loses_neither(tmp_path, whole, monkeypatch):
+@pytest.mark.parametrize("improvements", [0, 2])
+def test_a_crash_between_best_and_last_loses_neither(tmp_path, whole, monkeypatch, improvements):
     class Crash(BaseException):
         pass
 
-    def crash(*_):
-        raise Crash
+    done = []
+
+    def crash(*paths):
+        if len(done) == improvements:
+            raise Crash
+        done.append(copy_checkpoint(*paths))
 
     with monkeypatch.context() as patch:
         patch.setattr("lensblend.training.callbacks.keep.copy_checkpoint", crash)

@@ -82,7 +82,7 @@ class Training:
                 self._run_phases(Schedule.from_config(self.config["schedule"]))
             except Interrupted as stop:
                 self._ended("interrupted", stop.exit_code, f"stopped by {stop.signal}")
-                kept = "the last finished step is saved" if stop.saved else "steps since the last checkpoint are lost"
+                kept = "the last finished step is saved" if stop.saved else "what was saved before is kept"
                 say(f"\nStopped by {stop.signal}: {kept}. `lensblend train resume={self.run_dir}` goes on.")
                 # The other processes of a training do not fail: Lightning would kill the first one for it.
                 raise SystemExit(stop.exit_code if is_first_process() else 0) from None

@@ -81,7 +81,7 @@ class KeepLastAndBest(Checkpoint):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, or save and stop, before a validation."""
         self._is_validating = True
-        self._position = (trainer.current_epoch, int(trainer.num_training_batches))
+        self._position = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.completed)
         self._answer(trainer)
 
     def on_validation_batch_end(
@@ -175,6 +175,9 @@ class KeepLastAndBest(Checkpoint):
             for progress in (fit["epoch_loop.batch_progress"][kind] for kind in ("total", "current")):
                 progress["ready"] = progress["completed"]
             fit["epoch_loop.batch_progress"]["is_last_batch"] = False
+            if batch % int(trainer.val_check_batch or batch + 1) == 0:
+                # Lightning counts the step of a validation within an epoch once more when it goes on after it.
+                fit["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
