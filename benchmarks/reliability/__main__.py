@@ -119,7 +119,7 @@ def main() -> None:
     failed = sum(bool(case.failures) for _, cases, _ in results for case in cases)
     passed = sum(len(cases) for _, cases, _ in results) - failed
     if options.output:
-        options.output.write_text(page(results, bench), encoding="utf-8")
+        options.output.write_text(page(results, bench, _lines(options.output)), encoding="utf-8")
     if not failed and options.folder is None:
         shutil.rmtree(folder)
     print(f"{passed} passed, {failed} failed", flush=True)
@@ -137,8 +137,14 @@ def _run(row: Row, bench: Bench) -> tuple[list[Case], float]:
     return cases, time.monotonic() - start
 
 
-def page(results: list[tuple[Row, list[Case], float]], bench: Bench) -> str:
-    """Return the page."""
+def _lines(path: Path) -> dict[str, str]:
+    """Return a page's table line by row."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| R")}
+
+
+def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dict[str, str]) -> str:
+    """Return the page; rows that were not run keep the line they have."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "src", "conf"], check=False).returncode
@@ -150,27 +156,29 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench) -> str:
         "width (R1 and R15: a quarter) and 32×48 pixels; every kill is a real `kill -9` at a random moment.",
         "`make reliability` runs all of it, `make reliability-quick` a few cases of each row.",
         "",
-        "| row | what was done | a case passes when | cases | failures |",
-        "|---|---|---|---:|---:|",
+        "| row | what was done | a case passes when | cases | failures | date | commit |",
+        "|---|---|---|---:|---:|---|---|",
     ]
+    now = f"{datetime.date.today().isoformat()} | {commit}{', changed' if changed else ''}"
+    table = dict(before)
     for row, cases, _ in results:
         failures = sum(bool(case.failures) for case in cases)
-        lines.append(f"| {row.id} | {row.what} | {row.passes} | {len(cases)} | {failures} |")
+        table[row.id] = f"| {row.id} | {row.what} | {row.passes} | {len(cases)} | {failures} | {now} |"
+    lines += [table[row.id] for row in ROWS if row.id in table]
     broken = [(row, case) for row, cases, _ in results for case in cases if case.failures]
     if broken:
         lines += ["", "## Failing", ""]
         lines += [f"- {row.id}, {case.name}: {'; '.join(case.failures)}" for row, case in broken]
     told = [case.name for row, cases, _ in results if row.id == "R18" for case in cases]
-    minutes = sum(seconds for _, _, seconds in results) / 60
     lines += [
         "",
-        *(f"R18: {name}." for name in told),
-        "",
-        f"Measured on {datetime.date.today().isoformat()} at commit {commit}{' with changes' if changed else ''}, "
+        *(f"R18: {name}.\n" for name in told),
         f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
-        f"PyTorch {torch.__version__}, Python {platform.python_version()}, {minutes:.0f} minutes, seed {bench.seed}:",
+        f"PyTorch {torch.__version__}, Python {platform.python_version()}, seed {bench.seed}. All rows, or one:",
         "",
         f"    python benchmarks/reliability{' --full' if bench.full else ''} --seed {bench.seed}",
+        f"    python benchmarks/reliability{' --full' if bench.full else ''} --rows R5 "
+        "--output docs/benchmarks/reliability.md",
         "",
         "Not measured here: GPUs.",
         "",

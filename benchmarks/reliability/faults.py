@@ -109,7 +109,8 @@ def _fails_and_recovers(
         (said in output and "bytes are free" in output, f"the message does not say it; see {log}"),
         (f"{run}{os.sep}" in output, f"the message does not name the path; see {log}"),
         ("Traceback" not in output, f"a traceback; see {log}"),
-        (reached == 7 and not damaged, f"the checkpoint before is not intact: step {reached}, {damaged}"),
+        # 10 where the disk fails after `best` of that step has been written and before `last`.
+        (reached in (7, 10) and not damaged, f"the checkpoint before is not intact: step {reached}, {damaged}"),
         (end == 0, f"exit code {end} after the repair"),
     )
     if end == 0:

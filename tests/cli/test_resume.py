@@ -160,6 +160,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(stopped, who
     assert done.code == 0, done.err
     assert f"{last} is damaged" in done.out
     assert "continues after step 2" in done.out
+    assert last.with_name("last.ckpt.damaged").stat().st_size == 1000
     assert equal(weights(stopped), weights(whole))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -113,6 +114,19 @@ def test_a_newer_format_is_no_damage(tmp_path):
         newest_valid(tmp_path)
 
 
+def test_file_and_folder_are_flushed_to_disk(tmp_path, monkeypatch):
+    flushed, original = [], os.fsync
+
+    def fsync(descriptor):
+        flushed.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        original(descriptor)
+
+    monkeypatch.setattr("lensblend.training.files.os.fsync", fsync)
+    save(tmp_path / "last.ckpt", 1)
+    # The file and its folder, and both again for each of the two writes of its hash.
+    assert (flushed.count(False), flushed.count(True)) == (3, 3)
+
+
 def test_what_is_set_aside_is_not_read_again(tmp_path):
     save(tmp_path / "last.ckpt", 1)
     assert set_aside(tmp_path / "last.ckpt") == tmp_path / "last.ckpt.damaged"
@@ -134,13 +148,13 @@ def test_a_failing_write_names_path_reason_and_free_space_and_keeps_the_old_file
 
 
 def test_the_disks_own_error_is_said_and_not_pytorchs(tmp_path):
-    """The system refuses files of more than 2 kB: a real error in the middle of `torch.save`."""
+    """The system refuses files of more than 1 MB: a real error in the middle of `torch.save`."""
     program = (
-        "import resource, sys; sys.path.insert(0, sys.argv[2]); from test_checkpoint_files import save; "
-        "from pathlib import Path; resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048)); "
-        "save(Path(sys.argv[1]) / 'last.ckpt', 1)"
+        "import resource, sys, torch; from lensblend.training.checkpoint_files import AtomicCheckpointIO; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); "
+        "AtomicCheckpointIO().save_checkpoint({i: torch.rand(100_000) for i in range(9)}, sys.argv[1] + '/last.ckpt')"
     )
-    command = [sys.executable, "-c", program, str(tmp_path), os.path.dirname(__file__)]
+    command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "StorageError" in done.stderr
     assert "last.ckpt could not be written (File too large" in done.stderr

@@ -223,8 +223,8 @@ def test_an_epoch_of_other_batches_begins_anew(tmp_path):
     assert trainer.global_step == 6 + 2 + 2
 
 
-@pytest.mark.parametrize("improvements", [0, 2])
-def test_a_crash_between_best_and_last_loses_neither(tmp_path, whole, monkeypatch, improvements):
+@pytest.mark.parametrize("improvements", [0, EPOCHS - 1])
+def test_a_crash_between_best_and_last_loses_neither(tmp_path, monkeypatch, improvements):
     class Crash(BaseException):
         pass
 
@@ -235,8 +235,10 @@ def test_a_crash_between_best_and_last_loses_neither(tmp_path, whole, monkeypatc
             raise Crash
         done.append(copy_checkpoint(*paths))
 
+    monkeypatch.setattr(KeepLastAndBest, "_beats", lambda self, value: True)
+    fit(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("lensblend.training.callbacks.keep.copy_checkpoint", crash)
         with pytest.raises(Crash):
-            fit(tmp_path)
-    check(tmp_path, whole(), [])
+            fit(tmp_path / "run")
+    check(tmp_path / "run", tmp_path / "whole", [])
