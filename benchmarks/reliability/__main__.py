@@ -138,9 +138,10 @@ def _run(row: Row, bench: Bench) -> tuple[list[Case], float]:
 
 
 def _lines(path: Path) -> dict[str, str]:
-    """Return a page's table line by row."""
+    """Return a page's table line by row, and what it says of R18 besides."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| R")}
+    table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| R")}
+    return table | {"": line for line in lines if line.startswith("R18: ")}
 
 
 def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dict[str, str]) -> str:
@@ -169,10 +170,10 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dic
     if broken:
         lines += ["", "## Failing", ""]
         lines += [f"- {row.id}, {case.name}: {'; '.join(case.failures)}" for row, case in broken]
-    told = [case.name for row, cases, _ in results if row.id == "R18" for case in cases]
+    told = [f"R18: {case.name}." for row, cases, _ in results if row.id == "R18" for case in cases]
     lines += [
         "",
-        *(f"R18: {name}.\n" for name in told),
+        *(f"{line}\n" for line in told or [before.get("")] if line),
         f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}, seed {bench.seed}. All rows, or one:",
         "",

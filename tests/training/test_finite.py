@@ -137,6 +137,13 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert list(tmp_path.glob("*.ckpt")) == []
 
 
+def test_the_count_outlives_a_restart(tmp_path):
+    before, after = Finite(tmp_path, "skip"), Finite(tmp_path, "skip")
+    before.count = 3
+    after.load_state_dict(before.state_dict())
+    assert after.count == 3
+
+
 @pytest.mark.parametrize(("policy", "limit"), [("ignore", 1), ("skip", 0)])
 def test_other_policies_are_refused(tmp_path, policy, limit):
     with pytest.raises(RequestError, match=r"not_finite\."):

@@ -75,5 +75,5 @@ def test_the_best_score_outlives_a_restart(tmp_path):
 def test_a_best_score_whose_checkpoint_is_gone_counts_no_longer(tmp_path):
     fit(tmp_path, "val/psnr", [25.0])
     (tmp_path / "best.ckpt").unlink()
-    fit(tmp_path, "val/psnr", [25.0, 24.0], resume=tmp_path / "last.ckpt")
+    fit(tmp_path, "val/psnr", [25.0, 24.0, 23.0], resume=tmp_path / "last.ckpt")
     assert epoch(tmp_path / "best.ckpt") == 1
