@@ -141,7 +141,7 @@ def _lines(path: Path) -> dict[str, str]:
     """Return a page's table line by row, and what it says of R18 besides."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| R")}
-    return table | {"": line for line in lines if line.startswith("R18: ")}
+    return table | {"note": line for line in lines if line.startswith("R18: ")}
 
 
 def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dict[str, str]) -> str:
@@ -173,7 +173,7 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dic
     told = [f"R18: {case.name}." for row, cases, _ in results if row.id == "R18" for case in cases]
     lines += [
         "",
-        *(f"{line}\n" for line in told or [before.get("")] if line),
+        *(f"{line}\n" for line in told or [before.get("note")] if line),
         f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}, seed {bench.seed}. All rows, or one:",
         "",
