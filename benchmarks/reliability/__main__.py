@@ -141,7 +141,8 @@ def _lines(path: Path) -> dict[str, str]:
     """Return a page's table line by row, and what it says of R18 besides."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| R")}
-    return table | {"note": line for line in lines if line.startswith("R18: ")}
+    notes = [line for line in lines if line.startswith("R18: ")]
+    return table | ({"note": notes[0]} if notes else {})
 
 
 def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dict[str, str]) -> str:

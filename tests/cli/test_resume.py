@@ -118,7 +118,7 @@ def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process):
     assert refused.code == 2
     assert "schedule.every_phase.lr: None then, 0.01 now" in refused.err
     allowed = ["schedule.every_phase.lr=0.01", "resume_overrides=[schedule.every_phase]"]
-    done = in_process("train", f"resume={stopped}", "loader.num_workers=0", *allowed)
+    done = in_process("train", f"resume={stopped}", "loader.num_workers=1", *allowed)
     assert done.code == 0, done.err
     assert "Changed, as allowed: schedule.every_phase.lr: None then, 0.01 now" in done.out
     assert in_process("train", f"resume={stopped}").code == 0
