@@ -175,6 +175,11 @@ def test_without_any_valid_checkpoint_nothing_starts_over_by_itself(stopped, in_
     done = in_process("train", f"resume={stopped}")
     assert done.code == 1
     assert "status.json says that 3 steps were saved" in done.err
+    # What the message advises.
+    (stopped / "phase1").rmdir()
+    done = in_process("train", f"resume={stopped}")
+    assert done.code == 0, done.err
+    assert "phase1 is gone, and with it 3 steps: phase1 is trained from its start" in done.out
 
 
 def test_a_damaged_best_checkpoint_does_not_become_the_parent(in_process, tmp_path):

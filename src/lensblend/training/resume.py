@@ -57,6 +57,10 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         DataError: Checkpoints are there, or were, but none can be used: training does not start over by itself.
         RequestError: The checkpoint was trained with another configuration.
     """
+    if not folder.exists():
+        if steps_saved > 0:
+            say(f"{folder} is gone, and with it {steps_saved} steps: {folder.name} is trained from its start.")
+        return None
     path, damaged = newest_valid(folder)
     if path is None and (damaged or steps_saved > 0):
         found = " ".join(str(error) for _, error in damaged) or f"status.json says that {steps_saved} steps were saved."
@@ -69,20 +73,19 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         say(f"{error} It is now {where}.")
     if path is None:
         return None
-    if path.name == BEST and is_first_process():
-        # A crash came between the two: `last` is the last one again.
-        copy_checkpoint(path, folder / LAST)
     content = read_checkpoint(path)
     record = content[RECORD]
     if record["phase"] != folder.name:
         raise DataError(f"{path} is a checkpoint of {record['phase']}, not of {folder.name}; move it away.")
     if "position" not in record:
         raise DataError(
-            f"{path} is of an older format ({record.get('format')}) that says nothing of its position; its weights can "
-            "start another run: init_from="
-            f"{path}"
+            f"{path} is of an older format ({record.get('format')}) without a position; its weights can "
+            f"start another run: init_from={path}"
         )
     check_unchanged(yaml.safe_load(record["config"]), config, path, allowed)
+    if path.name == BEST and is_first_process():
+        # A crash came between the two: `last` is the last one again.
+        copy_checkpoint(path, folder / LAST)
     position = record["position"]
     return Stopped(
         path=path,
