@@ -33,6 +33,31 @@ def test_a_dead_worker_names_its_process():
     assert "data worker 4711 died (is killed by signal: Killed)" in str(told)
 
 
+def test_a_dead_worker_is_found_behind_the_error_that_hid_it():
+    # As `inspect.getfullargspec` does with whatever is raised while it runs.
+    try:
+        try:
+            raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+        except Exception as error:
+            raise TypeError("unsupported callable") from error
+    except TypeError as error:
+        hidden = error
+    told = explain_failure(hidden, "phase1", PHASE)
+    assert isinstance(told, TrainingError)
+    assert "data worker 4711 died" in str(told)
+
+
+def test_a_bug_in_an_error_handler_is_no_disk_failure():
+    try:
+        try:
+            raise FileNotFoundError(2, "No such file", "optional.json")
+        except FileNotFoundError:
+            _ = 1 // 0
+    except ZeroDivisionError as error:
+        bug = error
+    assert explain_failure(bug, "phase1", PHASE) is bug
+
+
 def test_a_file_that_cannot_be_read_is_named():
     told = explain_failure(PermissionError(13, "Permission denied", "photo.jpg"), "phase1", PHASE)
     assert isinstance(told, StorageError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import torch
 
@@ -23,6 +24,27 @@ def explain_failure(error: BaseException, name: str, phase: Phase) -> BaseExcept
     """
     if isinstance(error, LensblendError):
         return error
+    for link in _chain(error):
+        explained = _explain(link, name, phase)
+        if explained is not None:
+            return explained
+    if isinstance(error, OSError) and error.filename is not None:
+        return StorageError(f"{name}: {error.strerror or error}: {error.filename}; see whether the disk works.")
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from.
+
+    PyTorch reports a dead worker from a signal handler, in the midst of anything: code that catches every exception
+    there, as `inspect` does, hands on one of its own.
+    """
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explain(error: BaseException, name: str, phase: Phase) -> LensblendError | None:
     text = str(error)
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(part in text for part in _NO_MEMORY):
         height, width = phase.image_size
@@ -40,6 +62,4 @@ def explain_failure(error: BaseException, name: str, phase: Phase) -> BaseExcept
             "out of memory: use fewer (loader.num_workers=0 reads in the training process and shows the error), or "
             "give the container more shared memory. The same command goes on from the last checkpoint."
         )
-    if isinstance(error, OSError) and error.filename is not None:
-        return StorageError(f"{name}: {error.strerror or error}: {error.filename}; see whether the disk works.")
-    return error
+    return None
