@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from lensblend.errors import Interrupted, LensblendError
 from lensblend.training.files import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
+_before: dict[str, str] = {}
+_SIGNAL_OF_A_DEAD_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
 def run_verb(task: Task, config_name: str) -> None:
@@ -38,22 +42,46 @@ def run_verb(task: Task, config_name: str) -> None:
         config_name: The top-level file in conf/.
     """
     register()
+    follow_launcher()
     full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print errors itself and exit with 1; this makes it hand them over.
+    _before["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     @functools.wraps(task)
     def guarded(config: DictConfig) -> None:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            with _noted(config_name):
-                task(config)
-            return
-        with answered(config_name, full_errors):
+        multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+        with _noted(config_name) if multirun else answered(config_name, full_errors), _environment_as_before():
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
     with answered(config_name, full_errors):
         main()
+
+
+def environment_before() -> dict[str, str]:
+    """Return the variables that this process has changed for itself, as they were: for processes that it starts."""
+    return dict(_before)
+
+
+@contextmanager
+def _environment_as_before() -> Iterator[None]:
+    """Let what the task starts, such as the other processes of a training, find the variables as they were."""
+    ours = {name: os.environ[name] for name in _before}
+    os.environ.update(_before)
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
+
+
+def follow_launcher() -> None:
+    """Let a job of a sweep be told to save and stop when the process that started it dies, on Linux."""
+    launcher = os.environ.pop("LENSBLEND_LAUNCHER", None)
+    if launcher is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SIGNAL_OF_A_DEAD_PARENT, signal.SIGTERM)
+        if os.getppid() != int(launcher):
+            sys.exit(Interrupted.exit_code)
 
 
 @contextmanager
