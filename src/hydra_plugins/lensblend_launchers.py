@@ -5,3 +5,7 @@ from lensblend.cli import launchers
 
 class SubprocessLauncher(launchers.SubprocessLauncher):
     """``hydra/launcher=subprocess``."""
+
+
+class SlurmLauncher(launchers.SlurmLauncher):
+    """``hydra/launcher=slurm``."""

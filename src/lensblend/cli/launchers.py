@@ -33,7 +33,7 @@ class JobReturned(JobReturn):
         super().__init__(overrides=outcome.job.overrides, working_dir=str(outcome.job.folder))
         self.outcome = outcome
         self.failure = failure
-        self.status = JobStatus.COMPLETED if outcome.exit_code == 0 else JobStatus.FAILED
+        self.status = JobStatus.FAILED if outcome.state == "failed" else JobStatus.COMPLETED
 
     @property  # type: ignore[misc]  # Hydra's has a setter, which nobody needs here
     def return_value(self) -> float | None:
@@ -82,7 +82,7 @@ class JobLauncher(Launcher):
         if any(outcome.state in ("interrupted", "not started") for outcome in outcomes):
             print(f"The sweep was stopped. {go_on}", flush=True)
             sys.exit(Interrupted.exit_code)
-        failed = sum(outcome.exit_code != 0 for outcome in outcomes)
+        failed = sum(outcome.state == "failed" for outcome in outcomes)
         return [JobReturned(outcome, f"{failed} of {len(jobs)} jobs failed. {go_on}") for outcome in outcomes]
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -107,7 +107,8 @@ class JobLauncher(Launcher):
         folder = self._folders.choose(proposed, overrides) if self._folders else proposed
         trainer: Any = OmegaConf.to_container(config.trainer, resolve=True) if "trainer" in config else {}
         command = self._command(number, overrides, folder)
-        return Job(number, tuple(overrides), folder, command, processes(trainer), on_gpu(trainer))
+        nodes = int(trainer.get("num_nodes", 1))
+        return Job(number, tuple(overrides), folder, command, processes(trainer), on_gpu(trainer), nodes)
 
     def _command(self, number: int, overrides: Sequence[str], folder: Path) -> tuple[str, ...]:
         hydra = self.config.hydra
@@ -146,6 +147,29 @@ class SubprocessLauncher(JobLauncher):
         if self.slots < 1:
             raise RequestError(f"`hydra.launcher.slots` is how many jobs run at once, at least 1: got {self.slots}.")
         return run_jobs(jobs, self.slots, {**os.environ, **environment_before()})
+
+
+class SlurmLauncher(JobLauncher):
+    """Run the jobs on a SLURM cluster, as one array; those that are told to stop are started again until they are done.
+
+    Args:
+        wait: Wait for the jobs; otherwise print their numbers and return.
+        resume: See `JobLauncher`.
+        wishes: What each job asks SLURM for, see `lensblend.training.launchers.slurm.Wishes`.
+    """
+
+    def __init__(self, wait: bool = True, resume: bool = False, **wishes: Any) -> None:
+        super().__init__(resume)
+        self.wait = wait
+        self.wishes = wishes
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Submit jobs, wait for them if wanted, and return how they ended, in their order."""
+        from lensblend.cli.hydra_app import environment_before
+        from lensblend.training.launchers.slurm import Wishes, run_jobs
+
+        environment = {**os.environ, **environment_before()}
+        return run_jobs(jobs, Wishes(**self.wishes), self._sweep_dir, environment, self.wait)
 
 
 def _quoted(path: object) -> str:

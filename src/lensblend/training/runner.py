@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
         except WeightsMissingError as error:
             say(f"`{name}` is left out: {error}")
     return metrics
+
+
+@contextmanager
+def without_srun() -> Iterator[None]:
+    """Train without SLURM also where it is installed: Lightning would advise against it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The `srun` command is available.*")
+        yield
 
 
 class Training:
@@ -232,6 +241,7 @@ class Training:
             **self.config["checkpoint"],
         )
 
+    @without_srun()
     def _trainer(
         self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, validate: bool
     ) -> pl.Trainer:

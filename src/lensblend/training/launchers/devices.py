@@ -11,7 +11,7 @@ from lensblend.errors import RequestError
 from lensblend.training.launchers.jobs import Job, labels
 
 # What a process that trains with others is told by whoever started it; a job of a sweep starts its own.
-_PLACE = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+PLACE = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def visible_gpus(environment: Mapping[str, str]) -> list[str]:
@@ -68,7 +68,7 @@ class Pool:
 
     def __init__(self, slots: int, jobs: Sequence[Job], environment: Mapping[str, str]) -> None:
         self.slots = slots
-        self._base = {name: value for name, value in environment.items() if name not in _PLACE}
+        self._base = {name: value for name, value in environment.items() if name not in PLACE}
         self._gpus = visible_gpus(environment) if slots > 1 and any(job.on_gpu is not False for job in jobs) else []
         self._count = len(self._gpus)
         for job, label in zip(jobs, labels(jobs), strict=True):

@@ -31,6 +31,7 @@ class Job:
         command: Starts it, in a process of its own.
         processes: How many train together; None: as many as it gets GPUs.
         on_gpu: Whether it wants GPUs; None: if there are any.
+        nodes: Machines that train together; a cluster's launcher provides them.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Job:
     command: tuple[str, ...] = ()
     processes: int | None = 1
     on_gpu: bool | None = None
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Outcome:
 
     Attributes:
         job: The job.
-        state: ``done``, ``done before`` (by an earlier start of the sweep), ``failed``, ``interrupted`` or
-            ``not started``.
+        state: ``done``, ``done before`` (by an earlier start of the sweep), ``failed``, ``interrupted``,
+            ``not started`` or ``submitted`` (to a cluster, and not waited for).
         exit_code: Of its process; None without one.
         seconds: How long it ran.
         error: Why it failed, in one line.

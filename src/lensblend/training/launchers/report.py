@@ -13,7 +13,14 @@ from rich.table import Table
 
 from lensblend.training.launchers.jobs import Job, Outcome, labels, read_status
 
-COLOURS = {"done": "green", "done before": "green", "failed": "red", "interrupted": "yellow", "not started": "yellow"}
+COLOURS = {
+    "done": "green",
+    "done before": "green",
+    "failed": "red",
+    "interrupted": "yellow",
+    "not started": "yellow",
+    "submitted": "cyan",
+}
 
 
 class Report:
@@ -47,7 +54,7 @@ class Report:
 
     def started(self, job: Job) -> None:
         """Say that a job starts."""
-        self._say(f"[bold]Job {job.number}[/] ({self._name(job)}) in {escape(_shown(job.folder))}")
+        self.say(f"[bold]Job {job.number}[/] ({self._name(job)}) in {escape(_shown(job.folder))}")
         if self._slots > 1:
             self._lines[job.number] = self._progress.add_task(self._name(job), total=None)
 
@@ -63,7 +70,7 @@ class Report:
     def stopping(self, signal: str) -> None:
         """Say that the jobs have been asked to stop."""
         again = "; once more stops at once" if signal == "SIGINT" else ""
-        self._say(f"{signal}: the running jobs save and stop{again}")
+        self.say(f"{signal}: the running jobs save and stop{again}")
 
     def ended(self, outcome: Outcome) -> None:
         """Say how a job ended."""
@@ -74,7 +81,7 @@ class Report:
         colour = COLOURS[outcome.state]
         line = f"[bold]Job {job.number}[/] ({self._name(job)}) [{colour}]{outcome.state}[/]{_time(outcome)}"
         details = [escape(text) for text in (outcome.error, _score(outcome)) if text]
-        self._say(": ".join([line, *details]))
+        self.say(": ".join([line, *details]))
 
     def table(self, outcomes: Sequence[Outcome]) -> None:
         """Print how all jobs ended."""
@@ -91,9 +98,14 @@ class Report:
         self._console.print(table, soft_wrap=False)
         for outcome in outcomes:
             if outcome.state == "failed":
-                self._say(f"Job {outcome.job.number} failed: {escape(outcome.error)} ({escape(_where(outcome.job))})")
+                self.say(f"Job {outcome.job.number} failed: {escape(outcome.error)} ({escape(_where(outcome.job))})")
 
-    def _say(self, text: str) -> None:
+    def noted(self, job: Job, text: str) -> None:
+        """Say something of a job."""
+        self.say(f"[bold]Job {job.number}[/] ({self._name(job)}) {escape(text)}")
+
+    def say(self, text: str) -> None:
+        """Print a line at once, with markup."""
         self._console.print(text)
         self._console.file.flush()
 
