@@ -8,7 +8,7 @@ DEMO_DIR ?= outputs/demo
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 
 .PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench reliability \
-	reliability-quick wheel clean
+	reliability-quick slurm-test wheel clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ reliability: setup  ## kill, interrupt and starve real trainings, all counts (ab
 
 reliability-quick: setup  ## a few cases of each row of `make reliability` (minutes)
 	$(BIN)/python benchmarks/reliability
+
+slurm-test: setup  ## preempt, limit and cancel sweeps on a real one-node SLURM (root; a quarter of an hour)
+	$(BIN)/python tests/slurm --output docs/benchmarks/slurm.md
 
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,9 @@ from lensblend.training.launchers.report import Report
 
 FILES = "slurm"
 # What the launcher decides itself, as sbatch calls it.
-_OURS = frozenset(
-    "array error export gpus-per-node nodes ntasks ntasks-per-node open-mode output requeue signal".split()
-)
-_KILLED_BY_USR1 = 128 + 10
+_OURS = {"array", "error", "export", "gpus-per-node", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output"}
+_OURS |= {"requeue", "signal"}
+_KILLED_BY_USR1 = 128 + signal.SIGUSR1
 
 
 @dataclass(frozen=True)
@@ -285,14 +285,13 @@ def _link_log(job: Job, log: Path) -> None:
 def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
     """Let what sbatch hands on be ``wanted``, without the traces of a job in which this process may itself run."""
     before = dict(os.environ)
+    handed_on = {
+        name: value
+        for name, value in wanted.items()
+        if name == "SLURM_CONF" or (name not in PLACE and not name.startswith(("SLURM_", "SUBMITIT_")))
+    }
     os.environ.clear()
-    os.environ.update(
-        {
-            name: value
-            for name, value in wanted.items()
-            if name == "SLURM_CONF" or (name not in PLACE and not name.startswith(("SLURM_", "SUBMITIT_")))
-        }
-    )
+    os.environ.update(handed_on)
     try:
         yield
     finally:
