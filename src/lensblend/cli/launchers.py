@@ -112,7 +112,8 @@ class JobLauncher(Launcher):
 
     def _command(self, number: int, overrides: Sequence[str], folder: Path) -> tuple[str, ...]:
         hydra = self.config.hydra
-        kept = [override for override in hydra.overrides.hydra if not _OF_THE_SWEEP.match(override)]
+        given: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)  # as typed, `${...}` too
+        kept = [override for override in given if not _OF_THE_SWEEP.match(override)]
         added = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         return (
             sys.executable,

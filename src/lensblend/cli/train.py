@@ -33,7 +33,7 @@ def train(config: DictConfig) -> None:
         _refuse_several_devices(config)
     if len(given) > 1:
         raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
-    overrides = list(hydra_config.overrides.task)
+    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, `${...}` too
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
