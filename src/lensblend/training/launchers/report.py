@@ -102,7 +102,7 @@ class Report:
 
     def noted(self, job: Job, text: str) -> None:
         """Say something of a job."""
-        self.say(f"[bold]Job {job.number}[/] ({self._name(job)}) {escape(text)}")
+        self.say(f"[bold]Job {job.number}[/]: {escape(text)}")
 
     def say(self, text: str) -> None:
         """Print a line at once, with markup."""

@@ -204,6 +204,7 @@ def run_jobs(
         ids = submit(waiting, wishes, sweep / FILES, environment)
         arrays = sorted({name.split("_")[0] for name in ids.values()}, key=int)
         for job in waiting:
+            report.started(job)
             report.noted(job, f"submitted as {ids[job.number]}")
         if waiting:
             report.say(f"`squeue --jobs={','.join(arrays)}` shows them, `scancel {' '.join(arrays)}` ends them.")
