@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+# A program of its own, which starts a cluster: `make slurm-test`.
+collect_ignore = ["slurm"]
 
 
 class Finished(NamedTuple):
