@@ -41,7 +41,6 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._references: dict[tuple[str, ...], Path] = {}
-        self._seconds: dict[tuple[str, ...], float] = {}
         folder.mkdir(parents=True, exist_ok=True)
         # Equal sums need equal numbers of threads.
         self.environment = {
@@ -60,18 +59,11 @@ class Lab:
         """Return the folder of an uninterrupted training without SLURM, trained at the first call."""
         if overrides not in self._references:
             folder = self.folder / f"reference-{len(self._references)}"
-            begun = time.monotonic()
             started = self.start(folder.with_suffix(".log"), *TRAINING, *overrides, f"run_dir={folder}")
             if started.wait(LONGEST) != 0:
                 raise RuntimeError(f"the reference failed, see {folder}.log")
             self._references[overrides] = folder
-            self._seconds[overrides] = time.monotonic() - begun
         return self._references[overrides]
-
-    def seconds(self, *overrides: str) -> float:
-        """Return how long such a training takes without SLURM."""
-        self.reference(*overrides)
-        return self._seconds[overrides]
 
     def sweep(self, name: str, *overrides: str) -> tuple[Started, Path]:
         """Start a sweep on the cluster, and return it and its folder."""
