@@ -97,8 +97,8 @@ def limit(lab: Lab) -> Case:
     )
     failures += _equal(run, lab.reference(LONG))
     return Case(
-        f"a time limit of 2 minutes, SIGUSR1 a minute or more before it: {restarts} new start(s), same folder; equals the "
-        "uninterrupted run",
+        f"a time limit of 2 minutes, SIGUSR1 a minute or more before it: {restarts} new start(s), same folder; equals "
+        "the uninterrupted run",
         failures,
     )
 
