@@ -76,6 +76,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from rich.progress import track
 
     from lensblend.training.comparison import report
+    from lensblend.training.comparison.scoring import Request
     from lensblend.training.files import file_sha256
     from lensblend.training.inference import choose_device
     from lensblend.training.runner import build_metrics
@@ -88,7 +89,9 @@ def compare(arguments: argparse.Namespace) -> None:
             "lpips": {"_target_": "lensblend.metrics.perceptual.Lpips", "weights": weights and str(weights)},
         }
     )
-    request = report.Request(
+    if "lpips" not in metrics:
+        print("Here, `--lpips-weights PATH` names that file.")
+    request = Request(
         metrics,
         choose_device(arguments.device),
         arguments.blend_at,

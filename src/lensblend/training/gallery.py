@@ -49,8 +49,8 @@ class Picture:
     @classmethod
     def of_pixels(cls, caption: str, pixels: NDArray[np.uint8], note: str = "") -> Picture:
         """Encode pixels ``(h, w, 3)`` or ``(h, w)``."""
-        content, suffix = encode(pixels)
-        return cls(caption, content, suffix, *pixels.shape[:2], note)
+        height, width = pixels.shape[:2]
+        return cls(caption, *encode(pixels), height, width, note)
 
     @classmethod
     def of_file(cls, caption: str, path: Path, note: str = "") -> Picture:

@@ -46,9 +46,7 @@ TABLES: dict[int, tuple[str, tuple[PaperRow, ...]]] = {
     2: (
         "Quantitative comparison between using different number of kernels",
         (
-            PaperRow(
-                "One kernel (k1 = 75)", (23.17, 0.8613, 0.2506), (75,), "phase3", f"{TRAIN} kernels=gaussian_75"
-            ),
+            PaperRow("One kernel (k1 = 75)", (23.17, 0.8613, 0.2506), (75,), "phase3", f"{TRAIN} kernels=gaussian_75"),
             PaperRow("Three kernels (k1 = 25, k2 = 45, k3 = 75)", *PROPOSED),
         ),
     ),
@@ -128,21 +126,25 @@ def paper_table(
     """
     title, rows = TABLES[number]
     head = ["", *(f"paper {heading(m)}" for m in METRICS), *(f"ours {heading(m)}" for m in METRICS), "our run"]
-    cells, missing, notes = [head], [], {}
+    cells, missing = [head], []
+    notes: dict[str, list[str]] = {}
     for row in rows:
         printed = [f"{value:.{decimals(m)}f}" for m, value in zip(METRICS, row.figures, strict=True)]
         matching = [(e, line) for e, line in zip(entries, lines, strict=True) if is_row(e, row, phase)]
         for entry, line in matching:
             cells.append([row.name, *printed, *(_ours(line, m) for m in METRICS), line.label])
-            notes[line.label] = deviations(entry)
+            notes.setdefault("; ".join(deviations(entry)), []).append(line.label)
         if not matching:
             cells.append([row.name, *printed, *["–"] * len(METRICS), "–"])
             missing.append(_how_to_get(row, phase))
-    text = [f"### Table {number}: {title}", aligned(cells)]
-    text.append(f"Paper: Dutta 2021, Table {number}, as printed, on Val294 (294 images). Ours: means over {images} images.")
-    text += [f"- {label} differs from the paper: {'; '.join(found)}." for label, found in notes.items() if found]
-    text += missing
-    return "\n\n".join(text[:3]) + "".join(f"\n{line}" for line in ["", *text[3:]] if text[3:])
+    data = _class(entries[0].config.get("data", {}))
+    sources = [f"Paper: Dutta 2021, Table {number}, as printed, means over the 294 images of Val294."]
+    sources.append(f"Ours: means over {images} validation images of {data}{f', {phase}' if phase else ''}.")
+    differing = [f"- {', '.join(labels)}: {found}." for found, labels in notes.items() if found]
+    text = [f"### Table {number}: {title}", aligned(cells), " ".join(sources)]
+    if differing:
+        text.append("\n".join(["In what ours differ from the paper beyond the row itself:", "", *differing]))
+    return "\n\n".join([*text, *missing])
 
 
 def _ours(line: Line, metric: str) -> str:
@@ -151,9 +153,9 @@ def _ours(line: Line, metric: str) -> str:
 
 def _how_to_get(row: PaperRow, phase: str | None) -> str:
     if not row.command:
-        return f"- {row.name}: no run of this project gives this row yet."
+        return f"{row.name}: no run of this project gives this row yet."
     wanted = phase or row.phase
-    return f"- {row.name}: no finished run among these; `{row.command}` trains one ({wanted} is this row)."
+    return f"{row.name}: no finished run among these; `{row.command}` trains one ({wanted} is this row)."
 
 
 def _class(node: Mapping[str, Any]) -> str:

@@ -70,9 +70,10 @@ class Comparison:
         how = self.scored[0].about
         at = "the photos' own size" if how["score_at"] == "photo" else "the network's size"
         data = str(how["data"]["_target_"]).rsplit(".", 1)[-1]
+        count = len({entry.run_dir for entry in self.entries})
         return [
-            f"{len(self.lines)} rows · {self.count} validation images of {data} · blended at {how['blend_at']} size · "
-            f"scored at {at}"
+            f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {data} · blended at the "
+            f"{how['blend_at']}'s size · scored at {at}"
         ]
 
     def left_out_lines(self) -> list[str]:
@@ -184,9 +185,7 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[int], ga
     """
     lines, labels = comparison.lines, comparison.labels
     parts = [*comparison.about(), markdown(lines, comparison.count)]
-    parts += [
-        paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in tables
-    ]
+    parts += [paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in tables]
     missing = [name for name in METRICS if tables and name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
     runs = [f"- {line.label}: {line.folder}, {line.phase}" for line in lines]
@@ -196,8 +195,11 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[int], ga
     write_atomically(output / "compare.csv", comparison_csv(lines, comparison.count))
     named = {label: s.scores for label, s in zip(labels, comparison.scored, strict=True)}
     write_atomically(output / "scores.csv", scores_csv(named))
+    page = output / "gallery.html"
     if gallery_limit:
-        _write_page(comparison, output / "gallery.html", gallery_limit)
+        _write_page(comparison, page, gallery_limit)
+    else:
+        page.unlink(missing_ok=True)  # an earlier comparison's would stand beside tables of another
     return text
 
 

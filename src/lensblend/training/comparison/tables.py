@@ -92,7 +92,7 @@ def table_cells(lines: Sequence[Line]) -> list[list[str]]:
     several = len(lines) > 1
     head = ["", *map(heading, metrics), *(f"Δ {heading(m)}" for m in metrics if several), "parameters"]
     if several:
-        head[0] = f"Δ: to {reference}"
+        head[0] = f"Δ to {reference}"
     rows = [head]
     for line in lines:
         deltas = [_delta(line, m) for m in metrics] if several else []

@@ -30,7 +30,8 @@
     keyed.sort((a, b) => Number.isNaN(a.key) - Number.isNaN(b.key) || (a.key === b.key ? 0 : direction * (a.key - b.key)));
     for (const { image, key } of keyed) {
       const signed = minus !== "" && key > 0 ? "+" : "";
-      image.querySelector(".sorted").textContent = metric === "" ? "" : `${signed}${key.toFixed(metric === "psnr" ? 2 : 4)}`;
+      const name = `${minus === "" ? "" : "Δ "}${control("metric").selectedOptions[0].text.replace(/ .$/u, "")}`;
+      image.querySelector(".sorted").textContent = metric === "" ? "" : `${name} ${signed}${key.toFixed(metric === "psnr" ? 2 : 4)}`;
     }
     document.querySelector("main").append(...keyed.map(({ image }) => image));
   }
