@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import torchvision
 import yaml
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -274,3 +275,20 @@ def test_wrong_flags_are_refused(in_process, arguments):
     done = in_process("compare", *(["somewhere"] if arguments else []), *arguments)
     assert done.code == 2
     assert "usage: lensblend compare" in done.err
+
+
+def test_lpips_is_scored_with_the_weights_that_are_named(compare, sweep, tmp_path):
+    files = [tmp_path / f"alexnet{seed}.pth" for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        state = torchvision.models.alexnet(weights=None).features.state_dict()
+        torch.save({f"features.{key}": value for key, value in state.items()}, file)
+    assert compare(sweep, "--lpips-weights", files[0]).code == 0
+    before = rows(tmp_path / "out" / "scores.csv")
+    assert all(0 < float(row["lpips"]) < 2 for row in before)
+    assert compare(sweep).out.count("scores of an earlier comparison") == 2
+    done = compare(sweep, "--lpips-weights", files[1], "--table", 1)
+    assert done.out.count("another lpips_weights_sha256") == 2
+    assert [row["lpips"] for row in rows(tmp_path / "out" / "scores.csv")] != [row["lpips"] for row in before]
+    assert "ours LPIPS ↓" in done.out
+    assert "Ours have no lpips" not in done.out
