@@ -67,6 +67,7 @@ def test_a_picture_knows_its_size_from_its_file(tmp_path):
 def test_small_pictures_are_enlarged_by_whole_multiples():
     assert Picture.of_pixels("x", pixels(96, 128)).shown_width == 768
     assert Picture.of_pixels("x", pixels(96, 100)).shown_width == 700
+    assert Picture.of_pixels("x", pixels(300, 384)).shown_width == 768
     assert Picture.of_pixels("x", pixels(300, 400)).shown_width == 400
 
 

@@ -64,8 +64,8 @@ class Picture:
 
     @property
     def shown_width(self) -> int:
-        """Width below the slider in pixels of the screen; a whole multiple for small pictures."""
-        return self.width * max(1, SLIDER_WIDTH // self.width) if self.is_small else self.width
+        """Width below the slider in pixels of the screen: a whole multiple, where the picture is smaller than that."""
+        return self.width * max(1, SLIDER_WIDTH // self.width)
 
     @property
     def source(self) -> Markup:

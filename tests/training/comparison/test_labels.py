@@ -46,6 +46,11 @@ def test_equal_configurations_are_told_apart_by_their_folders():
     assert label_entries([entry("first/run"), entry("second/run")]) == ["first/run", "second/run"]
 
 
+def test_only_equal_configurations_get_their_folder_beside_their_name():
+    runs = [entry("x/a"), entry("x/b"), entry("x/c", kernels="gaussian_25_45_75")]
+    assert label_entries(runs) == ["gaussian_75 · a", "gaussian_75 · b", "gaussian_25_45_75"]
+
+
 def test_one_run_has_its_folders_name_and_its_phases_their_own():
     assert label_entries([entry("outputs/dbsi")]) == ["dbsi"]
     assert label_entries([entry("outputs/dbsi", phase=p) for p in ("phase1", "phase2")]) == ["phase1", "phase2"]
