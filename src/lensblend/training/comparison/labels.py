@@ -67,10 +67,10 @@ def _label_runs(entries: Sequence[Entry]) -> list[str]:
     hidden = {k: v for k, v in varying.items() if k not in own}
     for key, values in [*own.items(), *hidden.items()]:
         # Values below a group whose option is named already are needed only where the option does not tell runs apart.
-        if key in own or len(set(map(tuple, parts))) < len(entries):
-            name = _short_name(key, list(varying))
-            for part, value in zip(parts, values, strict=True):
-                part.append(f"{name}={_short_value(value)}")
+        name = _short_name(key, list(varying))
+        longer = [[*part, f"{name}={_short_value(value)}"] for part, value in zip(parts, values, strict=True)]
+        if key in own or len(set(map(tuple, longer))) > len(set(map(tuple, parts))):
+            parts = longer
     labels = [" · ".join(part) for part in parts]
     folders = [_folder_name(entry, entries) for entry in entries]
     labels = [label if 0 < len(label) <= LONGEST else folder for label, folder in zip(labels, folders, strict=True)]
