@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 CELL_HEIGHT = 192
 GAP = 6
 CAPTION = 20
+SMALL = 256
 PAPER, INK = (250, 250, 250), (40, 40, 40)
 
 
@@ -89,3 +91,19 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, format="PNG")
+
+
+def encode(pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
+    """Compress pixels for a page: without loss where they are few, else as JPEG of high quality and full colour.
+
+    Args:
+        pixels: ``(h, w, 3)`` or ``(h, w)``.
+
+    Returns:
+        The file's content, and its suffix: ``png`` or ``jpeg``.
+    """
+    small = pixels.shape[1] < SMALL
+    options = {"format": "PNG"} if small else {"format": "JPEG", "quality": 93, "subsampling": 0}
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **options)
+    return file.getvalue(), "png" if small else "jpeg"
