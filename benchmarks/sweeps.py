@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import os
 import platform
 import statistics
@@ -94,7 +95,7 @@ def page(
     training = took - first
     added = (total - alone) / jobs
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    gaps = [later - earlier for earlier, later in zip(first_steps, first_steps[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(first_steps)]
     command = f"python benchmarks/sweeps.py --jobs {jobs} --epochs {options.epochs}"
     return f"""# What a sweep costs
 
@@ -103,7 +104,7 @@ after the other, then as one sweep (`--multirun`, one slot). Wall time, in secon
 
 | | by hand | as jobs of a sweep |
 |---|---:|---:|
-| process start to first logged step | {first:.1f} | {first_steps[0]:.1f} (the first job, with the launcher's own start) |
+| process start to first logged step | {first:.1f} | {first_steps[0]:.1f} (the first job, launcher included) |
 | first logged step to the end of the process | {training:.1f} | |
 | from one job's first step to the next one's | {took:.1f} | {statistics.median(gaps):.1f} |
 | all {jobs} | {alone:.1f} | {total:.1f} |
