@@ -31,6 +31,7 @@ def train(config: DictConfig) -> None:
     if len(given) > 1:
         raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
     overrides = list(hydra_config.overrides.task)
+    _check_swept(hydra_config)
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
@@ -44,6 +45,17 @@ def train(config: DictConfig) -> None:
     say(f"Training in {run_dir}")
     training.run()
     say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
+
+
+def _check_swept(hydra_config: Any) -> None:
+    """Refuse to train once what a preset spans; a job of a multirun has a value for each key of the preset."""
+    given = {override.partition("=")[0].lstrip("+~") for override in hydra_config.overrides.task}
+    preset = hydra_config.runtime.choices.get("sweep")
+    left = [f"`{key}`" for key in hydra_config.sweeper.get("params") or {} if key not in given]
+    if preset and left and hydra_config.mode == RunMode.RUN:
+        raise RequestError(
+            f"`+sweep={preset}` is several trainings: add --multirun, or, for one, set {', '.join(left)}."
+        )
 
 
 def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
