@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch  # noqa: E402
-from reliability import faults, kills, numerics, resumes  # noqa: E402
+from reliability import faults, kills, numerics, requests, resumes  # noqa: E402
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
 ROWS = (
@@ -96,6 +96,13 @@ ROWS = (
         "every loss of a three-phase run against a loop in plain PyTorch",
         "within 1e-6",
         numerics.loss_curve,
+    ),
+    Row(
+        "R19",
+        "every option of every group, every point of every sweep; misspelt, mistyped, missing and impossible requests",
+        "composes and resolves; exit 2, one message with the value and the nearest valid one, no traceback, nothing "
+        "trained",
+        requests.requests,
     ),
 )
 

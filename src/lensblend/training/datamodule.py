@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from lensblend.data.pairs import Source
 from lensblend.data.samplers import KeyedSampler
 from lensblend.data.samples import Samples
-from lensblend.errors import DataError
+from lensblend.errors import DataError, RequestError
 from lensblend.training.interruption import leave_signals_to_parent
 
 
@@ -45,6 +45,8 @@ class PairsDataModule(pl.LightningDataModule):
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
+        if num_workers < 0:
+            raise RequestError(f"`loader.num_workers` is 0 or more, but got {num_workers}.")
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
