@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch  # noqa: E402
-from reliability import faults, kills, numerics, requests, resumes  # noqa: E402
+from reliability import faults, kills, metrics_ddp, numerics, requests, resumes, streams  # noqa: E402
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
 ROWS = (
@@ -78,6 +78,18 @@ ROWS = (
         "allocation refused in a step, in a validation, in job 1 of 3",
         "advice, exit 1, the other jobs are trained",
         faults.no_memory,
+    ),
+    Row(
+        "R11",
+        "the samples that a training draws from a folder of files: flips, epochs, workers, stops, seeds, processes",
+        "equal or different as they must be, byte by byte; photo and target alike",
+        streams.augmentation,
+    ),
+    Row(
+        "R13",
+        "validation: processes {1, 2, 3, 4} × {7, 8, 294} images",
+        "means equal one process's within 1e-6, and each image is scored once",
+        metrics_ddp.ddp_metrics,
     ),
     Row(
         "R15",
