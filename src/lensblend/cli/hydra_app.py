@@ -37,7 +37,8 @@ def run_verb(task: Task, config_name: str) -> None:
         config_name: The top-level file in conf/.
     """
     register()
-    full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    given = os.environ.get("HYDRA_FULL_ERROR")
+    full_errors = given == "1"
     # Hydra would print errors itself and exit with 1; this makes it hand them over.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -51,7 +52,7 @@ def run_verb(task: Task, config_name: str) -> None:
                 _check_keys(config)
                 task(config)
             return
-        with answered(config_name, full_errors):
+        with answered(config_name, full_errors), _as_given("HYDRA_FULL_ERROR", given):
             _check_keys(config)
             task(config)
 
@@ -85,6 +86,19 @@ def answered(config_name: str, full_errors: bool = False) -> Iterator[None]:
             raise
         sys.stderr.write(f"{cannot_write(Path(error.filename), error)}\n")
         sys.exit(1)
+
+
+@contextmanager
+def _as_given(name: str, value: str | None) -> Iterator[None]:
+    """Give an environment variable back its value meanwhile: the processes of a training start with what is set."""
+    own = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        if own is not None:
+            os.environ[name] = own
 
 
 @contextmanager
