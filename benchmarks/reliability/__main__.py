@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch  # noqa: E402
-from reliability import faults, kills, metrics_ddp, numerics, requests, resumes, streams  # noqa: E402
+from reliability import faults, kills, metrics_ddp, numerics, requests, resumes, streams, sweeps  # noqa: E402
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
 ROWS = (
@@ -84,6 +84,14 @@ ROWS = (
         "the samples that a training draws from a folder of files: flips, epochs, workers, stops, seeds, processes",
         "equal or different as they must be, byte by byte; photo and target alike",
         streams.augmentation,
+    ),
+    Row(
+        "R12",
+        "sweeps: 1 or 2 processes a job × 1 or 2 jobs at once × all done, one fails, a job killed, the launcher "
+        "killed; Ctrl-C; mixed processes and list-valued kernels; jobs in one process",
+        "one folder, and one W&B run per phase, for each job; the others go on; no process is left; a sweep that is "
+        "resumed leaves out what is done and ends as R2",
+        sweeps.sweeps,
     ),
     Row(
         "R13",

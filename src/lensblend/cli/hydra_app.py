@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,10 @@ from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.training.files import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
+# What Hydra says of a command in a bare ValueError.
+_REFUSALS = ("Only one of --run", "Config group override must be")
+_before: dict[str, str] = {}
+_SIGNAL_OF_A_DEAD_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
 def run_verb(task: Task, config_name: str) -> None:
@@ -37,22 +43,16 @@ def run_verb(task: Task, config_name: str) -> None:
         config_name: The top-level file in conf/.
     """
     register()
-    given = os.environ.get("HYDRA_FULL_ERROR")
-    full_errors = given == "1"
+    follow_launcher()
+    full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print errors itself and exit with 1; this makes it hand them over.
+    _before["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
-
-    started = []
 
     @functools.wraps(task)
     def guarded(config: DictConfig) -> None:
-        started.append(config_name)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            with _noted(config_name):
-                _check_keys(config)
-                task(config)
-            return
-        with answered(config_name, full_errors), _as_given("HYDRA_FULL_ERROR", given):
+        multirun = HydraConfig.get().mode == RunMode.MULTIRUN
+        with _noted(config_name) if multirun else answered(config_name, full_errors), _environment_as_before():
             _check_keys(config)
             task(config)
 
@@ -61,10 +61,34 @@ def run_verb(task: Task, config_name: str) -> None:
         try:
             main()
         except ValueError as error:
-            # Hydra's own way to refuse some commands, e.g. two modes at once; a task's errors are its own.
-            if started or isinstance(error, LensblendError):
+            if not str(error).startswith(_REFUSALS):
                 raise
             raise RequestError(f"Hydra refuses the command: {error}") from error
+
+
+def environment_before() -> dict[str, str]:
+    """Return the variables that this process has changed for itself, as they were: for processes that it starts."""
+    return dict(_before)
+
+
+@contextmanager
+def _environment_as_before() -> Iterator[None]:
+    """Let what the task starts, such as the other processes of a training, find the variables as they were."""
+    ours = {name: os.environ[name] for name in _before}
+    os.environ.update(_before)
+    try:
+        yield
+    finally:
+        os.environ.update(ours)
+
+
+def follow_launcher() -> None:
+    """Let a job of a sweep be told to save and stop when the process that started it dies, on Linux."""
+    launcher = os.environ.pop("LENSBLEND_LAUNCHER", None)
+    if launcher is not None and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SIGNAL_OF_A_DEAD_PARENT, signal.SIGTERM)
+        if os.getppid() != int(launcher):
+            sys.exit(Interrupted.exit_code)
 
 
 @contextmanager
@@ -86,19 +110,6 @@ def answered(config_name: str, full_errors: bool = False) -> Iterator[None]:
             raise
         sys.stderr.write(f"{cannot_write(Path(error.filename), error)}\n")
         sys.exit(1)
-
-
-@contextmanager
-def _as_given(name: str, value: str | None) -> Iterator[None]:
-    """Give an environment variable back its value meanwhile: the processes of a training start with what is set."""
-    own = os.environ.pop(name, None)
-    if value is not None:
-        os.environ[name] = value
-    try:
-        yield
-    finally:
-        if own is not None:
-            os.environ[name] = own
 
 
 @contextmanager

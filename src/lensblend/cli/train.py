@@ -14,7 +14,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lensblend.cli.hydra_app import answered, choices, plain, run_verb
 from lensblend.errors import RequestError
-from lensblend.training.configuration import read_config
+from lensblend.training.configuration import overrides_hash, read_config
+from lensblend.training.launchers.devices import processes
 
 TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 
@@ -28,16 +29,17 @@ def train(config: DictConfig) -> None:
             f"`{given[0]}={config[given[0]]}` would put every job of a multirun into one folder; "
             f"set `hydra.sweep.dir` and leave `{given[0]}` out."
         )
+    if hydra_config.mode == RunMode.MULTIRUN:
+        _refuse_several_devices(config)
     if len(given) > 1:
         raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
-    overrides = list(hydra_config.overrides.task)
+    overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, `${...}` too
     _check_swept(hydra_config)
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.training.messages import say
     from lensblend.training.runner import Training
-    from lensblend.training.status import overrides_hash
 
     chosen = choices()
     tags = [chosen[group] for group in TAGGED if group in chosen]
@@ -55,6 +57,25 @@ def _check_swept(hydra_config: Any) -> None:
     if preset and left and hydra_config.mode == RunMode.RUN:
         raise RequestError(
             f"`+sweep={preset}` is several trainings: add --multirun, or, for one, set {', '.join(left)}."
+        )
+
+
+def _refuse_several_devices(config: DictConfig) -> None:
+    """Refuse to train with several processes from within the one that runs the other jobs of a sweep as well.
+
+    The further processes would each run the whole sweep.
+    """
+    trainer: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    count = processes(trainer)
+    if count is None:
+        import torch
+
+        count = torch.cuda.device_count()
+    if count > 1:
+        launcher = HydraConfig.get().runtime.choices.get("hydra/launcher")
+        raise RequestError(
+            f"`trainer.devices={trainer.get('devices')}` needs several processes, but hydra/launcher={launcher} runs "
+            "all jobs of a sweep in one; leave it at hydra/launcher=subprocess, which gives each job its own."
         )
 
 

@@ -99,6 +99,16 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def overrides_hash(overrides: Sequence[str]) -> str:
+    """Return a short hash of a command's overrides, independent of their order.
+
+    Example:
+        >>> overrides_hash(["a=1", "b=2"]) == overrides_hash(["b=2", "a=1"])
+        True
+    """
+    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:12]
+
+
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """Return ``{"a.b": value}`` for a nested mapping.
 

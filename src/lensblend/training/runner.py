@@ -19,6 +19,7 @@ from lensblend.data.pairs import Source
 from lensblend.errors import Interrupted, LensblendError, RequestError, WeightsMissingError
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.priors.depth import is_megadepth_file, load_megadepth
+from lensblend.training.callbacks.agree import Agree
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.reseed import Reseed
@@ -163,7 +164,8 @@ class Training:
             for logger in loggers:
                 if hasattr(logger, "finish"):
                     logger.finish(exit_code)
-        self.status.update_phase(name, state="done", step=trainer.global_step, scores=keep.scores)
+        best = {} if keep.best is None else {phase.monitor: keep.best}
+        self.status.update_phase(name, state="done", step=trainer.global_step, scores=keep.scores, best=best)
         # No process may look for this phase's best weights before the first one has written them.
         trainer.strategy.barrier("phase")
 
@@ -242,7 +244,7 @@ class Training:
                 max_epochs=phase.max_epochs,
                 check_val_every_n_epoch=min(phase.validate_every, phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[*configured, Reseed(self.config["seed"]), finite, keep],
+                callbacks=[Agree(self.config, self.run_dir), *configured, Reseed(self.config["seed"]), finite, keep],
                 plugins=[AtomicCheckpointIO(), *cluster_plugins()],
                 deterministic=self.config["deterministic"],
                 num_sanity_val_steps=0,

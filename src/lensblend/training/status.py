@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import socket
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -101,13 +99,3 @@ class Lock:
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def overrides_hash(overrides: Sequence[str]) -> str:
-    """Return a short hash of a command's overrides, independent of their order.
-
-    Example:
-        >>> overrides_hash(["a=1", "b=2"]) == overrides_hash(["b=2", "a=1"])
-        True
-    """
-    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:12]
