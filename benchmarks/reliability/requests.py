@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -36,11 +37,15 @@ def requests(bench: Bench) -> Iterator[Case]:
 
 def _options() -> list[str]:
     files = sorted(config_folder().glob("*/*.yaml"))
-    # Losses are mounted by schedules; a sweep is added.
+    left_out = ["loss"]  # mounted by schedules
+    if find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        print("R19: Optuna is not installed; hparams_search is left out")
+        left_out.append("hparams_search")
+    # A sweep has no default, so it is added.
     return [
         f"{'+' if file.parent.name == 'sweep' else ''}{file.parent.name}={file.stem}"
         for file in files
-        if file.parent.name != "loss"
+        if file.parent.name not in left_out
     ]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
@@ -173,6 +174,16 @@ def test_a_preset_without_multirun_is_refused_rather_than_trained_once(in_proces
     assert done.code == 2
     assert "`+sweep=kernel_sets` is several trainings: add --multirun" in done.err
     assert "`kernels`" in done.err
+
+
+def test_a_search_without_optuna_says_how_to_get_it_and_with_it_composes(in_process, tmp_path):
+    if find_spec("hydra_plugins.hydra_optuna_sweeper"):
+        sweeper = compose("hparams_search=optuna").hydra.sweeper
+        assert (sweeper.study_name, sweeper.direction) == ("lensblend", "maximize")
+    else:
+        done = in_process("train", "--multirun", "hparams_search=optuna", cwd=tmp_path)
+        assert done.code == 2
+        assert "pip install 'lensblend[optuna]'" in done.err
 
 
 @pytest.mark.slow

@@ -78,6 +78,8 @@ def _wrong_type(found: Match[str]) -> str:
 def _no_option(found: Match[str]) -> str:
     group, value, listed = found.groups()
     names = re.findall(r"^\s+(\w+)$", listed, flags=re.MULTILINE)
+    if (group, value) == ("hydra/sweeper", "optuna"):
+        return "`hydra/sweeper=optuna` needs Optuna, which is not installed: pip install 'lensblend[optuna]'."
     # A group without a default is added, not changed.
     plus = "+" if any(argument.startswith(f"+{group}=") for argument in sys.argv) else ""
     close = get_close_matches(value, names, n=1)

@@ -50,14 +50,13 @@ def train(config: DictConfig) -> None:
 
 
 def _check_swept(hydra_config: Any) -> None:
-    """Refuse to train once what a preset spans; a job of a multirun has a value for each key of the preset."""
+    """Refuse to train once what a preset or a search spans; a job of it has a value for each of its keys."""
     given = {override.partition("=")[0].lstrip("+~") for override in hydra_config.overrides.task}
-    preset = hydra_config.runtime.choices.get("sweep")
+    chosen = hydra_config.runtime.choices
+    named = f"+sweep={chosen['sweep']}" if chosen.get("sweep") else f"hparams_search={chosen.get('hparams_search')}"
     left = [f"`{key}`" for key in hydra_config.sweeper.get("params") or {} if key not in given]
-    if preset and left and hydra_config.mode == RunMode.RUN:
-        raise RequestError(
-            f"`+sweep={preset}` is several trainings: add --multirun, or, for one, set {', '.join(left)}."
-        )
+    if left and hydra_config.mode == RunMode.RUN:
+        raise RequestError(f"`{named}` is several trainings: add --multirun, or, for one, set {', '.join(left)}.")
 
 
 def _refuse_several_devices(config: DictConfig) -> None:
