@@ -34,6 +34,7 @@ def train(config: DictConfig) -> None:
     if len(given) > 1:
         raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
     overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, `${...}` too
+    _check_swept(hydra_config)
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
@@ -46,6 +47,16 @@ def train(config: DictConfig) -> None:
     say(f"Training in {run_dir}")
     training.run()
     say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
+
+
+def _check_swept(hydra_config: Any) -> None:
+    """Refuse to train once what a preset or a search spans; a job of it has a value for each of its keys."""
+    given = {override.partition("=")[0].lstrip("+~") for override in hydra_config.overrides.task}
+    chosen = hydra_config.runtime.choices
+    named = f"+sweep={chosen['sweep']}" if chosen.get("sweep") else f"hparams_search={chosen.get('hparams_search')}"
+    left = [f"`{key}`" for key in hydra_config.sweeper.get("params") or {} if key not in given]
+    if left and hydra_config.mode == RunMode.RUN:
+        raise RequestError(f"`{named}` is several trainings: add --multirun, or, for one, set {', '.join(left)}.")
 
 
 def _refuse_several_devices(config: DictConfig) -> None:
