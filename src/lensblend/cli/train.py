@@ -13,10 +13,9 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lensblend.cli.hydra_app import answered, choices, plain, run_verb
+from lensblend.cli.identity import identify
 from lensblend.errors import RequestError
 from lensblend.training.configuration import read_config
-
-TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 
 
 def train(config: DictConfig) -> None:
@@ -35,12 +34,13 @@ def train(config: DictConfig) -> None:
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.training.messages import say
+    from lensblend.training.phase_run import Identity
     from lensblend.training.runner import Training
     from lensblend.training.status import overrides_hash
 
-    chosen = choices()
-    tags = [chosen[group] for group in TAGGED if group in chosen]
-    training = Training({**content, "run_dir": str(run_dir)}, run_dir, tags, overrides_hash(overrides))
+    # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
+    identity = Identity() if given == ["resume"] else identify(content["name"], overrides)
+    training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))
     say(f"Training in {run_dir}")
     training.run()
     say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
