@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch  # noqa: E402
-from reliability import faults, kills, numerics, resumes  # noqa: E402
+from reliability import faults, kills, numerics, resumes, tracking  # noqa: E402
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
 ROWS = (
@@ -78,6 +78,14 @@ ROWS = (
         "allocation refused in a step, in a validation, in job 1 of 3",
         "advice, exit 1, the other jobs are trained",
         faults.no_memory,
+    ),
+    Row(
+        "R14",
+        "W&B offline runs of trainings that end, fail, are stopped and requeued by SLURM, killed, of two processes, "
+        "jobs of a sweep: runs, ids, group, job type, tags, config, history, summary, images, table, exit codes, "
+        "secrets",
+        "two readers, one of them W&B's own, find what the training's own files say",
+        tracking.offline_runs,
     ),
     Row(
         "R15",

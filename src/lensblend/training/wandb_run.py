@@ -55,8 +55,12 @@ class PhaseWandbLogger(WandbLogger):
             tags=redact(list(dict.fromkeys(identity.tags))),
             config=redact(_columns(phase_run)),
             resume="allow",
-            # W&B records the command line, which it has from `sys.argv`; the rest of its notes goes with it.
-            settings=wandb.Settings(x_disable_meta=True) if tell_secrets(sys.argv[1:]) else None,
+            settings=wandb.Settings(
+                # W&B notes the command line, which it has from `sys.argv`; its other notes go with it.
+                x_disable_meta=tell_secrets(sys.argv[1:]),
+                # Seconds; by default `kill -9` costs the last 15 of the file, and no restart does those steps again.
+                x_transaction_log_flush_interval=1.0,
+            ),
         )
         # Lightning hands on a setting that W&B warns about, whatever its value.
         self._wandb_init.pop("anonymous", None)
