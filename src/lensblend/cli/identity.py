@@ -34,9 +34,17 @@ def identify(name: str | None, overrides: Sequence[str]) -> Identity:
     # A job of a sweep has a number, whether Hydra runs it in its own process or a launcher starts it in a new one.
     if OmegaConf.is_missing(hydra_config.job, "num"):
         return Identity(label(chosen, name, overrides), tags, columns)
-    sweep = "/".join(Path(hydra_config.sweep.dir).absolute().parts[-2:])
+    folder = Path(hydra_config.sweep.dir).absolute()
+    sweep = "/".join(folder.parts[-2:])
     tags.append(f"sweep {sweep}"[:LONGEST_TAG])
-    return Identity(label(chosen, name, overrides), tags, columns, sweep, int(hydra_config.job.num))
+    return Identity(label(chosen, name, _varied(overrides, folder)), tags, columns, sweep, int(hydra_config.job.num))
+
+
+def _varied(overrides: Sequence[str], sweep: Path) -> list[str]:
+    """Leave out what every job of a sweep was given: Hydra notes the sweep's own command line in its folder."""
+    file = sweep / "multirun.yaml"
+    common = OmegaConf.select(OmegaConf.load(file), "hydra.overrides.task") if file.is_file() else []
+    return [override for override in overrides if override not in (common or [])]
 
 
 def label(chosen: Mapping[str, str], name: str | None, overrides: Sequence[str]) -> str:
