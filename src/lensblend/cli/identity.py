@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from lensblend.cli.hydra_app import choices
 from lensblend.training.configuration import is_free
 from lensblend.training.phase_run import Identity
+from lensblend.training.redaction import redact
 
 TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 # Besides what may change when a run goes on: the machine, how much is trained for a check, what is scored.
@@ -68,5 +69,6 @@ def label(chosen: Mapping[str, str], name: str | None, overrides: Sequence[str])
         value = override.get_value_element_as_str().strip("'\"").rsplit("/", 1)[-1]
         where = ".".join((override.package or key).split(".")[-2:])
         parts.append(value if key in chosen else f"{where}={value}")
-    text = " · ".join(dict.fromkeys(parts))
+    # Before it is cut: half a secret would not be found any more.
+    text: str = redact(" · ".join(dict.fromkeys(parts)))
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
