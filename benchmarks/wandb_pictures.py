@@ -48,7 +48,7 @@ td { border-bottom: 1px solid #eaeef2; padding: 6px 9px; white-space: nowrap }
 .dot { display: inline-block; width: 9px; height: 9px; border-radius: 5px; margin-right: 7px }
 .charts { display: grid; grid-template-columns: repeat(2, 1fr); gap: 18px 26px }
 .key { font-weight: 600; margin-bottom: 2px } svg text { font: 11px "Liberation Sans", sans-serif; fill: #6a737d }
-.run { margin-bottom: 12px } .run img { width: 100%; display: block } .legend span { margin-right: 20px }
+.run { margin-bottom: 12px } .run img { width: 100%; display: block } .legend > span { margin-right: 20px }
 """
 
 
@@ -61,10 +61,10 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.runs or train(Path(tempfile.mkdtemp(prefix="wandb-pictures-")))
     runs = read_runs(folder)
-    last = [run for run in runs if run.job_type == runs[-1].job_type]
+    first, last = ([run for run in runs if run.job_type == some.job_type] for some in (runs[0], runs[-1]))
     pages = {
-        "wandb-runs": (runs_table(runs), 1500),
-        "wandb-charts": (charts(last), 1060),
+        "wandb-runs": (runs_table(runs), 1780),
+        "wandb-charts": (charts(first), 1060),
         "wandb-panels": (panels(last), 1060),
     }
     for name, (page, width) in pages.items():
@@ -85,15 +85,19 @@ def runs_table(runs: Sequence[OfflineRun]) -> str:
     best = {j: max(r.summary["psnr"] for r in runs if r.job_type == j) for j in {r.job_type for r in runs}}
     lines = []
     for run in sorted(runs, key=lambda r: (r.job_type, -r.summary["psnr"])):
-        tags = "".join(
-            f'<span class="tag">{html.escape(tag)}</span>' for tag in (run.tags[0], run.tags[1], run.tags[-1])
-        )
-        cells = [_dot(run, runs) + html.escape(run.name), run.job_type, tags, run.config["choices"]["kernels"]]
+        tags = "".join(f'<span class="tag">{html.escape(tag)}</span>' for tag in (run.tags[0], run.tags[-1]))
+        cells = [
+            _dot(run, runs) + html.escape(run.name),
+            html.escape(run.group),
+            run.job_type,
+            tags,
+            run.config["choices"]["kernels"],
+        ]
         numbers = [format(run.summary[name], form) for name, form in columns.items()]
         row = "".join(f"<td>{cell}</td>" for cell in cells) + "".join(f'<td class="n">{n}</td>' for n in numbers)
         mark = ' class="best"' if run.summary["psnr"] == best[run.job_type] else ""
         lines.append(f"<tr{mark}>{row}</tr>")
-    heads = ["Name", "Job Type", "Tags (three of them)", "choices.kernels"]
+    heads = ["Name", "Group", "Job Type", "Tags (two of them)", "choices.kernels"]
     head = "".join(f"<th>{h}</th>" for h in heads) + "".join(f'<th class="n">{name}</th>' for name in columns)
     return f"<h1>Runs <small>sorted by job type and psnr</small></h1><table><tr>{head}</tr>{''.join(lines)}</table>"
 
@@ -103,7 +107,7 @@ def charts(runs: Sequence[OfflineRun]) -> str:
     legend = "".join(f"<span>{_dot(run, runs)}{html.escape(run.name)}</span>" for run in runs)
     lines = "".join(_lines(key, runs) for key in ("val/psnr", "val/ssim"))
     bars = "".join(_bars(key, runs) for key in ("psnr", "latency_s"))
-    return f'<p class="legend">{legend}</p><div class="charts">{lines}{bars}</div>'
+    return f'<div class="legend" style="margin-bottom:18px">{legend}</div><div class="charts">{lines}{bars}</div>'
 
 
 def panels(runs: Sequence[OfflineRun]) -> str:
@@ -117,10 +121,11 @@ def panels(runs: Sequence[OfflineRun]) -> str:
 
 def _strip(key: str, run: OfflineRun, runs: Sequence[OfflineRun]) -> str:
     step, said = run.series(key)[-1]
+    share = said["width"] / max(r.series(key)[-1][1]["width"] for r in runs)
     data = base64.b64encode((run.files / said["path"]).read_bytes()).decode()
     return (
         f'<div class="run">{_dot(run, runs)}{html.escape(run.name)} <span class="note">step {step}</span>'
-        f'<img src="data:image/png;base64,{data}"></div>'
+        f'<img style="width:{100 * share:.2f}%" src="data:image/png;base64,{data}"></div>'
     )
 
 
@@ -187,7 +192,7 @@ def draw(body: str, width: int, path: Path, chromium: str) -> None:
             pixels = picture.convert("RGB")
     used = np.flatnonzero((np.array(pixels) < 255).any(axis=(1, 2)))[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels.crop((0, 0, width, int(used) + 20)).save(path, optimize=True)
+    pixels.crop((0, 0, width, int(used) + 20)).quantize(256).save(path, optimize=True)
 
 
 if __name__ == "__main__":
