@@ -65,7 +65,7 @@ def main() -> None:
     pages = {
         "wandb-runs": (runs_table(runs), 1780),
         "wandb-charts": (charts(first), 1060),
-        "wandb-panels": (panels(last), 1060),
+        "wandb-panels": (panels(last), 840),
     }
     for name, (page, width) in pages.items():
         draw(page, width, options.output / f"{name}.png", options.chromium)
@@ -192,7 +192,7 @@ def draw(body: str, width: int, path: Path, chromium: str) -> None:
             pixels = picture.convert("RGB")
     used = np.flatnonzero((np.array(pixels) < 255).any(axis=(1, 2)))[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels.crop((0, 0, width, int(used) + 20)).quantize(256).save(path, optimize=True)
+    pixels.crop((0, 0, width, int(used) + 20)).save(path, optimize=True)
 
 
 if __name__ == "__main__":
