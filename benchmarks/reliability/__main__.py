@@ -23,7 +23,17 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch  # noqa: E402
-from reliability import faults, kills, metrics_ddp, numerics, requests, resumes, streams, sweeps  # noqa: E402
+from reliability import (  # noqa: E402
+    faults,
+    kills,
+    metrics_ddp,
+    numerics,
+    requests,
+    resumes,
+    streams,
+    sweeps,
+    tracking,
+)
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
 ROWS = (
@@ -98,6 +108,14 @@ ROWS = (
         "validation: processes {1, 2, 3, 4} × {7, 8, 294} images",
         "means equal one process's within 1e-6, and each image is scored once",
         metrics_ddp.ddp_metrics,
+    ),
+    Row(
+        "R14",
+        "W&B offline runs of trainings that end, fail, are stopped and requeued by SLURM, killed, of two processes, "
+        "jobs of a sweep: runs, ids, group, job type, tags, config, history, summary, images, table, exit codes, "
+        "secrets",
+        "two readers, one of them W&B's own, find what the training's own files say",
+        tracking.offline_runs,
     ),
     Row(
         "R15",

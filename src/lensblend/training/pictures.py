@@ -13,6 +13,7 @@ from torch import Tensor
 
 CELL_HEIGHT = 192
 GAP = 6
+WHITE_ERROR = 64
 CAPTION = 20
 SMALL = 256
 PAPER, INK = (250, 250, 250), (40, 40, 40)
@@ -22,6 +23,23 @@ def to_8bit(image: Tensor) -> NDArray[np.uint8]:
     """Turn a ``(3, h, w)`` or ``(h, w)`` tensor in [0, 1] into 8-bit pixels, channels last."""
     array = (image.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return array.transpose(1, 2, 0) if array.ndim == 3 else array
+
+
+def error_map(bokeh: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Picture where a rendering is wrong: the mean absolute difference of the colours, white = 64 levels or more.
+
+    The scale is fixed, so that maps of several runs compare.
+
+    Args:
+        bokeh: Rendered bokeh, ``(h, w, 3)``.
+        target: Captured bokeh.
+
+    Example:
+        >>> error_map(np.full((1, 1, 3), 16, np.uint8), np.zeros((1, 1, 3), np.uint8))
+        array([[64]], dtype=uint8)
+    """
+    error = np.abs(bokeh.astype(np.float64) - target).mean(axis=-1)
+    return np.rint((error * 255 / WHITE_ERROR).clip(0, 255)).astype(np.uint8)
 
 
 def cells(
