@@ -20,6 +20,9 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path):
     work.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+        vendored = "lensblend/training/page/vendor/img-comparison-slider"
+        page = [f"lensblend/training/page/gallery.{kind}" for kind in ("html", "css", "js")]
+        assert {*page, f"{vendored}/index.js", f"{vendored}/LICENSE"} <= set(archive.namelist())
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = subprocess.run(
         [sys.executable, "-c", "import lensblend; print(lensblend.__file__)"],
@@ -32,3 +35,8 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (work / "run" / "phase1" / "best.ckpt").is_file()
+    swept = subprocess.run(
+        [*command[:-2], "+sweep=kernel_sets", "--cfg", "hydra"],
+        cwd=work, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "kernels: gaussian_5_25_45,gaussian_25_45_75" in swept.stdout, swept.stderr

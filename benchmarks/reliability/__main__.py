@@ -23,7 +23,17 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 import torch  # noqa: E402
-from reliability import faults, kills, numerics, resumes, sweeps  # noqa: E402
+from reliability import (  # noqa: E402
+    faults,
+    kills,
+    metrics_ddp,
+    numerics,
+    requests,
+    resumes,
+    streams,
+    sweeps,
+    tracking,
+)
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
 ROWS = (
@@ -80,12 +90,32 @@ ROWS = (
         faults.no_memory,
     ),
     Row(
+        "R11",
+        "the samples that a training draws from a folder of files: flips, epochs, workers, stops, seeds, processes",
+        "equal or different as they must be, byte by byte; photo and target alike",
+        streams.augmentation,
+    ),
+    Row(
         "R12",
         "sweeps: 1 or 2 processes a job × 1 or 2 jobs at once × all done, one fails, a job killed, the launcher "
         "killed; Ctrl-C; mixed processes and list-valued kernels; jobs in one process",
         "one folder, and one W&B run per phase, for each job; the others go on; no process is left; a sweep that is "
         "resumed leaves out what is done and ends as R2",
         sweeps.sweeps,
+    ),
+    Row(
+        "R13",
+        "validation: processes {1, 2, 3, 4} × {7, 8, 294} images",
+        "means equal one process's within 1e-6, and each image is scored once",
+        metrics_ddp.ddp_metrics,
+    ),
+    Row(
+        "R14",
+        "W&B offline runs of trainings that end, fail, are stopped and requeued by SLURM, killed, of two processes, "
+        "jobs of a sweep: runs, ids, group, job type, tags, config, history, summary, images, table, exit codes, "
+        "secrets",
+        "two readers, one of them W&B's own, find what the training's own files say",
+        tracking.offline_runs,
     ),
     Row(
         "R15",
@@ -104,6 +134,13 @@ ROWS = (
         "every loss of a three-phase run against a loop in plain PyTorch",
         "within 1e-6",
         numerics.loss_curve,
+    ),
+    Row(
+        "R19",
+        "every option of every group, every point of every sweep; misspelt, mistyped, missing and impossible requests",
+        "composes and resolves; exit 2, one message with the value and the nearest valid one, no traceback, nothing "
+        "trained",
+        requests.requests,
     ),
 )
 

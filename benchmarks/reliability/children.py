@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
+from wandb.sdk.data_types._private import MEDIA_TMP
 
 import lensblend.cli.train
 import lensblend.training.runner
@@ -127,6 +129,10 @@ def _fork(arguments: list[str], log: Path, env: Mapping[str, str], before: Calla
         return pid
     code: object = 1
     try:
+        # A temporary folder of its own for W&B: the parent's would be removed at this process's end.
+        MEDIA_TMP._finalizer.detach()
+        MEDIA_TMP.name = tempfile.mkdtemp(suffix="wandb-media")
+        atexit.register(MEDIA_TMP.cleanup)
         os.setsid()  # a group of its own, so that signals to a group reach this training only
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(output, 1)

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 import lensblend
+from lensblend.cli.presets import presets
 
 
 @dataclass
@@ -207,8 +208,10 @@ def run_folder(resume: str | None, run_dir: str | None, overrides: str) -> str:
 
 
 def register() -> None:
-    """Make the schemas and resolvers known to Hydra under the names that conf/ uses."""
+    """Make the schemas, resolvers and sweep presets known to Hydra under the names that conf/ and commands use."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=Train)
     store.store(name="evaluate_schema", node=Evaluate)
+    for name, node in presets().items():
+        store.store(group="sweep", name=name, node=node, package="_global_")

@@ -66,7 +66,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     network = trained.network.to(choose_device(node["device"]))
-    gallery, output = Gallery(), Path(node["output"])
+    gallery, output = Gallery(trained.record["phase"]), Path(node["output"])
     shown = track(indices, "Rendering and scoring")
     scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], gallery.add)
     about = {key: node[key] for key in ("blend_at", "score_at", "split")}

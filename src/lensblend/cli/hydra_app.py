@@ -5,17 +5,15 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -23,10 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.config import config_folder, register
-from lensblend.errors import Interrupted, LensblendError
+from lensblend.cli.explanations import explain, unknown_key
+from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.training.files import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
+# What Hydra says of a command in a bare ValueError.
+_REFUSALS = ("Only one of --run", "Config group override must be")
 _before: dict[str, str] = {}
 _SIGNAL_OF_A_DEAD_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
@@ -52,11 +53,17 @@ def run_verb(task: Task, config_name: str) -> None:
     def guarded(config: DictConfig) -> None:
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         with _noted(config_name) if multirun else answered(config_name, full_errors), _environment_as_before():
+            _check_keys(config)
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
     with answered(config_name, full_errors):
-        main()
+        try:
+            main()
+        except ValueError as error:
+            if not str(error).startswith(_REFUSALS):
+                raise
+            raise RequestError(f"Hydra refuses the command: {error}") from error
 
 
 def environment_before() -> dict[str, str]:
@@ -115,6 +122,16 @@ def _noted(config_name: str) -> Iterator[None]:
         raise
 
 
+def _check_keys(config: DictConfig) -> None:
+    """Refuse what ``+key=value`` added at the top, where nothing would ever read it."""
+    schema = OmegaConf.get_type(config)
+    known = [field.name for field in fields(schema)] if is_dataclass(schema) else []
+    groups = [folder.name for folder in config_folder().iterdir() if folder.is_dir()]
+    for key in config:
+        if known and key not in known:
+            raise RequestError(unknown_key(str(key), [*known, *groups, "+sweep"]))
+
+
 def choices() -> dict[str, str]:
     """Return which option of each config group was chosen, e.g. ``{"kernels": "gaussian_75"}``."""
     chosen = HydraConfig.get().runtime.choices
@@ -126,60 +143,3 @@ def plain(config: DictConfig, leave_out: Sequence[str] = ()) -> dict[str, Any]:
     kept = OmegaConf.masked_copy(config, [str(key) for key in config if key not in leave_out])
     content = OmegaConf.to_container(kept, resolve=True, throw_on_missing=True)
     return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
-
-
-def explain(error: Exception, config_name: str) -> str:
-    """Return one message for what a user can correct.
-
-    Args:
-        error: What was raised.
-        config_name: The top-level file, whose keys are searched for the nearest to a misspelt one.
-    """
-    if isinstance(error, LensblendError):
-        return str(error)
-    lines = [line for line in _messages(error) if line]
-    text = "\n".join(dict.fromkeys(lines))
-    unknown = re.search(r"(?:Could not override '|Key ')([\w./@]+)'", text)
-    if unknown and "not in" in text:
-        key = unknown.group(1)
-        close = get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.65)
-        guess = f"; did you mean `{close[0]}`?" if close else "; `--cfg job` prints the keys there are."
-        return f"`{key}` is not a key of the configuration{guess}"
-    missing = re.search(r"Missing mandatory value: [\s\S]*full_key: ([\w.]+)", text)
-    if missing:
-        key = missing.group(1)
-        return f"`{key}` is not set; give it on the command line: {key}=VALUE."
-    typed = re.search(r"(Value .* could not be converted to \w+)[\s\S]*full_key: (\S+)", text)
-    if typed:
-        return f"`{typed.group(2)}` has the wrong type: {typed.group(1)[0].lower()}{typed.group(1)[1:]}."
-    option = re.search(r"Could not find '([\w/]+)/(\w+)'[\s\S]*Available options in '[\w/]+':([\s\S]*)", text)
-    if option:
-        group, value, listed = option.groups()
-        names = re.findall(r"^\s+(\w+)$", listed, flags=re.MULTILINE)
-        close = get_close_matches(value, names, n=1)
-        guess = f"; did you mean `{group}={close[0]}`?" if close else "."
-        return f"`{group}={value}` is not an option{guess} There are: {', '.join(names)}."
-    return text
-
-
-def _messages(error: BaseException | None) -> Iterator[str]:
-    while error is not None:
-        yield str(error).strip()
-        error = error.__cause__
-
-
-def _known_keys(config_name: str) -> list[str]:
-    """Return every key of the default configuration, dotted."""
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = hydra.compose(config_name)
-    return list(_dotted(config, ""))
-
-
-def _dotted(node: Any, prefix: str) -> Iterator[str]:
-    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        for key in node:
-            path = f"{prefix}.{key!s}" if prefix else str(key)
-            yield path
-            if not OmegaConf.is_missing(node, key):
-                yield from _dotted(node._get_node(key), path)

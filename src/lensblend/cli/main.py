@@ -10,6 +10,7 @@ VERBS = {
     "train": "train a network phase by phase (Hydra overrides)",
     "evaluate": "score a checkpoint, or a folder of renderings (Hydra overrides)",
     "render": "render bokeh into photos with a trained network",
+    "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
     "demo": "train, evaluate and render on embedded data, in minutes",
 }
 

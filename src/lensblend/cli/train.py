@@ -13,11 +13,10 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from lensblend.cli.hydra_app import answered, choices, plain, run_verb
+from lensblend.cli.identity import identify
 from lensblend.errors import RequestError
 from lensblend.training.configuration import overrides_hash, read_config
 from lensblend.training.launchers.devices import processes
-
-TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 
 
 def train(config: DictConfig) -> None:
@@ -34,18 +33,30 @@ def train(config: DictConfig) -> None:
     if len(given) > 1:
         raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
     overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, `${...}` too
+    _check_swept(hydra_config, overrides)
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.training.messages import say
+    from lensblend.training.phase_run import Identity
     from lensblend.training.runner import Training
 
-    chosen = choices()
-    tags = [chosen[group] for group in TAGGED if group in chosen]
-    training = Training({**content, "run_dir": str(run_dir)}, run_dir, tags, overrides_hash(overrides))
+    # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
+    identity = Identity() if given == ["resume"] else identify(content["name"], overrides)
+    training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))
     say(f"Training in {run_dir}")
     training.run()
     say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
+
+
+def _check_swept(hydra_config: Any, overrides: Sequence[str]) -> None:
+    """Refuse to train once what a preset or a search spans; a job of it has a value for each of its keys."""
+    given = {override.partition("=")[0].lstrip("+~") for override in overrides}
+    chosen = hydra_config.runtime.choices
+    named = f"+sweep={chosen['sweep']}" if chosen.get("sweep") else f"hparams_search={chosen.get('hparams_search')}"
+    left = [f"`{key}`" for key in hydra_config.sweeper.get("params") or {} if key not in given]
+    if left and hydra_config.mode == RunMode.RUN:
+        raise RequestError(f"`{named}` is several trainings: add --multirun, or, for one, set {', '.join(left)}.")
 
 
 def _refuse_several_devices(config: DictConfig) -> None:

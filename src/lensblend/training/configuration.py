@@ -124,5 +124,15 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return flattened
 
 
+def is_free(key: str) -> bool:
+    """Return whether a key may differ when a run is continued.
+
+    Example:
+        >>> is_free("logger.wandb.project"), is_free("seed")
+        (True, False)
+    """
+    return _is_below(key, FREE_KEYS)
+
+
 def _is_below(key: str, keys: Sequence[str]) -> bool:
     return any(key == free or key.startswith(f"{free}.") for free in keys)

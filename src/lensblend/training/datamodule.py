@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from lensblend.data.pairs import Source
 from lensblend.data.samplers import KeyedSampler
 from lensblend.data.samples import Samples
-from lensblend.errors import DataError
+from lensblend.errors import DataError, RequestError
 from lensblend.training.interruption import leave_signals_to_parent
 
 
@@ -45,6 +45,8 @@ class PairsDataModule(pl.LightningDataModule):
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
+        if num_workers < 0:
+            raise RequestError(f"`loader.num_workers` is 0 or more, but got {num_workers}.")
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
@@ -81,8 +83,17 @@ class PairsDataModule(pl.LightningDataModule):
         return self._loader(self.train, self._train_sampler(start))
 
     def val_dataloader(self) -> DataLoader:
-        """Return each validation pair exactly once over all processes."""
+        """Return each validation pair exactly once over all processes.
+
+        Raises:
+            RequestError: A process would have none; Lightning would leave it out, and the others would wait for it.
+        """
         rank, world_size = self._rank()
+        if 0 < len(self.val) < world_size:
+            raise RequestError(
+                f"{world_size} processes share a validation split of {len(self.val)}, and each needs a pair: set "
+                f"`trainer.devices` to {len(self.val)} or fewer, or give more validation pairs."
+            )
         sampler = KeyedSampler(
             len(self.val), seed=self.seed, shuffle=False, rank=rank, world_size=world_size, pad=False
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +174,25 @@ def markdown_table(rows: Mapping[str, Scores]) -> str:
         | photo | 20.50 | 0.9000 |
     """
     columns = list(next(iter(rows.values())))
-    cells = [["", *columns]]
-    cells += [[name, *(f"{row[c]:.{2 if c == 'psnr' else 4}f}" for c in columns)] for name, row in rows.items()]
+    lines = [[name, *(f"{row[c]:.{decimals(c)}f}" for c in columns)] for name, row in rows.items()]
+    return aligned([["", *columns], *lines])
+
+
+def decimals(metric: str) -> int:
+    """Return how many decimals a table shows of a metric."""
+    return 2 if metric == "psnr" else 4
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells, the first of them the head, as a Markdown table that reads well as plain text."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [
+    drawn = [
         "| " + " | ".join(_pad(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True))) + " |"
         for line in cells
     ]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(lines)
+    drawn.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(drawn)
 
 
 def _pad(cell: str, width: int, column: int) -> str:

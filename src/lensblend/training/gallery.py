@@ -1,98 +1,217 @@
-"""A page of rendered photos: one self-contained HTML file, and one PNG sheet of the same rows."""
+"""A page of pictures: each image's photo, target and renderings, two of them under a slider; one file, no network."""
 
 from __future__ import annotations
 
 import base64
-import html
-import io
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
-from lensblend.training.pictures import save_picture, sheet
+from lensblend.data.images import read_size
+from lensblend.training.files import replace, temporary_beside
+from lensblend.training.pictures import SMALL, encode, save_picture, sheet
 
+PAGE = Path(__file__).parent / "page"
+SLIDER = PAGE / "vendor" / "img-comparison-slider" / "index.js"
 SHEET_ROWS = 8
-STYLE = """
-body { margin: 2rem auto; max-width: 96rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
-body { background: #16181b; color: #d8dadd; }
-h1 { font-size: 1.3rem; font-weight: 600; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #33373c; font-weight: 400; }
-th:first-child { text-align: left; padding-left: 0; }
-tbody tr:last-child { color: #fff; font-weight: 600; }
-section { margin: 2rem 0; }
-h2 { font-size: 1rem; font-weight: 600; margin: 0 0 .5rem; }
-h2 small { font-weight: 400; color: #9aa0a6; margin-left: 1rem; }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .5rem; }
-figure { margin: 0; }
-img { width: 100%; display: block; image-rendering: auto; }
-img.small { image-rendering: pixelated; }
-figcaption { font-size: .8rem; color: #9aa0a6; padding-top: .2rem; }
-"""
-SMALL = 256
+SLIDER_WIDTH = 768
+LARGE = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture with its caption.
+
+    Attributes:
+        caption: Stands below it.
+        content: The encoded bytes, or the file that holds them and is read when the page is written.
+        suffix: ``png`` or ``jpeg``.
+        height: In pixels.
+        width: In pixels.
+        note: A second, quieter line of the caption.
+    """
+
+    caption: str
+    content: bytes | Path
+    suffix: str
+    height: int
+    width: int
+    note: str = ""
+
+    @classmethod
+    def of_pixels(cls, caption: str, pixels: NDArray[np.uint8], note: str = "") -> Picture:
+        """Encode pixels ``(h, w, 3)`` or ``(h, w)``."""
+        height, width = pixels.shape[:2]
+        return cls(caption, *encode(pixels), height, width, note)
+
+    @classmethod
+    def of_file(cls, caption: str, path: Path, note: str = "") -> Picture:
+        """Take a file that `lensblend.training.pictures.encode` made."""
+        return cls(caption, path, path.suffix[1:], *read_size(path), note)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is enlarged pixel by pixel, so that what is seen is what was rendered."""
+        return self.width < SMALL
+
+    @property
+    def shown_width(self) -> int:
+        """Width below the slider in pixels of the screen: a whole multiple, where the picture is smaller than that."""
+        return self.width * max(1, SLIDER_WIDTH // self.width)
+
+    @property
+    def source(self) -> Markup:
+        """The picture as a data URI."""
+        content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        return Markup(f"data:image/{self.suffix};base64,{base64.b64encode(content).decode()}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of the page.
+
+    Attributes:
+        id: Names it.
+        photo: All-in-focus photo.
+        target: Captured bokeh.
+        renderings: One per run, in the runs' order, captioned with the run's label.
+        scores: By metric, one value per run.
+        weights: Weight maps by run.
+    """
+
+    id: str
+    photo: Picture
+    target: Picture
+    renderings: Sequence[Picture]
+    scores: Mapping[str, Sequence[float]]
+    weights: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
+
+    @cached_property
+    def sides(self) -> list[Picture]:
+        """What the slider can show, in the order of its selections."""
+        return [self.photo, self.target, *self.renderings]
+
+    @property
+    def scores_json(self) -> str:
+        """The scores for the page's script; texts, because JSON has no infinity."""
+        texts = {True: "Infinity", False: "-Infinity"}
+        return json.dumps(
+            {m: [texts[v > 0] if np.isinf(v) else repr(v) for v in values] for m, values in self.scores.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the page's table; ``mark`` is best, better, worse or nothing."""
+
+    text: str
+    mark: str = ""
+
+
+def write_gallery(
+    path: Path,
+    title: str,
+    labels: Sequence[str],
+    metrics: Mapping[str, str],
+    table: Sequence[Sequence[Cell]],
+    images: Iterable[Shown],
+    about: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write the page; whatever names contain is shown as text.
+
+    Args:
+        path: The file.
+        title: Heads the page.
+        labels: The runs' names, in the order of each image's renderings.
+        metrics: What the images can be sorted by: key and heading.
+        table: Cells, the head first.
+        images: Drawn one by one.
+        about: Sentences above the table.
+        notes: Sentences below it.
+        say: Hears of a page that is too large for many a browser.
+
+    Raises:
+        StorageError: The file could not be written.
+    """
+    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True)
+    # An address in the bundle's last line would make developer tools ask for a file that is not there.
+    slider = SLIDER.read_text(encoding="utf-8").split("//# sourceMappingURL")[0]
+    script = (PAGE / "gallery.js").read_text(encoding="utf-8")
+    page = environment.get_template("gallery.html").stream(
+        title=title,
+        labels=labels,
+        sides=["photo", "target", *labels],
+        left=1 if len(labels) == 1 else 2,
+        right=2 if len(labels) == 1 else len(labels) + 1,
+        metrics=metrics,
+        table=table,
+        images=images,
+        about=about,
+        notes=notes,
+        style=Markup((PAGE / "gallery.css").read_text(encoding="utf-8")),
+        slider=Markup(slider),
+        script=Markup(script),
+        policy=_policy(slider, script),
+    )
+    with temporary_beside(path) as temporary:
+        page.dump(str(temporary), encoding="utf-8")
+        replace(temporary, path)
+    if path.stat().st_size > LARGE:
+        megabytes = path.stat().st_size / 2**20
+        say(f"{path} is {megabytes:.0f} MB, more than many browsers open gladly; show fewer pictures on it.")
+
+
+def _policy(*scripts: str) -> str:
+    """Return a content security policy under which only these scripts run and nothing is ever fetched."""
+    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
 
 
 class Gallery:
-    """Collect rows of captioned pictures with their scores."""
+    """Collect one network's renderings, and write them as a page and, the first few, as one picture.
 
-    def __init__(self) -> None:
-        self._rows: dict[str, Mapping[str, NDArray[np.uint8]]] = {}
-        self._scores: dict[str, Mapping[str, float]] = {}
+    Args:
+        label: Names the network on the page.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._images: list[Shown] = []
+        self._sheet: dict[str, Mapping[str, NDArray[np.uint8]]] = {}
 
     def add(self, name: str, row: Mapping[str, NDArray[np.uint8]], scores: Mapping[str, float]) -> None:
-        """Add a row: pictures by caption, and the scores of its rendering."""
-        self._rows[name] = row
-        self._scores[name] = scores
+        """Add an image: its pictures as `lensblend.training.pictures.cells` names them, and its scores."""
+        if len(self._sheet) < SHEET_ROWS:
+            self._sheet[name] = row
+        pictures = {caption: Picture.of_pixels(caption, pixels) for caption, pixels in row.items()}
+        said = " · ".join(f"{metric} {value:.4g}" for metric, value in scores.items())
+        bokeh = Picture.of_pixels(self._label, row["bokeh"], said)
+        maps = [picture for caption, picture in pictures.items() if caption not in ("photo", "target", "bokeh")]
+        each = {metric: [value] for metric, value in scores.items()}
+        weights = {self._label: maps} if maps else {}
+        self._images.append(Shown(name, pictures["photo"], pictures["target"], [bokeh], each, weights))
 
     def write(self, folder: Path, title: str, table: Mapping[str, Mapping[str, float]]) -> None:
-        """Write ``gallery.html`` with every row, and ``sheet.png`` with the first few.
+        """Write ``gallery.html`` with every image, and ``sheet.png`` with the first few.
 
         Args:
             folder: Receives both.
             title: Heads the page.
-            table: Mean scores by name of what was scored, shown above the pictures.
+            table: Mean scores by name of what was scored.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        sections = "\n".join(self._section(name) for name in self._rows)
-        page = (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-            f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n'
-            f"<body><h1>{html.escape(title)}</h1>\n{_table(table)}\n{sections}\n</body></html>\n"
-        )
-        (folder / "gallery.html").write_text(page, encoding="utf-8")
-        rows = dict(list(self._rows.items())[:SHEET_ROWS])
-        save_picture(sheet(rows), folder / "sheet.png")
-
-    def _section(self, name: str) -> str:
-        scores = " · ".join(f"{metric} {value:.4g}" for metric, value in self._scores[name].items())
-        figures = "".join(_figure(caption, pixels) for caption, pixels in self._rows[name].items())
-        return (
-            f"<section><h2>{html.escape(name)}<small>{html.escape(scores)}</small></h2>"
-            f'<div class="row">{figures}</div></section>'
-        )
-
-
-def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    columns = list(next(iter(rows.values()), {}))
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in ["", *columns])
-    body = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{row[column]:.4f}</td>' for column in columns)}</tr>"
-        for name, row in rows.items()
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _figure(caption: str, pixels: NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    # Pictures this small are stored without loss and shown pixel by pixel; photos as JPEG of high quality.
-    small = pixels.shape[1] < SMALL
-    picture = Image.fromarray(pixels)
-    picture.save(buffer, format="PNG" if small else "JPEG", **({} if small else {"quality": 92}))
-    kind, mark = ("png", ' class="small"') if small else ("jpeg", "")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    text = html.escape(caption)
-    image = f'<img{mark} alt="{text}" src="data:image/{kind};base64,{data}">'
-    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+        columns = list(next(iter(table.values()), {}))
+        lines = [["", *columns], *([name, *(f"{row[c]:.4f}" for c in columns)] for name, row in table.items())]
+        cells = [[Cell(text) for text in line] for line in lines]
+        write_gallery(folder / "gallery.html", title, [self._label], {c: c for c in columns}, cells, self._images)
+        save_picture(sheet(self._sheet), folder / "sheet.png")

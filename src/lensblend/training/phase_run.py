@@ -9,6 +9,25 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What tells a training from the others that it is compared with.
+
+    Attributes:
+        label: What was combined, in a few words: ``gaussian_75 · resnet18``.
+        tags: The same as words to filter by.
+        choices: The chosen option of each config group.
+        sweep: The sweep's folder, where the training is a job of one.
+        job: Its number there.
+    """
+
+    label: str = ""
+    tags: Sequence[str] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    sweep: str | None = None
+    job: int | None = None
+
+
+@dataclass(frozen=True)
 class PhaseRun:
     """One phase of one training.
 
@@ -16,7 +35,7 @@ class PhaseRun:
         run_dir: The training's folder.
         phase: The phase's name; its checkpoints lie in ``run_dir/phase``.
         group: The training's name, by which W&B groups its phases.
-        tags: Kernel set, backbone, schedule and the like.
+        identity: What tells the training from others.
         config: The whole configuration as plain dicts.
         first_step: Steps of this phase that an earlier process has done.
     """
@@ -24,7 +43,7 @@ class PhaseRun:
     run_dir: Path
     phase: str
     group: str
-    tags: Sequence[str] = ()
+    identity: Identity = field(default_factory=Identity)
     config: Mapping[str, Any] = field(default_factory=dict)
     first_step: int = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 CELL_HEIGHT = 192
 GAP = 6
+WHITE_ERROR = 64
 CAPTION = 20
+SMALL = 256
 PAPER, INK = (250, 250, 250), (40, 40, 40)
 
 
@@ -20,6 +23,23 @@ def to_8bit(image: Tensor) -> NDArray[np.uint8]:
     """Turn a ``(3, h, w)`` or ``(h, w)`` tensor in [0, 1] into 8-bit pixels, channels last."""
     array = (image.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return array.transpose(1, 2, 0) if array.ndim == 3 else array
+
+
+def error_map(bokeh: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Picture where a rendering is wrong: the mean absolute difference of the colours, white = 64 levels or more.
+
+    The scale is fixed, so that maps of several runs compare.
+
+    Args:
+        bokeh: Rendered bokeh, ``(h, w, 3)``.
+        target: Captured bokeh.
+
+    Example:
+        >>> error_map(np.full((1, 1, 3), 16, np.uint8), np.zeros((1, 1, 3), np.uint8))
+        array([[64]], dtype=uint8)
+    """
+    error = np.abs(bokeh.astype(np.float64) - target).mean(axis=-1)
+    return np.rint((error * 255 / WHITE_ERROR).clip(0, 255)).astype(np.uint8)
 
 
 def cells(
@@ -89,3 +109,19 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, format="PNG")
+
+
+def encode(pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
+    """Compress pixels for a page: without loss where they are few, else as JPEG of high quality and full colour.
+
+    Args:
+        pixels: ``(h, w, 3)`` or ``(h, w)``.
+
+    Returns:
+        The file's content, and its suffix: ``png`` or ``jpeg``.
+    """
+    small = pixels.shape[1] < SMALL
+    options = {"format": "PNG"} if small else {"format": "JPEG", "quality": 93, "subsampling": 0}
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **options)
+    return file.getvalue(), "png" if small else "jpeg"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import nn
@@ -21,11 +20,13 @@ from lensblend.errors import Interrupted, LensblendError, RequestError, WeightsM
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.priors.depth import is_megadepth_file, load_megadepth
 from lensblend.training.callbacks.agree import Agree
+from lensblend.training.callbacks.final import Final
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lensblend.training.checkpoints import describe, find_checkpoint, load_weights
+from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.configuration import check_unchanged, config_hash, read_config
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure
@@ -33,7 +34,7 @@ from lensblend.training.files import clear_temporaries, file_sha256, write_atomi
 from lensblend.training.instantiate import build
 from lensblend.training.interruption import Interruption
 from lensblend.training.messages import is_first_process, say
-from lensblend.training.phase_run import PhaseRun
+from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import Phase, Schedule
 from lensblend.training.resume import Stopped, find_stopped
 from lensblend.training.status import Lock, Status
@@ -51,14 +52,6 @@ def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-@contextmanager
-def without_srun() -> Iterator[None]:
-    """Train without SLURM also where it is installed: Lightning would advise against it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The `srun` command is available.*")
-        yield
-
-
 class Training:
     """One training in one folder: phases in order, each from its predecessor's best weights.
 
@@ -68,23 +61,23 @@ class Training:
     Args:
         config: The whole configuration as plain dicts.
         run_dir: The training's folder.
-        tags: What was combined, for W&B; those of the folder's first start stay.
+        identity: What tells it from other trainings, for W&B; that of the folder's first start stays.
         overrides_hash: Of the command's overrides; that of the folder's first start stays.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], run_dir: Path, tags: Sequence[str] = (), overrides_hash: str = ""
+        self, config: Mapping[str, Any], run_dir: Path, identity: Identity | None = None, overrides_hash: str = ""
     ) -> None:
         self.config = dict(config)
         self.run_dir = run_dir
         self.interruption = Interruption()
-        self._first_tags, self._overrides_hash = list(tags), overrides_hash
+        self._first_identity, self._overrides_hash = identity or Identity(), overrides_hash
 
     def run(self) -> None:
         """Train every phase of ``schedule.run`` that is not done, and record how it ended."""
         with self.interruption, Lock(self.run_dir):
             self.status = Status(self.run_dir)
-            self.tags = self.status.content.setdefault("tags", self._first_tags)
+            self.identity = self._identify()
             self.status.content.setdefault("overrides_hash", self._overrides_hash)
             self._keep_config()
             self.status.update(state="running", exit_code=None, error=None, config_hash=config_hash(self.config))
@@ -111,6 +104,11 @@ class Training:
         if is_first_process():
             clear_temporaries(self.run_dir)
             write_atomically(file, yaml.safe_dump(self.config, sort_keys=False))
+
+    def _identify(self) -> Identity:
+        """Return who this training is: the folder's first start decides, and a requeued job stays the same."""
+        names = [field.name for field in fields(Identity)]
+        return Identity(**{n: self.status.content.setdefault(n, getattr(self._first_identity, n)) for n in names})
 
     def _ended(self, state: str, exit_code: int, error: str) -> None:
         """Record an end; on a full disk that may fail too, and must not hide why."""
@@ -147,7 +145,8 @@ class Training:
         data = self._data(phase, source, stopped)
         self._introduce(name, phase, network, start)
         self.status.update_phase(name, state="running", parent=parent)
-        phase_run = PhaseRun(self.run_dir, name, self._group(), self.tags, self.config, stopped.step if stopped else 0)
+        step = stopped.step if stopped else 0
+        phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
         module = self._module(name, phase, network, metrics, parent)
         loggers = [build(node, f"logger.{key}")(phase_run) for key, node in self.config["logger"].items() if node]
         exit_code = 1
@@ -200,7 +199,7 @@ class Training:
     def _group(self) -> str:
         """Name this training, and no other of the same experiment, by its folder."""
         folder = "/".join(self.run_dir.resolve().parts[-2:])
-        name = self.config.get("name")
+        name = self.identity.label or self.config.get("name")
         return f"{name}: {folder}" if name else folder
 
     def _data(self, phase: Phase, source: Source, stopped: Stopped | None) -> PairsDataModule:
@@ -246,6 +245,7 @@ class Training:
         self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, validate: bool
     ) -> pl.Trainer:
         configured = [build(node, f"callbacks.{key}") for key, node in self.config["callbacks"].items() if node]
+        agree, reseed = Agree(self.config, self.run_dir), Reseed(self.config["seed"])
         finite = Finite(folder, **self.config["not_finite"])
         try:
             return pl.Trainer(
@@ -254,7 +254,7 @@ class Training:
                 max_epochs=phase.max_epochs,
                 check_val_every_n_epoch=min(phase.validate_every, phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[Agree(self.config, self.run_dir), *configured, Reseed(self.config["seed"]), finite, keep],
+                callbacks=[agree, *configured, reseed, finite, keep, Final(keep)],
                 plugins=[AtomicCheckpointIO(), *cluster_plugins()],
                 deterministic=self.config["deterministic"],
                 num_sanity_val_steps=0,
@@ -272,11 +272,6 @@ class Training:
             f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
             f"{parameters:,} parameters; {start}"
         )
-
-
-def cluster_plugins() -> list[SLURMEnvironment]:
-    """Leave signals and requeueing on SLURM to this project: Lightning's own way finds no checkpoint afterwards."""
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDataModule, resume: Path | None) -> None:

@@ -1,10 +1,15 @@
-"""One Weights & Biases run per phase: group = the training, job_type = the phase, tags = what was combined."""
+"""One Weights & Biases run per phase, named, tagged and filled so that the runs of a sweep compare by themselves."""
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import wandb
@@ -15,9 +20,13 @@ from pytorch_lightning.utilities import rank_zero_only
 from lensblend.errors import Interrupted, RequestError
 from lensblend.training.files import write_atomically
 from lensblend.training.phase_run import PhaseRun
+from lensblend.training.phases import MONITORS
 from lensblend.training.pictures import sheet
+from lensblend.training.redaction import redact, tell_secrets
 
 Rows = Mapping[str, Mapping[str, NDArray[np.uint8]]]
+STEP = "trainer/global_step"
+LONGEST_NAME = 128
 
 
 class PhaseWandbLogger(WandbLogger):
@@ -32,41 +41,79 @@ class PhaseWandbLogger(WandbLogger):
     """
 
     def __init__(self, phase_run: PhaseRun, project: str = "lensblend", entity: str | None = None) -> None:
+        self._run_dir = phase_run.run_dir
+        identity = phase_run.identity
+        name = f"{identity.label} / {phase_run.phase}" if identity.label else f"{phase_run.group}/{phase_run.phase}"
         super().__init__(
-            name=f"{phase_run.group}/{phase_run.phase}",
+            name=redact(name)[-LONGEST_NAME:],
             save_dir=phase_run.run_dir,
             id=_run_id(phase_run.folder),
             project=project,
             entity=entity,
-            group=phase_run.group,
+            group=redact(phase_run.group)[-LONGEST_NAME:],
             job_type=phase_run.phase,
-            tags=list(phase_run.tags),
-            config=dict(phase_run.config),
+            tags=redact(list(dict.fromkeys(identity.tags))),
+            config=redact(_columns(phase_run)),
             resume="allow",
+            settings=wandb.Settings(
+                # W&B notes the command line, which it has from `sys.argv`; its other notes go with it.
+                x_disable_meta=tell_secrets(sys.argv[1:]),
+                # Seconds; by default `kill -9` costs the last 15 of the file, and no restart does those steps again.
+                x_transaction_log_flush_interval=1.0,
+            ),
         )
+        # Lightning hands on a setting that W&B warns about, whatever its value.
+        self._wandb_init.pop("anonymous", None)
         try:
-            _ = self.experiment
+            self._define(phase_run)
         except wandb.errors.Error as error:
             raise RequestError(
                 f"W&B could not start ({error}); log in with `wandb login`, set WANDB_MODE=offline, or use logger=csv."
             ) from error
 
     @rank_zero_only
-    def log_panels(self, rows: Rows, step: int) -> None:
-        """Log the grid of pictures under one key, one strip per pair, its id as caption."""
-        strips = [wandb.Image(sheet({name: row}), caption=name) for name, row in rows.items()]
-        self.experiment.log({"panels": strips, "trainer/global_step": step})
+    def _define(self, phase_run: PhaseRun) -> None:
+        """Start the run; let scores be drawn over optimizer steps and summarised by their best value."""
+        for name in (n for n, node in (phase_run.config.get("metrics") or {}).items() if node):
+            best = MONITORS.get(f"val/{name}")
+            self.experiment.define_metric(f"val/{name}", STEP, step_sync=True, summary=f"{best},last" if best else None)
+        for name in ("epoch", STEP):
+            self.experiment.define_metric(name, hidden=True)
 
     @rank_zero_only
-    def log_final(self, rows: Rows, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Log the phase's final table: one row per pair of the grid, its pictures and its scores."""
+    def log_panels(self, rows: Rows, step: int) -> None:
+        """Log one strip of pictures per pair, each under a key of its own, so that runs show the same pair together.
+
+        Args:
+            rows: Pictures by caption, by the pair's id.
+            step: The optimizer step they belong to, counted from 0 as in the metrics.
+        """
+        strips = {panel_key(name): wandb.Image(sheet({name: row}), caption=name) for name, row in rows.items()}
+        self.experiment.log({**strips, STEP: step})
+
+    @rank_zero_only
+    def log_final(self, rows: Rows, scores: Mapping[str, Mapping[str, float]], step: int) -> None:
+        """Log the phase's final table: one row per pair, with its pictures and scores; ``id`` joins tables of runs."""
         pictures = list(dict.fromkeys(caption for row in rows.values() for caption in row))
         names = list(dict.fromkeys(name for row in scores.values() for name in row))
         table = wandb.Table(columns=["id", *pictures, *names])
         for name, row in rows.items():
             images = [wandb.Image(row[c]) if c in row else None for c in pictures]
             table.add_data(name, *images, *(scores[name].get(n) for n in names))
-        self.experiment.log({"final": table})
+        with _staged_in(self._run_dir / "wandb"):
+            self.experiment.log({"final": table, STEP: step})
+
+    @rank_zero_only
+    def log_numbers(self, numbers: Mapping[str, float], device: str, step: int) -> None:
+        """Log what the phase is compared by: a bar per run in the workspace, and a column of the runs table.
+
+        Args:
+            numbers: The best checkpoint's scores, ``parameters`` and ``latency_s``. Such names W&B can sort by.
+            device: What the latency was measured on.
+            step: The optimizer step they belong to.
+        """
+        self.experiment.log({**numbers, STEP: step})
+        self.experiment.summary["device"] = device
 
     @rank_zero_only
     def finish(self, exit_code: int) -> None:
@@ -76,6 +123,36 @@ class PhaseWandbLogger(WandbLogger):
                 self._experiment.mark_preempting()
             self._experiment.finish(exit_code=exit_code)
             self._experiment = None
+
+
+def panel_key(pair: str) -> str:
+    """Return the key under which every run logs a pair's pictures.
+
+    Example:
+        >>> panel_key("val.street 01")
+        'panels/val_street_01'
+    """
+    return f"panels/{re.sub(r'[^0-9A-Za-z_-]', '_', pair)}"
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """Let W&B keep a table's pictures with the run, not in the home folder, where `wandb sync` looks for them."""
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]
+
+
+def _columns(phase_run: PhaseRun) -> dict[str, Any]:
+    """Return the whole configuration, and what the runs table is filtered and grouped by."""
+    identity = phase_run.identity
+    told = {"label": identity.label, "choices": dict(identity.choices), "sweep": identity.sweep, "job": identity.job}
+    return {**phase_run.config, **{key: value for key, value in told.items() if value not in ("", None, {})}}
 
 
 def _run_id(folder: Path) -> str:

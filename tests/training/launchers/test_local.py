@@ -116,10 +116,13 @@ while len([n for n in os.listdir({str(tmp_path)!r}) if n.startswith("here")]) < 
 
 def test_jobs_at_once_see_their_own_gpus_only(tmp_path):
     code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    jobs = [Job(i, (f"{i}",), tmp_path / str(i), (sys.executable, "-c", code), 2, True) for i in range(2)]
-    run_jobs(jobs, 2, {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1,2,3"})
-    seen = {(tmp_path / str(i) / "job.log").read_text(encoding="utf-8").strip() for i in range(2)}
-    assert seen == {"0,1", "2,3"}
+    jobs = [Job(i, (f"{i}",), tmp_path / str(i), (sys.executable, "-c", code), 2, True) for i in range(3)]
+    outcomes = run_jobs(jobs, 2, {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1,2,3"})
+    seen = [(tmp_path / str(i) / "job.log").read_text(encoding="utf-8").strip() for i in range(3)]
+    assert set(seen[:2]) == {"0,1", "2,3"}
+    # The third waits for the GPUs of one that has ended.
+    assert seen[2] in seen[:2]
+    assert [o.state for o in outcomes] == ["done"] * 3
 
 
 def test_what_is_done_is_not_done_again(tmp_path, capfd):
@@ -134,7 +137,9 @@ def test_what_is_done_is_not_done_again(tmp_path, capfd):
 @pytest.mark.parametrize("slots", [1, 2])
 def test_a_signal_lets_the_running_jobs_save_and_starts_no_more(tmp_path, number, slots):
     code = OBEDIENT.format(folder=tmp_path, then=SAVES.format(folder=tmp_path))
-    process = launcher(tmp_path, slots, *[code] * (slots + 1))
+    # One of them takes longer: nothing may start in the place of the other.
+    slow = code.replace("helper.terminate()", "time.sleep(1); helper.terminate()")
+    process = launcher(tmp_path, slots, *[code] * (slots - 1), slow, code)
     wait_for(lambda: len(pids(tmp_path)) == 2 * slots)
     process.send_signal(number)
     assert process.wait(40) == 0

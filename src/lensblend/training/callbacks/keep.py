@@ -55,6 +55,7 @@ class KeepLastAndBest(Checkpoint):
         self.monitor = monitor
         self.best: float | None = None
         self.scores: dict[str, float] = {}
+        self.best_scores: dict[str, float] = {}
         self._interruption = interruption or Interruption()
         self._every_steps = every_steps
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
@@ -106,7 +107,7 @@ class KeepLastAndBest(Checkpoint):
         validates = sum(trainer.num_val_batches) > 0
         improved = not validates or (value is not None and self._beats(value))
         if improved and value is not None:
-            self.best = value
+            self.best, self.best_scores = value, dict(self.scores)
         self._position = (trainer.current_epoch + 1, 0)
         self._save(trainer, BEST if improved else LAST)
 
@@ -198,12 +199,14 @@ class KeepLastAndBest(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the best score over a restart."""
-        return {"best": self.best, "scores": self.scores}
+        return {"best": self.best, "scores": self.scores, "best_scores": self.best_scores}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best score before a restart, unless its checkpoint is gone."""
         self.best = state_dict["best"] if (self.folder / BEST).exists() else None
         self.scores = dict(state_dict["scores"])
+        # Absent in checkpoints of earlier versions.
+        self.best_scores = dict(state_dict.get("best_scores", {})) if self.best is not None else {}
 
 
 def _data(trainer: pl.Trainer) -> PairsDataModule | None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
-from lensblend.training.pictures import cells, save_picture, sheet, to_8bit
+from lensblend.training.pictures import cells, error_map, save_picture, sheet, to_8bit
 
 Rows = dict[str, dict[str, NDArray[np.uint8]]]
 
@@ -43,7 +43,7 @@ class Panels(pl.Callback):
             self._draw(trainer, rows, trainer.current_epoch)
         for logger in trainer.loggers:
             if hasattr(logger, "log_final"):
-                logger.log_final(rows, scores)
+                logger.log_final({name: _table_row(row) for name, row in rows.items()}, scores, _step(trainer))
 
     def _is_wanted(self, trainer: pl.Trainer) -> bool:
         return trainer.is_global_zero and self.count > 0
@@ -53,7 +53,7 @@ class Panels(pl.Callback):
         save_picture(sheet(rows), phase.parent / "panels" / f"{phase.name}-epoch{epochs:04d}.png")
         for logger in trainer.loggers:
             if hasattr(logger, "log_panels"):
-                logger.log_panels(rows, trainer.global_step)
+                logger.log_panels(rows, _step(trainer))
 
     @torch.no_grad()
     def _render(self, trainer: pl.Trainer, pl_module: Any) -> tuple[Rows, dict[str, dict[str, float]]]:
@@ -81,3 +81,17 @@ class Panels(pl.Callback):
             }
         pl_module.train(was_training)
         return rows, scores
+
+
+def _step(trainer: pl.Trainer) -> int:
+    """Return the last optimizer step, counted as the metrics count."""
+    return max(trainer.global_step - 1, 0)
+
+
+def _table_row(row: dict[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]]:
+    """Add the error, and name weight maps by their kernel alone: those of different kernel sets share a column."""
+    maps = {caption: caption.partition(" · ")[2] for caption in row if " · " in caption}
+    distinct = len(set(maps.values())) == len(maps)
+    renamed = {f"weight {maps[c]}" if c in maps and distinct else c: pixels for c, pixels in row.items()}
+    pictures = {c: renamed.pop(c) for c in ("photo", "target", "bokeh")}
+    return {**pictures, "error": error_map(row["bokeh"], row["target"]), **renamed}

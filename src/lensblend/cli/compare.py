@@ -1,0 +1,126 @@
+"""``lensblend compare``: finished runs in; tables with intervals, the paper's tables and a page of pictures out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from lensblend.errors import DataError, LensblendError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the verb's command line."""
+    verb = argparse.ArgumentParser(
+        prog="lensblend compare",
+        description="Score finished runs on the same validation images and set them side by side.",
+    )
+    verb.add_argument(
+        "runs", nargs="+", type=Path, metavar="FOLDER", help="runs' folders, or folders below which runs lie (sweeps)"
+    )
+    verb.add_argument("--output", type=Path, metavar="DIR", help="default: outputs/compare/<date and time>")
+    verb.add_argument("--against", metavar="NAME|FOLDER", help="the run that differences are to (default: the first)")
+    verb.add_argument("--phase", metavar="NAME", help="compare this phase (default: each run's last)")
+    verb.add_argument(
+        "--table",
+        type=int,
+        choices=[1, 2, 3, 4],
+        action="append",
+        default=[],
+        metavar="1|2|3|4",
+        help="also write this table of the paper with our figures beside; 4 compares every phase",
+    )
+    verb.add_argument("--limit", type=_positive, metavar="N", help="score the first N images only")
+    verb.add_argument(
+        "--gallery-limit", type=_count, default=24, metavar="N", help="pictures on the page (default: 24; 0: no page)"
+    )
+    verb.add_argument(
+        "--blend-at",
+        choices=["network", "photo"],
+        default="network",
+        help="blend at the network's size and scale back (the paper; default), or at the photo's full size",
+    )
+    verb.add_argument(
+        "--score-at",
+        choices=["photo", "network"],
+        default="photo",
+        help="score at the photos' own size (default), or resized to the network's size",
+    )
+    verb.add_argument("--lpips-weights", type=Path, metavar="PATH", help="torchvision's alexnet-owt-7be5be79.pth")
+    verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    verb.add_argument("--again", action="store_true", help="score also what an earlier comparison has scored")
+    return verb
+
+
+def _positive(text: str) -> int:
+    return _count(text, least=1)
+
+
+def _count(text: str, least: int = 0) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"a whole number, {least} or more, but got {text!r}")
+    return int(text)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Find the runs, score them, and write and print the tables."""
+    from lensblend.training.comparison.runs import find_entries
+
+    every_phase = 4 in arguments.table and arguments.phase is None
+    entries, left_out = find_entries(arguments.runs, arguments.phase, every_phase)
+    for run in left_out:
+        print(f"Left out: {run.folder}: {run.reason}", flush=True)
+    if not entries:
+        raise DataError(f"None of the {len(left_out)} runs can be compared; see above.")
+    from rich.progress import track
+
+    from lensblend.training.comparison import report
+    from lensblend.training.comparison.scoring import Request
+    from lensblend.training.files import file_sha256
+    from lensblend.training.inference import choose_device
+    from lensblend.training.runner import build_metrics
+
+    weights: Path | None = arguments.lpips_weights
+    metrics = build_metrics(
+        {
+            "psnr": {"_target_": "lensblend.metrics.fidelity.Psnr"},
+            "ssim": {"_target_": "lensblend.metrics.fidelity.Ssim"},
+            "lpips": {"_target_": "lensblend.metrics.perceptual.Lpips", "weights": weights and str(weights)},
+        }
+    )
+    if "lpips" not in metrics:
+        print("Here, `--lpips-weights PATH` names that file.")
+    request = Request(
+        metrics,
+        choose_device(arguments.device),
+        arguments.blend_at,
+        arguments.score_at,
+        arguments.limit,
+        arguments.gallery_limit,
+        file_sha256(weights) if weights else None,
+        arguments.again,
+    )
+    comparison = report.compare(
+        entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
+    )
+    comparison.phase = arguments.phase
+    output = arguments.output or Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S"))
+    tables = sorted(set(arguments.table))
+    print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
+    page = ", gallery.html" if arguments.gallery_limit else ""
+    print(f"compare.md, compare.csv, scores.csv{page} are in {output}")
+
+
+def main() -> None:
+    """Run the verb and exit."""
+    arguments = parser().parse_args()
+    try:
+        compare(arguments)
+    except LensblendError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

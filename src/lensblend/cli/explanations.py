@@ -1,0 +1,148 @@
+"""One message for what Hydra or the schema refuses: the value, what is wrong with it, and the nearest valid one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
+from re import Match
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from lensblend.cli.config import config_folder
+from lensblend.errors import LensblendError
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """Return one message for what a user can correct.
+
+    Args:
+        error: What was raised.
+        config_name: The top-level file, whose keys are searched for the nearest to a misspelt one.
+    """
+    if isinstance(error, LensblendError):
+        return str(error)
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, OverrideParseException):
+            return _unreadable(link)
+    text = "\n".join(dict.fromkeys(filter(None, (str(link).strip() for link in chain))))
+    unknown = re.search(r"(?:Could not override '|Key ')([\w./@]+)'", text)
+    if unknown and "not in" in text:
+        return unknown_key(unknown.group(1), _known_keys(config_name))
+    for pattern, answer in ANSWERS:
+        found = re.search(pattern, text)
+        if found:
+            return answer(found)
+    # Where Hydra looked is no help to who asked.
+    return text.partition("Config search path:")[0].strip()
+
+
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """Say that a key does not exist, and which does: the nearest as a whole, or those that end alike.
+
+    Example:
+        >>> unknown_key("batchsize", ["seed", "schedule.every_phase.batch_size", "batch_size"])
+        '`batchsize` is not a key of the configuration; did you mean `batch_size`?'
+        >>> unknown_key("batch_size", ["seed", "schedule.every_phase.batch_size"])
+        '`batch_size` is not a key of the configuration; did you mean `schedule.every_phase.batch_size`?'
+    """
+    alike = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    # What holds for all phases comes before what holds for one.
+    alike.sort(key=lambda k: "every_phase" not in k)
+    close = get_close_matches(key, known, n=1, cutoff=0.65) or alike[:1]
+    guess = f"; did you mean `{close[0]}`?" if close else "; `--cfg job` prints the keys there are."
+    return f"`{key}` is not a key of the configuration{guess}"
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    given = error.override or ""
+    reason = str(error).strip().splitlines()
+    said = f" ({reason[0]})" if reason and given not in reason[0] else ""
+    return (
+        f"`{given}` cannot be read as KEY=VALUE{said}. A list is key=[a,b]; a value with = , [ or a space "
+        "is quoted twice: 'key=\"a=b\"'."
+    )
+
+
+def _wrong_type(found: Match[str]) -> str:
+    said, key = found.group(1), found.group(2)
+    return f"`{key}` has the wrong type: {said[0].lower()}{said[1:]}."
+
+
+def _no_option(found: Match[str]) -> str:
+    group, value, listed = found.groups()
+    names = re.findall(r"^\s+(\w+)$", listed, flags=re.MULTILINE)
+    if (group, value) == ("hydra/sweeper", "optuna"):
+        return "`hydra/sweeper=optuna` needs Optuna, which is not installed: pip install 'lensblend[optuna]'."
+    # A group without a default is added, not changed.
+    plus = "+" if any(argument.startswith(f"+{group}=") for argument in sys.argv) else ""
+    close = get_close_matches(value, names, n=1)
+    guess = f"; did you mean `{plus}{group}={close[0]}`?" if close else "."
+    return f"`{plus}{group}={value}` is not an option{guess} There are: {', '.join(names)}."
+
+
+def _several(found: Match[str]) -> str:
+    key, _, values = found.group(1).partition("=")
+    return f"`{key}={values}` is several values: add --multirun to run each, or write {key}=[{values}] for a list."
+
+
+# What Hydra and OmegaConf say, and what is said instead; the first that fits.
+ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
+    (
+        r"Missing mandatory value: [\s\S]*full_key: ([\w.]+)",
+        lambda m: f"`{m.group(1)}` is not set; give it on the command line: {m.group(1)}=VALUE.",
+    ),
+    (r"(Value .* could not be converted to \w+)[\s\S]*full_key: (\S+)", _wrong_type),
+    (r"(Value .* is not a valid \w+)[\s\S]*full_key: (\S+)", _wrong_type),
+    (
+        r"Invalid value assigned: \w+ is not a ListConfig[\s\S]*full_key: (\S+)",
+        lambda m: f"`{m.group(1)}` is a list: write {m.group(1)}=[a,b], or [a] for a single one.",
+    ),
+    (
+        r"Invalid \w+ assigned: \w+ is not a (?:subclass of \w+|\w*[Dd]ict\w*)[\s\S]*full_key: (\S+)",
+        lambda m: f"`{m.group(1)}` is a group of keys; set one of them: {m.group(1)}.KEY=VALUE.",
+    ),
+    (r"Could not find '([\w/]+)/(\w*)'[\s\S]*Available options in '[\w/]+':([\s\S]*)", _no_option),
+    (r"Ambiguous value for argument '(.+)'", _several),
+    (
+        r"Could not override '([\w/]+)'\. No match in the defaults list\.\s*To append .* use (\+\S+)",
+        lambda m: f"`{m.group(1)}` has no default to change; did you mean `{m.group(2)}`?",
+    ),
+    (
+        r"Multiple values for ([\w/]+)\. To override a value use 'override [\w/]+: (\w+)'",
+        lambda m: f"`{m.group(1)}` is chosen already; to change it, leave out the +: {m.group(1)}={m.group(2)}.",
+    ),
+    (
+        r"BasicSweeper does not support sweep type : (\w+)_SWEEP",
+        lambda m: f"`{m.group(1).lower()}(…)` leaves open which values; a multirun needs each: KEY=A,B,C.",
+    ),
+)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """Return every key of the default configuration, dotted."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = hydra.compose(config_name)
+    return list(_dotted(config, ""))
+
+
+def _dotted(node: Any, prefix: str) -> Iterator[str]:
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+        for key in node:
+            path = f"{prefix}.{key!s}" if prefix else str(key)
+            yield path
+            if not OmegaConf.is_missing(node, key):
+                yield from _dotted(node._get_node(key), path)

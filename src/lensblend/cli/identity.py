@@ -1,0 +1,74 @@
+"""What tells a training from the others of a sweep, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from lensblend.cli.hydra_app import choices
+from lensblend.training.configuration import is_free
+from lensblend.training.phase_run import Identity
+from lensblend.training.redaction import redact
+
+TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
+# Besides what may change when a run goes on: the machine, how much is trained for a check, what is scored.
+UNTOLD = ("name", "trainer", "debug", "metrics", "not_finite")
+LONGEST_LABEL, LONGEST_TAG = 100, 64
+
+
+def identify(name: str | None, overrides: Sequence[str]) -> Identity:
+    """Describe the training that Hydra has just composed.
+
+    Args:
+        name: The configuration's ``name``.
+        overrides: The command line, as Hydra takes it.
+    """
+    chosen = choices()
+    tags = [chosen[group] for group in TAGGED if group in chosen]
+    # Those of a phase's loss would be columns with dots in their names, and the configuration holds the losses.
+    columns = {group: option for group, option in chosen.items() if "@" not in group}
+    hydra_config = HydraConfig.get()
+    # A job of a sweep has a number, whether Hydra runs it in its own process or a launcher starts it in a new one.
+    if OmegaConf.is_missing(hydra_config.job, "num"):
+        return Identity(label(chosen, name, overrides), tags, columns)
+    folder = Path(hydra_config.sweep.dir).absolute()
+    sweep = "/".join(folder.parts[-2:])
+    tags.append(f"sweep {sweep}"[:LONGEST_TAG])
+    return Identity(label(chosen, name, _varied(overrides, folder)), tags, columns, sweep, int(hydra_config.job.num))
+
+
+def _varied(overrides: Sequence[str], sweep: Path) -> list[str]:
+    """Leave out what every job of a sweep was given: Hydra notes the sweep's own command line in its folder."""
+    file = sweep / "multirun.yaml"
+    common = OmegaConf.select(OmegaConf.load(file), "hydra.overrides.task") if file.is_file() else []
+    return [override for override in overrides if override not in (common or [])]
+
+
+def label(chosen: Mapping[str, str], name: str | None, overrides: Sequence[str]) -> str:
+    """Say what was combined: kernel set, backbone, name, and what else the command line set that changes the result.
+
+    Args:
+        chosen: The chosen option of each config group.
+        name: The configuration's ``name``.
+        overrides: The command line, as Hydra takes it.
+
+    Example:
+        >>> label({"kernels": "gaussian_75", "backbone": "resnet18"}, None, ["backbone=resnet18", "seed=1"])
+        'gaussian_75 · resnet18 · seed=1'
+    """
+    heads = [chosen["baseline"]] if "baseline" in chosen else [chosen.get("kernels"), chosen.get("backbone")]
+    parts = [part for part in (*heads, name) if part]
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if override.is_delete() or is_free(key) or key in UNTOLD or key.startswith(("metrics.", "not_finite.")):
+            continue
+        value = override.get_value_element_as_str().strip("'\"").rsplit("/", 1)[-1]
+        where = ".".join((override.package or key).split(".")[-2:])
+        parts.append(value if key in chosen else f"{where}={value}")
+    # Before it is cut: half a secret would not be found any more.
+    text: str = redact(" · ".join(dict.fromkeys(parts)))
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"

@@ -1,0 +1,163 @@
+"""Find finished trainings: what a folder holds, where each run stands, and which of them can be compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lensblend.errors import DataError, RequestError
+from lensblend.training.configuration import read_config
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a comparison: what one phase of one run has learned.
+
+    Attributes:
+        run_dir: The run's folder.
+        phase: Which phase.
+        config: The run's configuration.
+        tags: What the run combined, from its ``status.json``.
+    """
+
+    run_dir: Path
+    phase: str
+    config: dict[str, Any]
+    tags: tuple[str, ...] = ()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The phase's best weights."""
+        return self.run_dir / self.phase / "best.ckpt"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run, or a phase of it, that cannot be compared.
+
+    Attributes:
+        folder: The run's folder.
+        reason: Why not.
+    """
+
+    folder: Path
+    reason: str
+
+
+def find_entries(
+    folders: Sequence[Path], phase: str | None = None, every_phase: bool = False
+) -> tuple[list[Entry], list[LeftOut]]:
+    """Find the runs in and below folders, in natural order, each once.
+
+    Args:
+        folders: Run folders, or folders below which run folders lie.
+        phase: Compare this phase; default: each run's last, which needs the whole run to be finished.
+        every_phase: Give every finished phase an entry of its own.
+
+    Returns:
+        What can be compared, and what cannot.
+
+    Raises:
+        RequestError: A folder does not exist, or holds no run.
+    """
+    entries: list[Entry] = []
+    left_out: list[LeftOut] = []
+    for run_dir in dict.fromkeys(found.resolve() for folder in folders for found in _runs_below(folder)):
+        try:
+            entries += _entries_of(_shown(run_dir), phase, every_phase)
+        except (DataError, RequestError) as error:
+            left_out.append(LeftOut(_shown(run_dir), str(error)))
+    return entries, left_out
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise RequestError(f"{folder} is not a folder; give a run's folder, or one below which runs lie.")
+    found = sorted(_walk(folder), key=_natural)
+    if not found:
+        holder = next((p for p in folder.resolve().parents if (p / "status.json").is_file()), None)
+        hint = f"did you mean {_shown(holder)}?" if holder else "give the folder of `lensblend train`, or of a sweep."
+        raise RequestError(f"{folder} holds no run: there is no status.json in it or below it; {hint}")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Go down to the folders of runs, and no further; a job that ended before it began has Hydra's files only."""
+    for here, below, files in os.walk(folder):
+        if "status.json" in files or (".hydra" in below and Path(here) != folder):
+            yield Path(here)
+            below.clear()
+        below[:] = [name for name in below if not name.startswith(".")]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _shown(path: Path) -> Path:
+    """Return the shorter way to a folder: from here, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _entries_of(run_dir: Path, phase: str | None, every_phase: bool) -> list[Entry]:
+    """Return a run's entries, or raise why there are none."""
+    status = _read_status(run_dir / "status.json")
+    phases = status.get("phases", {})
+    done = [name for name, entry in phases.items() if entry.get("state") == "done"]
+    if phase is not None and phase not in done:
+        known = phases[phase].get("state", "new") if phase in phases else "not trained"
+        raise RequestError(f"its phase {phase} is {known}; finished are: {', '.join(done) or 'none'}")
+    if phase is None and status.get("state") != "done":
+        said = f" ({status['error']})" if status.get("error") else ""
+        finished = f"; finished phases: {', '.join(done)} (--phase NAME compares one)" if done else ""
+        raise RequestError(f"it is {status.get('state', 'new')}{said}{finished}")
+    if not done:
+        raise RequestError("it has finished no phase")
+    if not (run_dir / "config.yaml").is_file():
+        raise DataError("its config.yaml is missing; `lensblend train` with the run's own command writes it anew")
+    config = read_config(run_dir)
+    chosen = [phase] if phase else done if every_phase else done[-1:]
+    entries = [Entry(run_dir, name, config, tuple(status.get("tags", ()))) for name in chosen]
+    missing = [str(entry.checkpoint) for entry in entries if not entry.checkpoint.is_file()]
+    if missing:
+        raise DataError(f"{', '.join(missing)} is missing; train that phase again")
+    return entries
+
+
+def _read_status(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise DataError("it has not started: there is no status.json, only what Hydra wrote")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and isinstance(content.get("phases", {}), dict):
+            return content
+    except ValueError:
+        pass
+    raise DataError("its status.json is damaged; `lensblend train resume=` on that folder writes it anew")
+
+
+def choose_reference(entries: Sequence[Entry], labels: Sequence[str], against: str | None) -> int:
+    """Return which entry the others are compared with.
+
+    Args:
+        entries: What is compared.
+        labels: Their labels.
+        against: A label or a run's folder; default: the first.
+
+    Raises:
+        RequestError: It names none of them.
+    """
+    if against is None:
+        return 0
+    if against in labels:
+        return labels.index(against)
+    folder = Path(against).resolve()
+    for index, entry in enumerate(entries):
+        if folder in (entry.run_dir.resolve(), (entry.run_dir / entry.phase).resolve()):
+            return index
+    raise RequestError(f"`--against {against}` is none of the runs compared; there are: {', '.join(labels)}.")

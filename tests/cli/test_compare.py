@@ -1,0 +1,294 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+import yaml
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from lensblend.data.embedded import Embedded
+
+TINY = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=none", "callbacks.panels=null")
+
+
+@pytest.fixture(scope="module")
+def finished(lensblend, tmp_path_factory):
+    """A finished sweep over two kernel sets, one short phase each."""
+    sweep = tmp_path_factory.mktemp("sweep") / "sweep"
+    kernels = "kernels=gaussian_25_45_75,gaussian_75"
+    one_phase = ("schedule.run=[phase1]", f"hydra.sweep.dir={sweep}")
+    done = lensblend("train", "--multirun", "experiment=demo", *TINY, *one_phase, kernels)
+    assert done.code == 0, done.err
+    return sweep
+
+
+@pytest.fixture
+def sweep(finished, tmp_path):
+    """A copy of the sweep that a test may change."""
+    return shutil.copytree(finished, tmp_path / "sweep")
+
+
+def edit(run_dir, name, change):
+    path = run_dir / name
+    load, dump = (json.loads, json.dumps) if path.suffix == ".json" else (yaml.safe_load, yaml.safe_dump)
+    content = load(path.read_text())
+    change(content)
+    path.write_text(dump(content))
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def compare(in_process, tmp_path):
+    """Compare three images, pictures of two."""
+
+    def run(*arguments, limit=3):
+        output = ("--output", tmp_path / "out", "--limit", limit, "--gallery-limit", 2, "--device", "cpu")
+        return in_process("compare", *output, *arguments)
+
+    return run
+
+
+def test_a_sweep_is_scored_as_scikit_image_scores_its_pictures(compare, sweep, picture, tmp_path):
+    done = compare(sweep)
+    assert done.code == 0, done.err
+    scores = {(r["run"], r["id"]): r for r in rows(tmp_path / "out" / "scores.csv")}
+    assert {run for run, _ in scores} == {"gaussian_25_45_75", "gaussian_75"}
+    config = yaml.safe_load((sweep / "0" / "config.yaml").read_text())["data"]
+    pairs = Embedded(**{k: v for k, v in config.items() if k != "_target_"}).split("val")
+    for folder, run in (("0", "gaussian_25_45_75"), ("1", "gaussian_75")):
+        for index in range(2):
+            bokeh = picture(sweep / folder / "compare" / "phase1" / f"{index:04d}.png")
+            target, row = pairs.load(index).target, scores[run, pairs.ids[index]]
+            assert float(row["psnr"]) == pytest.approx(peak_signal_noise_ratio(target, bokeh), abs=1e-6)
+            expected = structural_similarity(target, bokeh, channel_axis=2)
+            assert float(row["ssim"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_tables_say_the_means_of_the_scores_and_their_paired_differences(compare, sweep, tmp_path):
+    done = compare(sweep)
+    assert done.code == 0, done.err
+    scores = rows(tmp_path / "out" / "scores.csv")
+    table = {(r["run"], r["metric"]): r for r in rows(tmp_path / "out" / "compare.csv")}
+    values = {
+        run: np.array([float(r["psnr"]) for r in scores if r["run"] == run])
+        for run in ("gaussian_25_45_75", "gaussian_75")
+    }
+    for run, own in values.items():
+        assert float(table[run, "psnr"]["mean"]) == pytest.approx(own.mean())
+        assert float(table[run, "psnr"]["low"]) <= own.mean() <= float(table[run, "psnr"]["high"])
+    difference = values["gaussian_75"] - values["gaussian_25_45_75"]
+    assert float(table["gaussian_75", "psnr"]["difference"]) == pytest.approx(difference.mean())
+    text = (tmp_path / "out" / "compare.md").read_text()
+    assert f"{values['gaussian_75'].mean():.2f} [" in text
+    assert text.split("\n\n", 1)[1].strip() in done.out
+    assert "`lpips` is left out" in done.out
+
+
+def test_scores_are_kept_and_used_only_for_the_same(compare, sweep, tmp_path):
+    assert compare(sweep).out.count("scored (new)") == 2
+    before = (tmp_path / "out" / "compare.csv").read_text()
+    again = compare(sweep)
+    assert again.out.count("scores of an earlier comparison") == 2
+    assert (tmp_path / "out" / "compare.csv").read_text() == before
+    assert compare(sweep, limit=2).out.count("scores of an earlier comparison") == 2
+    assert compare(sweep, limit=4).out.count("scored (new: kept scores are of other images)") == 2
+    assert compare(sweep, "--again").out.count("scored (new, as asked for)") == 2
+    assert compare(sweep, "--blend-at", "photo").out.count("another blend_at") == 2
+    assert compare(sweep, "--blend-at", "photo", "--score-at", "network").out.count("another score_at") == 2
+
+
+def test_a_changed_checkpoint_is_scored_anew(compare, sweep, tmp_path):
+    compare(sweep)
+    before = {r["run"]: r["mean"] for r in rows(tmp_path / "out" / "compare.csv") if r["metric"] == "psnr"}
+    best = sweep / "1" / "phase1" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    content["state_dict"]["head.bias"][0] += 5
+    torch.save(content, best)
+    for checksum in best.parent.glob("best.ckpt.*"):
+        checksum.unlink()
+    done = compare(sweep)
+    assert "gaussian_75: scored (new: kept scores have another checkpoint_sha256)" in done.out
+    assert "gaussian_25_45_75: scores of an earlier comparison" in done.out
+    after = {r["run"]: r["mean"] for r in rows(tmp_path / "out" / "compare.csv") if r["metric"] == "psnr"}
+    assert after["gaussian_25_45_75"] == before["gaussian_25_45_75"]
+    assert after["gaussian_75"] != before["gaussian_75"]
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "about.json", "0001.png"])
+def test_what_was_kept_and_is_damaged_is_scored_anew(compare, sweep, tmp_path, name):
+    compare(sweep)
+    before = (tmp_path / "out" / "compare.csv").read_text()
+    file = sweep / "0" / "compare" / "phase1" / name
+    file.unlink() if file.suffix == ".png" else file.write_bytes(file.read_bytes()[:20])
+    done = compare(sweep)
+    assert done.code == 0, done.err
+    assert done.out.count("scored (new") == 1
+    assert (tmp_path / "out" / "compare.csv").read_text() == before
+
+
+def test_runs_that_did_not_finish_are_named_and_left_out(compare, sweep, tmp_path):
+    for state, run in (("interrupted", "2"), ("failed", "3"), ("running", "4")):
+        shutil.copytree(sweep / "0", sweep / run)
+        edit(
+            sweep / run,
+            "status.json",
+            lambda c, s=state: c.update(state=s, error="loss is NaN" if s == "failed" else ""),
+        )
+    (sweep / "5" / ".hydra").mkdir(parents=True)
+    shutil.copytree(sweep / "0", sweep / "6")
+    (sweep / "6" / "status.json").write_text("{")
+    shutil.copytree(sweep / "0", sweep / "7")
+    (sweep / "7" / "phase1" / "best.ckpt").unlink()
+    done = compare(sweep)
+    assert done.code == 0, done.err
+    text = (tmp_path / "out" / "compare.md").read_text()
+    for run, said in {
+        "2": "it is interrupted", "3": "it is failed (loss is NaN)", "4": "it is running", "5": "it has not started",
+        "6": "its status.json is damaged", "7": "best.ckpt is missing",
+    }.items():  # fmt: skip
+        assert f"Left out: {sweep / run}: " in done.out
+        assert said in next(x for x in done.out.splitlines() if x.startswith(f"Left out: {sweep / run}:"))
+        assert f"Left out: {sweep / run}: " in text
+    assert {r["run"] for r in rows(tmp_path / "out" / "compare.csv")} == {"gaussian_25_45_75", "gaussian_75"}
+
+
+def test_a_damaged_checkpoint_does_not_stop_the_others(compare, sweep, tmp_path):
+    best = sweep / "1" / "phase1" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:5000])
+    done = compare(sweep)
+    assert done.code == 0, done.err
+    assert f"Left out: {sweep / '1'}: " in done.out
+    assert {r["run"] for r in rows(tmp_path / "out" / "compare.csv")} == {"gaussian_25_45_75"}
+
+
+def test_nothing_to_compare_is_a_failure(compare, sweep):
+    for run in ("0", "1"):
+        edit(sweep / run, "status.json", lambda c: c.update(state="failed"))
+    done = compare(sweep)
+    assert done.code == 1
+    assert "None of the 2 runs can be compared" in done.err
+    # The phase itself was finished, and can be asked for.
+    assert compare(sweep, "--phase", "phase1").code == 0
+    assert "its phase phase9 is not trained; finished are: phase1" in compare(sweep, "--phase", "phase9").out
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("nowhere", "is not a folder"), (".", "holds no run"), ("sweep/0/phase1", "did you mean")],
+)
+def test_a_folder_without_runs_is_refused(compare, sweep, tmp_path, where, said):
+    folder = tmp_path / where
+    if where == ".":
+        shutil.rmtree(sweep)
+    done = compare(folder)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_runs_on_other_images_are_refused_by_name(compare, sweep):
+    edit(sweep / "1", "config.yaml", lambda c: c["data"].update(seed=7))
+    done = compare(sweep)
+    assert done.code == 2
+    assert "data.seed=7 instead of 0 of gaussian_25_45_75" in done.err
+
+
+def test_what_was_trained_on_may_differ(compare, sweep):
+    edit(sweep / "1", "config.yaml", lambda c: c["data"].update(train=20))
+    assert compare(sweep).code == 0
+
+
+def test_other_ids_are_refused_by_name(compare, sweep, tmp_path):
+    from PIL import Image
+
+    for run, names in (("0", "abc"), ("1", "abd")):
+        root = tmp_path / "data" / run / "Training"
+        for kind in ("original", "bokeh"):
+            (root / kind).mkdir(parents=True)
+            for name in names:
+                Image.new("RGB", (64, 48), (90, 60, ord(name))).save(root / kind / f"{4400 + ord(name)}.jpg")
+        node = {"_target_": "lensblend.data.catalogue.Ebb", "root": str(root.parent)}
+        edit(sweep / run, "config.yaml", lambda c, node=node: c.update(data=node))
+    done = compare(sweep)
+    assert done.code == 2
+    assert "only runs on the same images can be compared" in done.err
+    assert "4499" in done.err or "4500" in done.err
+
+
+def test_pixels_that_changed_between_two_scorings_are_noticed(compare, sweep, tmp_path):
+    compare(sweep)
+    kept = sweep / "1" / "compare" / "phase1" / "scores.csv"
+    header, first, *others = kept.read_text().splitlines()
+    name, _, *values = first.split(",")
+    kept.write_text("\n".join([header, ",".join([name, "0" * 16, *values]), *others]) + "\n")
+    done = compare(sweep)
+    assert done.code == 1
+    assert f"The pixels of {name}" in done.err
+    assert "--again" in done.err
+    assert compare(sweep, "--again").code == 0
+
+
+def test_the_reference_is_a_name_or_a_folder(compare, sweep, tmp_path):
+    for against in ("gaussian_75", sweep / "1"):
+        assert compare(sweep, "--against", against).code == 0
+        table = rows(tmp_path / "out" / "compare.csv")
+        assert {r["against"] for r in table if r["run"] == "gaussian_25_45_75"} == {"gaussian_75"}
+        assert {r["against"] for r in table if r["run"] == "gaussian_75"} == {""}
+    done = compare(sweep, "--against", "gaussian")
+    assert done.code == 2
+    assert "there are: gaussian_25_45_75, gaussian_75" in done.err
+
+
+@pytest.mark.slow
+def test_every_phase_is_a_row_of_table_four(in_process, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    done = in_process("compare", run, "--output", tmp_path / "out", "--table", 4, "--table", 2, "--limit", 2)
+    assert done.code == 0, done.err
+    assert {r["run"] for r in rows(tmp_path / "out" / "compare.csv")} == {"phase1", "phase2", "phase3"}
+    text = (tmp_path / "out" / "compare.md").read_text()
+    table = [r for r in text[text.index("### Table 4") :].splitlines() if r.startswith("| Phase-")]
+    assert [r.split("|")[1].strip() for r in table] == ["Phase-1", "Phase-2", "Phase-3"]
+    assert [r.split("|")[-2].strip() for r in table] == ["phase1", "phase2", "phase3"]
+    assert "kernels=gaussian_75` trains one" in text[text.index("### Table 2") :]
+    assert "Ours have no lpips" in text
+
+
+def test_the_page_shows_every_run_and_says_what_it_leaves_out(compare, sweep, tmp_path):
+    done = compare(sweep)
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    # Two images: photo, target, two renderings, four and two weight maps each.
+    assert page.count("data:image/png;base64,") == 2 * (2 + 2 + 4 + 2)
+    assert "Pictures of the first 2 of 3 images" in page
+    assert "Pictures of the first 2 of 3 images" in done.out
+    assert "gallery.html" not in compare(sweep, "--gallery-limit", 0).out.splitlines()[-1]
+    assert not (tmp_path / "out" / "gallery.html").exists()
+
+
+@pytest.mark.parametrize("arguments", [("--limit", "0"), ("--table", "5"), ("--gallery-limit", "-1"), ()])
+def test_wrong_flags_are_refused(in_process, arguments):
+    done = in_process("compare", *(["somewhere"] if arguments else []), *arguments)
+    assert done.code == 2
+    assert "usage: lensblend compare" in done.err
+
+
+def test_lpips_is_scored_with_the_weights_that_are_named(compare, sweep, tmp_path):
+    files = [tmp_path / f"alexnet{seed}.pth" for seed in (0, 1)]
+    for seed, file in enumerate(files):
+        torch.manual_seed(seed)
+        state = torchvision.models.alexnet(weights=None).features.state_dict()
+        torch.save({f"features.{key}": value for key, value in state.items()}, file)
+    assert compare(sweep, "--lpips-weights", files[0]).code == 0
+    before = rows(tmp_path / "out" / "scores.csv")
+    assert all(0 < float(row["lpips"]) < 2 for row in before)
+    assert compare(sweep).out.count("scores of an earlier comparison") == 2
+    done = compare(sweep, "--lpips-weights", files[1], "--table", 1)
+    assert done.out.count("another lpips_weights_sha256") == 2
+    assert [row["lpips"] for row in rows(tmp_path / "out" / "scores.csv")] != [row["lpips"] for row in before]
+    assert "ours LPIPS ↓" in done.out
+    assert "Ours have no lpips" not in done.out

@@ -1,0 +1,40 @@
+"""What the data module refuses; what it serves is tested by its samples, samplers and whole trainings."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lensblend.data.embedded import Embedded
+from lensblend.errors import RequestError
+from lensblend.training.datamodule import PairsDataModule
+
+
+def module(val, rank=0, world_size=1, **options):
+    data = PairsDataModule(Embedded(image_size=[32, 48], train=2, val=val), (32, 48), 2, **options)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
+    return data
+
+
+def test_every_process_needs_a_validation_pair():
+    for rank in range(3):
+        with pytest.raises(RequestError, match=r"3 processes share a validation split of 2.*`trainer.devices` to 2"):
+            module(2, rank, 3).val_dataloader()
+        (batch,) = module(3, rank, 3).val_dataloader()
+        assert len(batch["id"]) == 1
+    assert len(module(0, 0, 3).val_dataloader()) == 0  # no validation at all is allowed: `best` is `last`
+
+
+def test_a_negative_number_of_workers_is_refused():
+    with pytest.raises(RequestError, match=r"`loader\.num_workers` is 0 or more, but got -1"):
+        module(2, num_workers=-1)
+
+
+@pytest.mark.slow
+def test_a_training_on_more_processes_than_validation_pairs_is_refused(lensblend, tmp_path):
+    done = lensblend(
+        "train", "experiment=demo", "debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null",
+        "trainer=ddp_cpu", "loader.limit_val=1", f"run_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert done.code == 2, done.err
+    assert "2 processes share a validation split of 1" in done.err
+    assert "Traceback" not in done.err
