@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import yaml
+from pytorch_lightning.utilities import rank_zero_only
 
 from lensblend.training.configuration import flat
 from lensblend.training.offline_runs import read_runs
@@ -197,3 +198,9 @@ def test_a_name_that_is_too_long_keeps_its_phase(tmp_path):
     (run,) = finished(tmp_path, 1)
     assert len(run.name) == len(run.group) == 128
     assert run.name.endswith("x / phase1")
+
+
+def test_only_the_first_of_several_processes_chooses_the_id(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "group"))
+    assert not list(tmp_path.rglob("wandb_id"))

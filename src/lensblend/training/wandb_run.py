@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lensblend.errors import Interrupted, RequestError
 from lensblend.training.files import write_atomically
+from lensblend.training.messages import is_first_process
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import MONITORS
 from lensblend.training.pictures import sheet
@@ -155,8 +156,11 @@ def _columns(phase_run: PhaseRun) -> dict[str, Any]:
     return {**phase_run.config, **{key: value for key, value in told.items() if value not in ("", None, {})}}
 
 
-def _run_id(folder: Path) -> str:
-    """Return the phase's run id, choosing one at the first call."""
+def _run_id(folder: Path) -> str | None:
+    """Return the phase's run id, choosing one at the first call; None for a process that logs nothing."""
+    if not is_first_process():
+        # Two that choose at once would leave one's id in the file and log under the other's.
+        return None
     file = folder / "wandb_id"
     if not file.exists():
         write_atomically(file, secrets.token_hex(4) + "\n")
