@@ -54,6 +54,7 @@ def test_a_sweep_of_which_everything_is_done_starts_nothing(in_process, tmp_path
     arguments = [*SMALL, "seed=1,2", f"hydra.sweep.dir={tmp_path}", "hydra.launcher.resume=true"]
     done = in_process("train", "--multirun", *arguments)
     assert (done.code, done.out.count("done before")) == (0, 4)
+    assert f"lensblend compare {tmp_path}" in done.out
 
 
 @pytest.mark.slow

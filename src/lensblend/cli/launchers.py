@@ -83,6 +83,9 @@ class JobLauncher(Launcher):
             print(f"The sweep was stopped. {go_on}", flush=True)
             sys.exit(Interrupted.exit_code)
         failed = sum(outcome.state == "failed" for outcome in outcomes)
+        done = sum(outcome.state.startswith("done") for outcome in outcomes)
+        if done > 1 and self.config.hydra.job.config_name == "train":
+            print(f"`lensblend compare {self._sweep_dir}` sets them side by side.", flush=True)
         return [JobReturned(outcome, f"{failed} of {len(jobs)} jobs failed. {go_on}") for outcome in outcomes]
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
