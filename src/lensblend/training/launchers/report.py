@@ -13,7 +13,12 @@ from rich.table import Table
 
 from lensblend.training.launchers.jobs import Job, Outcome, labels, read_status
 
-COLOURS = {"done": "green", "done before": "green", "failed": "red", "interrupted": "yellow", "not started": "yellow"}
+COLOURS = {
+    **dict.fromkeys(("done", "done before"), "green"),
+    **dict.fromkeys(("pruned", "pruned before"), "cyan"),
+    **dict.fromkeys(("interrupted", "not started"), "yellow"),
+    "failed": "red",
+}
 
 
 class Report:
