@@ -227,7 +227,7 @@ def test_a_trial_that_ends_meanwhile_stops_nothing(tmp_path, capsys):
     (phase,) = search.write("0")
     callback = Prune(search.storage, "s", ["lr=0.1"], 2)
     trainer = pl.Trainer(accelerator="cpu", default_root_dir=phase, logger=False, enable_checkpointing=False)
-    callback.setup(trainer, None, "fit")
+    callback.setup(trainer, Scored("val/psnr", []), "fit")
     search.study.tell(trial, state=optuna.trial.TrialState.FAIL)
     assert callback._ask(1, 1.0) is False
     assert "could not be asked after epoch 1, nothing is pruned" in capsys.readouterr().out
