@@ -194,7 +194,7 @@ def test_a_restart_goes_on_with_its_trial_and_may_repeat_an_epoch(tmp_path):
 
 def test_trials_that_drew_the_same_go_to_one_job_each_the_newest_first(tmp_path):
     search = Search(tmp_path)
-    other, older, newer = search.ask(0.2), search.ask(), search.ask()
+    older, newer, other = search.ask(), search.ask(), search.ask(0.2)
     for job, score in (("0", 30.0), ("1", 31.0)):
         search.train(*search.write(job), [score])
     assert [search.reported(trial) for trial in (other, older, newer)] == [{}, {1: 31.0}, {1: 30.0}]

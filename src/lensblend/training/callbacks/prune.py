@@ -147,7 +147,7 @@ class Prune(pl.Callback):
             import optuna
             from sqlalchemy.engine import make_url
 
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
+            optuna.logging.set_verbosity(logging.WARNING)
             url = make_url(self.storage)
             file = Path(url.database) if url.drivername.startswith("sqlite") and url.database else None
             if file is not None and not file.is_file():
