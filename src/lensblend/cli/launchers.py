@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lensblend.errors import Interrupted, RequestError, TrainingError
 from lensblend.training.launchers.jobs import Folders, Job, Outcome
 
-# What a job does not inherit of the sweep's own command line: how jobs are made and started, and their folders.
-_OF_THE_SWEEP = re.compile(r"[+~]*hydra(/launcher|/sweeper|\.(mode|launcher|sweeper|sweep|run|job\.num|job\.id)\b)")
+# What a job does not inherit of the sweep's own command line: how jobs are started, and their folders. How they are
+# made it does: pruning asks the study that the sweeper keeps.
+_OF_THE_SWEEP = re.compile(r"[+~]*hydra(/launcher|\.(mode|launcher|sweep|run|job\.num|job\.id)\b)")
 
 
 class JobReturned(JobReturn):
