@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import multiprocessing
 import os
 import platform
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
@@ -174,12 +176,35 @@ def main() -> None:
 def _run(row: Row, bench: Bench) -> tuple[list[Case], float]:
     start = time.monotonic()
     cases = []
-    for case in row.cases(bench):
+    for case in _apart(row, bench):
         cases.append(case)
         print(f"{row.id} {'FAILED' if case.failures else 'ok'}: {case.name}", flush=True)
         for failure in case.failures:
             print(f"    {failure}", flush=True)
     return cases, time.monotonic() - start
+
+
+def _apart(row: Row, bench: Bench) -> Iterator[Case]:
+    """Run a row in a process of its own: what it computes would start threads, and trainings are forked from here."""
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+
+    def work() -> None:
+        for case in row.cases(bench):
+            sending.send(case)
+
+    process = context.Process(target=work)
+    process.start()
+    sending.close()
+    with receiving:
+        while True:
+            try:
+                yield receiving.recv()
+            except EOFError:
+                break
+    process.join()
+    if process.exitcode != 0:
+        yield Case("the row came to its end", [f"it ended early, with exit code {process.exitcode}"])
 
 
 def _lines(path: Path) -> dict[str, str]:

@@ -46,14 +46,18 @@ def test_a_folder_that_holds_another_sweep_is_not_written_to(in_process, tmp_pat
 
 
 def test_a_sweep_of_which_everything_is_done_starts_nothing(in_process, tmp_path):
-    for number in (0, 1):
+    for number in (0, 1, 2):
         (tmp_path / str(number)).mkdir()
         # The other way round than the sweep numbers them.
-        content = {"state": "done", "overrides_hash": overrides_hash([*SMALL, f"seed={2 - number}"])}
+        content = {
+            "state": ["done", "pruned", "done"][number],
+            "overrides_hash": overrides_hash([*SMALL, f"seed={3 - number}"]),
+        }
         (tmp_path / str(number) / "status.json").write_text(json.dumps(content), encoding="utf-8")
-    arguments = [*SMALL, "seed=1,2", f"hydra.sweep.dir={tmp_path}", "hydra.launcher.resume=true"]
+    arguments = [*SMALL, "seed=1,2,3", f"hydra.sweep.dir={tmp_path}", "hydra.launcher.resume=true"]
     done = in_process("train", "--multirun", *arguments)
-    assert (done.code, done.out.count("done before")) == (0, 4)
+    assert (done.code, done.out.count("done before"), done.out.count("pruned before")) == (0, 4, 2)
+    assert f"lensblend compare {tmp_path}" in done.out
 
 
 @pytest.mark.slow

@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lensblend.errors import Interrupted, RequestError, TrainingError
 from lensblend.training.launchers.jobs import Folders, Job, Outcome
 
-# What a job does not inherit of the sweep's own command line: how jobs are made and started, and their folders.
-_OF_THE_SWEEP = re.compile(r"[+~]*hydra(/launcher|/sweeper|\.(mode|launcher|sweeper|sweep|run|job\.num|job\.id)\b)")
+# What a job does not inherit of the sweep's own command line: how jobs are started, and their folders. How they are
+# made it does: pruning asks the study that the sweeper keeps.
+_OF_THE_SWEEP = re.compile(r"[+~]*hydra(/launcher|\.(mode|launcher|sweep|run|job\.num|job\.id)\b)")
 
 
 class JobReturned(JobReturn):
@@ -83,6 +84,9 @@ class JobLauncher(Launcher):
             print(f"The sweep was stopped. {go_on}", flush=True)
             sys.exit(Interrupted.exit_code)
         failed = sum(outcome.state == "failed" for outcome in outcomes)
+        done = sum(outcome.state.startswith("done") for outcome in outcomes)
+        if done > 1 and self.config.hydra.job.config_name == "train":
+            print(f"`lensblend compare {self._sweep_dir}` sets them side by side.", flush=True)
         return [JobReturned(outcome, f"{failed} of {len(jobs)} jobs failed. {go_on}") for outcome in outcomes]
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:

@@ -46,7 +46,8 @@ def train(config: DictConfig) -> None:
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))
     say(f"Training in {run_dir}")
     training.run()
-    say(f"\nDone. Checkpoints, metrics.csv and panels are in {run_dir}")
+    ended = str(training.status.content["state"]).capitalize()
+    say(f"\n{ended}. Checkpoints, metrics.csv and panels are in {run_dir}")
 
 
 def _check_swept(hydra_config: Any, overrides: Sequence[str]) -> None:

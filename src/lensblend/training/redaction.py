@@ -10,6 +10,7 @@ from typing import Any
 REDACTED = "(redacted)"
 _NAMES = re.compile(r"(?:^|[_.\W])(?:token|secret|password|passwd|credentials?|(?:api|access|private)_?key)$", re.I)
 _VARIABLES = re.compile(r"(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
+_IN_URL = re.compile(r"(?<=://)([^/:@\s]*):[^/@\s]+@")
 # Shorter values (`1`, `none`) are nobody's secret, and would be found in many texts.
 _SHORTEST = 8
 
@@ -23,8 +24,8 @@ def secrets_of_environment() -> list[str]:
 def redact(node: Any, secrets: Iterable[str] | None = None, name: str = "") -> Any:
     """Return nested plain values without secrets.
 
-    A secret is what stands under a name like ``api_key`` or ``token``, and wherever the value of such an environment
-    variable occurs in a text.
+    A secret is what stands under a name like ``api_key`` or ``token``, the password in a URL, and wherever the value of
+    such an environment variable occurs in a text.
 
     Args:
         node: Mappings, lists and plain values.
@@ -34,6 +35,8 @@ def redact(node: Any, secrets: Iterable[str] | None = None, name: str = "") -> A
     Example:
         >>> redact({"api_key": "abc", "kernels": ["gaussian", "my hunter22"]}, ["hunter22"])
         {'api_key': '(redacted)', 'kernels': ['gaussian', 'my (redacted)']}
+        >>> redact("postgresql://me:hunter2@host/study")
+        'postgresql://me:(redacted)@host/study'
     """
     secrets = secrets_of_environment() if secrets is None else list(secrets)
     if isinstance(node, Mapping):
@@ -46,7 +49,7 @@ def redact(node: Any, secrets: Iterable[str] | None = None, name: str = "") -> A
         return REDACTED
     for secret in secrets:
         node = node.replace(secret, REDACTED)
-    return node
+    return _IN_URL.sub(rf"\1:{REDACTED}@", node)
 
 
 def tell_secrets(arguments: Iterable[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +22,7 @@ from lensblend.training.callbacks.agree import Agree
 from lensblend.training.callbacks.final import Final
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 from lensblend.training.checkpoints import describe, find_checkpoint, load_weights
@@ -31,6 +31,7 @@ from lensblend.training.configuration import check_unchanged, config_hash, read_
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure
 from lensblend.training.files import clear_temporaries, file_sha256, write_atomically
+from lensblend.training.fitting import fit_quietly
 from lensblend.training.instantiate import build
 from lensblend.training.interruption import Interruption
 from lensblend.training.messages import is_first_process, say
@@ -82,7 +83,7 @@ class Training:
             self._keep_config()
             self.status.update(state="running", exit_code=None, error=None, config_hash=config_hash(self.config))
             try:
-                self._run_phases(Schedule.from_config(self.config["schedule"]))
+                state = self._run_phases(Schedule.from_config(self.config["schedule"]))
             except Interrupted as stop:
                 self._ended("interrupted", stop.exit_code, f"stopped by {stop.signal}")
                 kept = "the last finished step is saved" if stop.saved else "what was saved before is kept"
@@ -92,7 +93,7 @@ class Training:
             except BaseException as error:
                 self._ended("failed", getattr(error, "exit_code", 1), str(error) or type(error).__name__)
                 raise
-            self.status.update(state="done", exit_code=0)
+            self.status.update(state=state, exit_code=0)
 
     def _keep_config(self) -> None:
         """Write config.yaml; where something has been saved, compare with what that was trained with."""
@@ -117,7 +118,7 @@ class Training:
         except LensblendError as failed:
             say(f"{failed}")
 
-    def _run_phases(self, schedule: Schedule) -> None:
+    def _run_phases(self, schedule: Schedule) -> str:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data")
@@ -131,9 +132,11 @@ class Training:
                 say(f"{name}: done before, skipped ({self.run_dir / name})")
             else:
                 self.interruption.check()
-                self._fit(name, schedule.phases[name], source, metrics)
+                if self._fit(name, schedule.phases[name], source, metrics) == "pruned":
+                    return "pruned"
+        return "done"
 
-    def _fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> None:
+    def _fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> str:
         folder = self.run_dir / name
         if is_first_process():
             clear_temporaries(folder)
@@ -154,7 +157,7 @@ class Training:
             keep = self._keep(name, phase)
             trainer = self._trainer(phase, folder, [*loggers], keep, validate=len(data.val) > 0)
             with self.interruption.deferred():
-                _fit_quietly(trainer, module, data, stopped.path if stopped else None)
+                fit_quietly(trainer, module, data, stopped.path if stopped else None)
             exit_code = 0
         except SIGTERMException:
             # The signal came before Lightning's handler had been replaced; it stops after the first step.
@@ -173,9 +176,11 @@ class Training:
                 if hasattr(logger, "finish"):
                     logger.finish(exit_code)
         best = {} if keep.best is None else {phase.monitor: keep.best}
-        self.status.update_phase(name, state="done", step=trainer.global_step, scores=keep.scores, best=best)
+        state = "pruned" if is_pruned(trainer) else "done"
+        self.status.update_phase(name, state=state, step=trainer.global_step, scores=keep.scores, best=best)
         # No process may look for this phase's best weights before the first one has written them.
         trainer.strategy.barrier("phase")
+        return state
 
     def _start(self, network: nn.Module, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
@@ -272,21 +277,3 @@ class Training:
             f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
             f"{parameters:,} parameters; {start}"
         )
-
-
-def _fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDataModule, resume: Path | None) -> None:
-    """Fit without the advice that does not apply here."""
-    with warnings.catch_warnings():
-        # Lightning 2.6 asks PyTorch in a way that PyTorch 2.13 calls deprecated.
-        warnings.filterwarnings("ignore", message=".*treespec.*LeafSpec.*")
-        # The module converts batches also without this data module; that it does so with one is meant.
-        warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`.*")
-        # The metrics add up over processes by themselves; training values are the first process's.
-        warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True.*")
-        # Few workers are right for small data sets and few cores; the loader group sets them.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        # It is: `KeyedSampler` starts at the batch that the checkpoint names.
-        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch.*")
-        # Small data sets have fewer batches than `log_every_n_steps`; each epoch logs its means all the same.
-        warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

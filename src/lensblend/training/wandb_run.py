@@ -46,12 +46,12 @@ class PhaseWandbLogger(WandbLogger):
         identity = phase_run.identity
         name = f"{identity.label} / {phase_run.phase}" if identity.label else f"{phase_run.group}/{phase_run.phase}"
         super().__init__(
-            name=redact(name)[-LONGEST_NAME:],
+            name=_fitting(redact(name), " / "),
             save_dir=phase_run.run_dir,
             id=_run_id(phase_run.folder),
             project=project,
             entity=entity,
-            group=redact(phase_run.group)[-LONGEST_NAME:],
+            group=_fitting(redact(phase_run.group), ": "),
             job_type=phase_run.phase,
             tags=redact(list(dict.fromkeys(identity.tags))),
             config=redact(_columns(phase_run)),
@@ -154,6 +154,20 @@ def _columns(phase_run: PhaseRun) -> dict[str, Any]:
     identity = phase_run.identity
     told = {"label": identity.label, "choices": dict(identity.choices), "sweep": identity.sweep, "job": identity.job}
     return {**phase_run.config, **{key: value for key, value in told.items() if value not in ("", None, {})}}
+
+
+def _fitting(text: str, before_end: str) -> str:
+    """Return a name that W&B takes: of one that is too long its end, which tells it from others, is kept whole.
+
+    Example:
+        >>> _fitting(f"{'long ' * 30}: sweep/0", ": ")[-20:]
+        'g long lon…: sweep/0'
+    """
+    if len(text) <= LONGEST_NAME:
+        return text
+    start, mark, end = text.rpartition(before_end)
+    kept = LONGEST_NAME - len(mark + end) - 1
+    return f"{start[:kept]}…{mark}{end}" if kept > 0 else text[-LONGEST_NAME:]
 
 
 def _run_id(folder: Path) -> str | None:

@@ -58,6 +58,7 @@ def test_equal_jobs_of_a_sweep_that_goes_on_keep_folders_of_their_own(tmp_path):
     ("code", "status", "state", "error"),
     [
         (0, {"state": "done"}, "done", ""),
+        (0, {"state": "pruned"}, "pruned", ""),
         (143, {"state": "interrupted"}, "interrupted", ""),
         (-signal.SIGTERM, {}, "interrupted", ""),
         (1, {"state": "failed", "error": "no memory"}, "failed", "no memory"),
@@ -80,12 +81,13 @@ def test_a_status_that_cannot_be_read_is_no_status(tmp_path):
     assert ended(Job(0, (), tmp_path), 1, 0.0).error == "ended with exit code 1"
 
 
-def test_only_what_is_done_counts_as_done_before(tmp_path):
+@pytest.mark.parametrize("state", ["done", "pruned"])
+def test_only_what_is_done_or_pruned_counts_as_done_before(tmp_path, state):
     write_status(tmp_path, state="running")
     assert done_before(Job(0, (), tmp_path)) is None
-    write_status(tmp_path, state="done", phases={"phase1": {"best": {"val/psnr": 21.0}}})
+    write_status(tmp_path, state=state, phases={"phase1": {"best": {"val/psnr": 21.0}}})
     outcome = done_before(Job(0, (), tmp_path))
-    assert (outcome.state, outcome.exit_code, outcome.score) == ("done before", 0, ("val/psnr", 21.0))
+    assert (outcome.state, outcome.exit_code, outcome.score) == (f"{state} before", 0, ("val/psnr", 21.0))
 
 
 def test_the_score_is_the_last_phase_s():

@@ -13,6 +13,7 @@ from lensblend.errors import Interrupted, RequestError
 from lensblend.training.configuration import overrides_hash
 
 STATUS = "status.json"
+DONE = ("done", "pruned")
 _STOPPED = {Interrupted.exit_code} | {
     code
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -49,8 +50,8 @@ class Outcome:
 
     Attributes:
         job: The job.
-        state: ``done``, ``done before`` (by an earlier start of the sweep), ``failed``, ``interrupted``,
-            ``not started`` or ``submitted`` (to a cluster, and not waited for).
+        state: ``done`` or ``pruned``, either with `` before`` if by an earlier start of the sweep; ``failed``,
+            ``interrupted``, ``not started`` or ``submitted`` (to a cluster, and not waited for).
         exit_code: Of its process; None without one.
         seconds: How long it ran.
         error: Why it failed, in one line.
@@ -77,7 +78,8 @@ def read_status(folder: Path) -> dict[str, Any]:
 def done_before(job: Job) -> Outcome | None:
     """Return the outcome of a job that an earlier start of the sweep has done, None for others."""
     status = read_status(job.folder)
-    return Outcome(job, "done before", 0, score=score(status)) if status.get("state") == "done" else None
+    state = status.get("state")
+    return Outcome(job, f"{state} before", 0, score=score(status)) if state in DONE else None
 
 
 def ended(job: Job, exit_code: int, seconds: float) -> Outcome:
@@ -88,7 +90,8 @@ def ended(job: Job, exit_code: int, seconds: float) -> Outcome:
     """
     status = read_status(job.folder)
     if exit_code == 0:
-        return Outcome(job, "done", 0, seconds, score=score(status))
+        state = "pruned" if status.get("state") == "pruned" else "done"
+        return Outcome(job, state, 0, seconds, score=score(status))
     if exit_code in _STOPPED:
         return Outcome(job, "interrupted", exit_code, seconds, score=None)
     said = str(status.get("error") or "") if status.get("state") == "failed" else ""
@@ -98,7 +101,7 @@ def ended(job: Job, exit_code: int, seconds: float) -> Outcome:
 
 
 def score(status: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return the best value that the last finished phase monitored, by name."""
+    """Return the best value that the last phase that was finished or pruned monitored, by name."""
     phases = [phase for phase in status.get("phases", {}).values() if phase.get("best")]
     return next(iter(phases[-1]["best"].items())) if phases else None
 

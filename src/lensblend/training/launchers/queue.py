@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lensblend.training.launchers.jobs import Job, Outcome, ended, read_status
+from lensblend.training.launchers.jobs import DONE, Job, Outcome, ended, read_status
 from lensblend.training.launchers.report import Report
 
 # A job that is preempted, or told to stop, comes back: PREEMPTED, REQUEUED and the like are not among these.
@@ -87,7 +87,7 @@ def outcome(job: Job, file: Path, state: str, seconds: float) -> Outcome:
     """
     status = read_status(job.folder)
     code = _read_code(file)
-    if status.get("state") == "done" and code in (0, None):
+    if status.get("state") in DONE and code in (0, None):
         return ended(job, 0, seconds)
     if code is not None and code != 0:
         return ended(job, code, seconds)

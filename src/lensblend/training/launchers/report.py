@@ -14,12 +14,10 @@ from rich.table import Table
 from lensblend.training.launchers.jobs import Job, Outcome, labels, read_status
 
 COLOURS = {
-    "done": "green",
-    "done before": "green",
+    **dict.fromkeys(("done", "done before"), "green"),
+    **dict.fromkeys(("pruned", "pruned before", "submitted"), "cyan"),
+    **dict.fromkeys(("interrupted", "not started"), "yellow"),
     "failed": "red",
-    "interrupted": "yellow",
-    "not started": "yellow",
-    "submitted": "cyan",
 }
 
 
