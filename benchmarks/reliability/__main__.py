@@ -223,9 +223,10 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dic
     lines = [
         "# Reliability",
         "",
-        "What happens to a training that is killed, interrupted, or denied disk, memory or numbers, alone or as a job of",
-        "a sweep. A case (other than R11's, R15's and R19's) is a real training in processes of its own, with the",
-        "published network at a sixteenth of its width (R1 and R15: a quarter), on 32×48 pixels; every kill is a real `kill -9` at a random moment.",
+        "What happens to a training that is killed, interrupted, or denied disk, memory or numbers, alone or as a",
+        "job of a sweep. A case (other than R11's, R15's and R19's) is a real training in processes of its own, with",
+        "the published network at a sixteenth of its width (R1: a quarter), on 32×48 pixels; every kill is a real",
+        "`kill -9` at a random moment.",
         "`make reliability` runs all of it, `make reliability-quick` a few cases of each row.",
         "",
         "| row | what was done | a case passes when | cases | failures | date | commit |",
