@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,9 @@ class JobLauncher(Launcher):
             print(f"`lensblend compare {self._sweep_dir}` sets them side by side.", flush=True)
         return [JobReturned(outcome, f"{failed} of {len(jobs)} jobs failed. {go_on}") for outcome in outcomes]
 
+    @abstractmethod
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run jobs and return how they ended, in their order."""
-        raise NotImplementedError
 
     def _job(self, number: int, overrides: Sequence[str]) -> Job:
         from lensblend.training.launchers.devices import on_gpu, processes
