@@ -197,7 +197,7 @@ def test_a_name_that_is_too_long_keeps_its_phase(tmp_path):
     PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "g" * 200, Identity("x" * 200))).finish(0)
     (run,) = finished(tmp_path, 1)
     assert len(run.name) == len(run.group) == 128
-    assert run.name.endswith("x / phase1")
+    assert run.name.endswith("x… / phase1")
 
 
 def test_only_the_first_of_several_processes_chooses_the_id(tmp_path, monkeypatch):
