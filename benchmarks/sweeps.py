@@ -36,7 +36,7 @@ def main() -> None:
     """Measure and print, or write, the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--jobs", type=int, default=4, help="trainings on either side; default: 4")
-    parser.add_argument("--epochs", type=int, default=26, help="of each; default: what took a minute on 2 cores")
+    parser.add_argument("--epochs", type=int, default=5, help="of each; default: what took a minute on 2 cores")
     parser.add_argument("--output", type=Path, help="Markdown page to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sweeps-") as name:
