@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lensblend.training.comparison.runs import Entry
-from lensblend.training.configuration import FREE_KEYS, flat
+from lensblend.training.configuration import flat, is_free
 
 # The first tags of a run, in their order: each is the option chosen in this group of the configuration.
 GROUPS = ("kernels", "backbone", "model", "schedule", "data")
@@ -51,8 +51,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     for key in sorted(keys, key=lambda key: (key.count("."), list(keys).index(key))):
         values = [config.get(key, _MISSING) for config in flattened]
         marks = [json.dumps(value, default=str) if value is not _MISSING else "" for value in values]
-        free = any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)
-        if free or len(set(marks)) == 1 or seen.setdefault(json.dumps(marks), key) != key:
+        if is_free(key) or len(set(marks)) == 1 or seen.setdefault(json.dumps(marks), key) != key:
             continue
         kept[key] = [None if value is _MISSING else value for value in values]
     return kept
