@@ -9,8 +9,9 @@ from torch import nn
 
 from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import RequestError
-from lensblend.networks.depth_blend import DepthBlend, check_photo
+from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import check_photo
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

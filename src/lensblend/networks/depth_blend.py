@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 from lensblend.errors import RequestError
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.resize import resize_bilinear
-
-SMALLEST_SIDE = 32
-RANGE_TOLERANCE = 1e-3
 
 
 class DepthBlend(nn.Module):
@@ -91,32 +88,6 @@ class DepthBlend(nn.Module):
         stack = bank(srgb_to_linear(photo) if self.linear_light else photo)
         bokeh = blend(stack, weights)
         return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
-
-
-def check_photo(photo: Tensor) -> None:
-    """Raise `RequestError` unless a batch of photos is ``(b, 3, h, w)``, in [0, 1], with sides of 32 or more.
-
-    Values are looked at on the CPU only: on a GPU it would wait for all work in flight. NaN passes, because
-    what to do about it is the training loop's decision.
-    """
-    if photo.ndim != 4 or photo.shape[1] != 3 or not photo.is_floating_point():
-        raise RequestError(
-            f"A photo is a batch of RGB floats, (b, 3, h, w), but got {photo.dtype} of shape {list(photo.shape)}; "
-            "use `photo[None]` for a single one, and divide 8-bit values by 255."
-        )
-    height, width = photo.shape[-2:]
-    if min(height, width) < SMALLEST_SIDE:
-        raise RequestError(
-            f"A photo's sides are {SMALLEST_SIDE} pixels or more, but got {height} × {width}; "
-            "enlarge it, or extend it by repeating its border."
-        )
-    if photo.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    low, high = (bound.item() for bound in photo.detach().aminmax())
-    if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
-        raise RequestError(
-            f"A photo's values are in [0, 1], but got {low:.4g} to {high:.4g}; divide 8-bit values by 255."
-        )
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
