@@ -36,7 +36,7 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (work / "run" / "phase1" / "best.ckpt").is_file()
     swept = subprocess.run(
-        [*command[:-2], "+sweep=kernel_sets", "--cfg", "hydra"],
+        [*command[:-2], "+sweep=table3", "--cfg", "hydra"],
         cwd=work, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "kernels: gaussian_5_25_45,gaussian_25_45_75" in swept.stdout, swept.stderr

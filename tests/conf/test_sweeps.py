@@ -95,17 +95,19 @@ def overrides_of(agent, tmp_path, monkeypatch):
 
 
 def test_every_file_is_a_preset_of_both_tools():
-    assert set(NAMES) == set(presets()) == {"kernel_sizes", "kernel_sets", "phases", "backbones", "learning_rates"}
+    assert (
+        set(NAMES)
+        == set(presets())
+        == {"table1", "table2", "table3", "table4", "kernel_families", "backbones", "learning_rates"}
+    )
     assert {point["backbone"] for point in grid("backbones")} == {
         file.stem for file in (config_folder() / "backbone").glob("*.yaml")
     }
-    assert [len(point["schedule.run"]) for point in grid("phases")] == [1, 2, 3]
+    assert [len(point["schedule.run"]) for point in grid("table4")] == [1, 2, 3]
     assert len(grid("learning_rates")) == 6
 
 
-@pytest.mark.parametrize(
-    ("name", "sizes"), [("kernel_sizes", [[75], [25, 45, 75]]), ("kernel_sets", [[5, 25, 45], [25, 45, 75]])]
-)
+@pytest.mark.parametrize(("name", "sizes"), [("table2", [[75], [25, 45, 75]]), ("table3", [[5, 25, 45], [25, 45, 75]])])
 def test_tables_2_and_3_compare_the_papers_kernels(name, sizes):
     jobs = [compose(*job) for job in hydra_jobs(name)]
     assert [list(job.kernels.sizes) for job in jobs] == sizes
@@ -165,14 +167,14 @@ def test_a_file_says_what_it_compares_its_command_and_its_cost(file):
 
 
 def test_what_the_command_line_says_wins_over_a_preset():
-    jobs = hydra_jobs("kernel_sets", "kernels=disk_variance")
+    jobs = hydra_jobs("table3", "kernels=disk_variance")
     assert [compose(*job).hydra.runtime.choices.kernels for job in jobs] == ["disk_variance"]
 
 
 def test_a_preset_without_multirun_is_refused_rather_than_trained_once(in_process, tmp_path):
-    done = in_process("train", "+sweep=kernel_sets", "debug=smoke", cwd=tmp_path)
+    done = in_process("train", "+sweep=table3", "debug=smoke", cwd=tmp_path)
     assert done.code == 2
-    assert "`+sweep=kernel_sets` is several trainings: add --multirun" in done.err
+    assert "`+sweep=table3` is several trainings: add --multirun" in done.err
     assert "`kernels`" in done.err
 
 
@@ -190,7 +192,7 @@ def test_a_search_without_optuna_says_how_to_get_it_and_with_it_composes(in_proc
 def test_a_multirun_trains_every_job_of_a_preset(lensblend, tmp_path):
     sizes = "kernels.scale=0.1"
     done = lensblend(
-        "train", "--multirun", "+sweep=kernel_sizes", *TINY, "schedule.run=[phase1]", sizes, "hydra.sweep.dir=jobs",
+        "train", "--multirun", "+sweep=table2", *TINY, "schedule.run=[phase1]", sizes, "hydra.sweep.dir=jobs",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -206,5 +208,5 @@ def test_wandbs_agent_trains_a_point(agent, tmp_path, monkeypatch):
     content = sweep("phases")
     *command, macro = content["command"]
     content["command"] = [*command, *TINY, "run_dir=point", macro]
-    assert agent(content, grid("phases")[1], "run00001") == 0
+    assert agent(content, grid("table4")[1], "run00001") == 0
     assert sorted(p.parent.name for p in (tmp_path / "point").glob("*/best.ckpt")) == ["phase1", "phase2"]

@@ -12,8 +12,8 @@ from lensblend.data.transforms import (
     Flips,
     check_image_size,
     key_seed,
-    resize_disparity,
     resize_lanczos,
+    resize_map,
     resize_mask,
     resize_pair,
 )
@@ -47,12 +47,12 @@ def test_lanczos_agrees_with_its_formula(size):
 
 def test_disparity_stays_in_range_and_is_linear():
     ramp = np.tile(np.linspace(2.0, 3.0, 60, dtype=np.float32), (40, 1))
-    small = resize_disparity(ramp, (20, 30))
+    small = resize_map(ramp, (20, 30))
     assert small.dtype == np.float32
     expected = (ramp[0, ::2] + ramp[0, 1::2]) / 2  # halves average neighbours on a ramp
     np.testing.assert_allclose(small[:, 2:-2], np.tile(expected, (20, 1))[:, 2:-2], atol=1e-5)
     step = np.where(np.arange(60) < 30, -1.0, 5.0).astype(np.float32)[None].repeat(40, 0)
-    assert -1 <= resize_disparity(step, (13, 17)).min() <= resize_disparity(step, (80, 117)).max() <= 5
+    assert -1 <= resize_map(step, (13, 17)).min() <= resize_map(step, (80, 117)).max() <= 5
 
 
 def test_mask_stays_binary_and_takes_the_nearest_pixel():

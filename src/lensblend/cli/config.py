@@ -115,6 +115,8 @@ class Train:
         init_from: A checkpoint, or the MegaDepth authors' file, whose weights the first phase starts from.
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
+        saliency: Where saliency comes from, for networks that take it and losses that compare with it.
+        disparity: The same for disparity.
         name: Names the run where a folder's name would not do (W&B's group, tables).
     """
 
@@ -122,6 +124,8 @@ class Train:
     kernels: dict[str, Any] = MISSING
     backbone: dict[str, Any] = MISSING
     model: dict[str, Any] = MISSING
+    saliency: dict[str, Any] | None = None
+    disparity: dict[str, Any] | None = None
     module: dict[str, Any] = MISSING
     schedule: ScheduleSchema = field(default_factory=ScheduleSchema)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -147,6 +151,8 @@ class Evaluate:
     Attributes:
         data: The data set; default: the one that the checkpoint was trained on.
         metrics: What to score.
+        saliency: Where a network's saliency comes from; default: as in its training.
+        disparity: The same for disparity.
         checkpoint: A checkpoint, or a run's or a phase's folder.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
@@ -165,6 +171,8 @@ class Evaluate:
 
     data: dict[str, Any] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+    saliency: dict[str, Any] | None = None
+    disparity: dict[str, Any] | None = None
     output: str = MISSING
     checkpoint: str | None = None
     predictions: str | None = None

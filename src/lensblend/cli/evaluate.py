@@ -50,16 +50,20 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
     from lensblend.data.samples import Resized
     from lensblend.data.transforms import check_image_size
-    from lensblend.training.checkpoints import load_network
+    from lensblend.training.checkpoints import check_renders, load_network
     from lensblend.training.evaluation import bank_at, means, score_network, score_references, write_scores
     from lensblend.training.gallery import Gallery
+    from lensblend.training.guidance import Guided, guides_of
     from lensblend.training.inference import choose_device
     from lensblend.training.instantiate import build
 
     trained = load_network(node["checkpoint"])
+    check_renders(trained)
     image_size = check_image_size(node["image_size"]) if node["image_size"] else trained.image_size
     data = node["data"] or yaml.safe_load(trained.record["config"])["data"]
     pairs = cast("Source", build(data, "data")).split(cast("Split", node["split"]))
+    if guides := guides_of(trained, node):
+        pairs = Guided(pairs, guides)
     if node["score_at"] == "network":
         pairs = Resized(pairs, image_size)
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))

@@ -1,21 +1,47 @@
-"""``lensblend render``: photos and a trained network in, rendered photos of the same size out."""
+"""``lensblend render``: photos and a trained network in, rendered photos, or a prior network's maps, out."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lensblend.errors import DataError, LensblendError, RequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lensblend.training.checkpoints import Trained
+
+Step = Callable[[Path, Path], None]
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the verb's command line."""
-    verb = argparse.ArgumentParser(prog="lensblend render", description="Render bokeh into photos of any size.")
+    verb = argparse.ArgumentParser(
+        prog="lensblend render",
+        description="Render bokeh into photos of any size; with a saliency or depth network, picture its maps.",
+    )
     verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|FOLDER", help="photos, or folders of photos")
-    verb.add_argument("--model", required=True, metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder")
+    verb.add_argument(
+        "--model",
+        required=True,
+        metavar="CHECKPOINT",
+        help="a .ckpt file, or a run's or phase's folder",
+    )
     verb.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the rendered photos")
     verb.add_argument("--weights", action="store_true", help="also write the weight maps as pictures")
+    verb.add_argument("--depth", action="store_true", help="also picture inverse depth, where the network predicts it")
+    for name in ("saliency", "disparity"):
+        verb.add_argument(
+            f"--{name}",
+            metavar="SOURCE",
+            help=f"for networks that take {name}: a folder of maps named like the photos, or weights of the network "
+            "that gave it in the training (default: as in the training)",
+        )
     verb.add_argument(
         "--blend-at",
         choices=["network", "photo"],
@@ -31,30 +57,83 @@ def render(arguments: argparse.Namespace) -> None:
     targets = _targets(arguments.photos, arguments.output)
     from rich.progress import track
 
-    from lensblend.data.images import read_photo_with_metadata, write_image
     from lensblend.training.checkpoints import load_network
-    from lensblend.training.inference import choose_device, render_photo, weight_maps
-    from lensblend.training.pictures import to_8bit
+    from lensblend.training.inference import choose_device
 
     trained = load_network(arguments.model)
     network = trained.network.to(choose_device(arguments.device))
-    names = getattr(getattr(network, "bank", None), "names", ())
+    estimates = bool(getattr(network, "estimates", ()))
+    if arguments.depth and not hasattr(network, "depth_head") and "disparity" not in getattr(network, "estimates", ()):
+        raise RequestError(
+            f"{arguments.model} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
+            "a depth network's or the joint model's checkpoint."
+        )
+    work = _estimate if estimates else _render
+    step = work(trained, arguments)
     failures = []
     for source, target in track(targets.items(), "Rendering"):
         try:
-            photo = read_photo_with_metadata(source)
-            rendering = render_photo(network, photo.pixels, trained.image_size, arguments.blend_at)
-            write_image(target, to_8bit(rendering.bokeh[0]), exif=photo.exif, icc=photo.icc)
+            step(source, target)
         except DataError as error:
             failures.append(str(error))
-            continue
-        if arguments.weights:
-            for index, weight in enumerate(weight_maps(rendering)):
-                name = names[index].replace(" ", "") if index < len(names) else "copy"
-                write_image(target.with_name(f"{target.stem}-W{index}-{name}.png"), weight)
     print(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
     if failures:
         raise DataError("Not rendered:\n  " + "\n  ".join(failures))
+
+
+def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
+    """Return what renders one photo into one file."""
+    from lensblend.data.images import read_photo_with_metadata, write_image
+    from lensblend.data.pairs import Pair
+    from lensblend.training.guidance import guides_of
+    from lensblend.training.inference import render_photo, weight_maps
+    from lensblend.training.pictures import to_8bit
+    from lensblend.training.prior_maps import read_answer
+
+    network = trained.network
+    guides = guides_of(trained, {"saliency": arguments.saliency, "disparity": arguments.disparity})
+    names = getattr(getattr(network, "bank", None), "names", ())
+
+    def step(source: Path, target: Path) -> None:
+        photo = read_photo_with_metadata(source)
+        pair = Pair(source.stem, photo.pixels, None)
+        guidance = {name: guide(pair) for name, guide in guides.items()}
+        rendering = render_photo(network, photo.pixels, trained.image_size, arguments.blend_at, guidance)
+        write_image(target, to_8bit(rendering.bokeh[0]), exif=photo.exif, icc=photo.icc)
+        for index, weight in enumerate(weight_maps(rendering) if arguments.weights else ()):
+            name = names[index].replace(" ", "") if index < len(names) else "copy"
+            write_image(target.with_name(f"{target.stem}-W{index}-{name}.png"), weight)
+        if arguments.depth:
+            _write_map(target, "depth", read_answer(rendering.aux)["disparity"], photo.pixels)
+
+    return step
+
+
+def _estimate(trained: Trained, arguments: argparse.Namespace) -> Step:
+    """Return what pictures the maps of one photo: saliency, or inverse depth, white = nearest."""
+    from lensblend.data.images import read_photo_with_metadata
+    from lensblend.training.prior_maps import estimate
+
+    def step(source: Path, target: Path) -> None:
+        photo = read_photo_with_metadata(source)
+        for name, plane in estimate(trained.network, photo.pixels, trained.image_size).items():
+            _write_map(target, "depth" if name == "disparity" else name, plane, photo.pixels)
+
+    return step
+
+
+def _write_map(target: Path, name: str, plane: NDArray[np.float32], photo: NDArray[np.uint8]) -> None:
+    """Write a map at the photo's size, beside its rendering."""
+    import torch
+
+    from lensblend.data.images import write_image
+    from lensblend.data.transforms import resize_map
+    from lensblend.training.pictures import to_8bit
+
+    height, width = photo.shape[:2]
+    write_image(
+        target.with_name(f"{target.stem}-{name}.png"), to_8bit(torch.from_numpy(resize_map(plane, (height, width))))
+    )
 
 
 def _targets(photos: list[Path], output: Path) -> dict[Path, Path]:

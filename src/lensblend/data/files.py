@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
 from lensblend.data.pairs import Pair
-from lensblend.data.transforms import resize_disparity, resize_mask
+from lensblend.data.transforms import resize_map, resize_mask
 from lensblend.errors import DataError
 
 Found = dict[str, list[Path]]
@@ -20,7 +20,7 @@ class PairFiles:
 
     id: str
     photo: Path
-    target: Path
+    target: Path | None
     disparity: Path | None = None
     mask: Path | None = None
 
@@ -40,11 +40,11 @@ class FilePairs:
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Read one pair; a disparity or mask of another size is resized to the photo's."""
         entry = self.files[index]
-        photo, target = read_photo(entry.photo), read_photo(entry.target)
+        photo, target = read_photo(entry.photo), None if entry.target is None else read_photo(entry.target)
         size = photo.shape[:2]
-        if size != target.shape[:2]:
+        if target is not None and size != target.shape[:2]:
             raise DataError(_mismatch(entry, size, target.shape[:2]) + ".")
-        disparity = None if entry.disparity is None else resize_disparity(read_map(entry.disparity), size)
+        disparity = None if entry.disparity is None else resize_map(read_map(entry.disparity), size)
         mask = None if entry.mask is None else resize_mask(read_map(entry.mask) >= 0.5, size)
         return Pair(entry.id, photo, target, disparity, mask)
 
@@ -59,15 +59,31 @@ def scan(folder: Path, id_of: Callable[[str], str], end: str = "") -> Found:
 
 
 def match(
-    wanted: Iterable[str], photos: Found, targets: Found, disparities: Found, masks: Found, problems: list[str]
+    wanted: Iterable[str],
+    photos: Found,
+    targets: Found,
+    disparities: Found,
+    masks: Found,
+    problems: list[str],
+    partner: str = "target",
 ) -> list[PairFiles]:
-    """Pair up the wanted ids of which anything is there; what does not fit is added to ``problems``."""
+    """Pair up the wanted ids of which anything is there; what does not fit is added to ``problems``.
+
+    Args:
+        wanted: Ids.
+        photos: Files by id.
+        targets: Files by id.
+        disparities: Files by id; none, or one for each photo.
+        masks: Files by id; none, or one for each photo.
+        problems: Receives what is wrong, a line each.
+        partner: What every photo needs: ``target`` or ``mask``.
+    """
     parts = {"photo": photos, "target": targets, "disparity": disparities, "mask": masks}
     files = []
     for pair_id in wanted:
-        if pair_id not in photos and pair_id not in targets:
+        if pair_id not in photos and pair_id not in parts[partner]:
             continue
-        paths = {part: found.get(pair_id, []) for part, found in parts.items() if found or part in ("photo", "target")}
+        paths = {part: found.get(pair_id, []) for part, found in parts.items() if found or part in ("photo", partner)}
         wrong = [f"`{pair_id}` has no {part}" for part, of_part in paths.items() if not of_part]
         wrong += [
             f"`{pair_id}` is there {len(of_part)} times as {part}: {', '.join(p.name for p in of_part)}"
@@ -75,7 +91,7 @@ def match(
             if len(of_part) > 1
         ]
         if not wrong:
-            entry = PairFiles(pair_id, **{part: of_part[0] for part, of_part in paths.items()})
+            entry = PairFiles(pair_id, **{"target": None} | {part: of_part[0] for part, of_part in paths.items()})
             wrong = _header_problems(entry)
             files.append(entry)
         problems += wrong
@@ -84,7 +100,9 @@ def match(
 
 def _header_problems(entry: PairFiles) -> list[str]:
     problems, sizes = [], []
-    for path in (entry.photo, entry.target):
+    for path in (entry.photo, entry.target or entry.mask):
+        if path is None or path.suffix.lower() == ".npy":
+            continue
         try:
             sizes.append(read_size(path))
         except DataError as error:
@@ -97,7 +115,9 @@ def _header_problems(entry: PairFiles) -> list[str]:
 def _mismatch(entry: PairFiles, photo: tuple[int, ...], target: tuple[int, ...]) -> str:
     turned = ", portrait against landscape" if photo == target[::-1] else ""
     sizes = f"{photo[0]}×{photo[1]} and {target[0]}×{target[1]} (height×width){turned}"
-    return f"photo and target of `{entry.id}` are {sizes}; align or remove `{entry.photo}` and `{entry.target}`"
+    partner = "mask" if entry.target is None else "target"
+    files = f"`{entry.photo}` and `{entry.target or entry.mask}`"
+    return f"photo and {partner} of `{entry.id}` are {sizes}; align or remove {files}"
 
 
 def raise_all(problems: list[str], where: str) -> None:

@@ -9,6 +9,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from lensblend.errors import DataError
+
 Split = Literal["train", "val"]
 
 
@@ -19,16 +21,31 @@ class Pair:
     Attributes:
         id: Stable and unique within its data set; names files, panels and table rows.
         photo: All-in-focus photo, ``(h, w, 3)``, 8-bit sRGB.
-        target: Captured or rendered bokeh, same shape.
+        target: Captured or rendered bokeh, same shape; None in sets of photos and masks.
         disparity: Where known: larger = nearer, ``(h, w)`` float32.
-        mask: Where known: True where the target is in focus, ``(h, w)``.
+        mask: Where known: True where the target is in focus, or where the foreground is, ``(h, w)``.
+        saliency: Where a network or a loss asked for it: foreground probability in [0, 1], ``(h, w)`` float32.
     """
 
     id: str
     photo: NDArray[np.uint8]
-    target: NDArray[np.uint8]
+    target: NDArray[np.uint8] | None
     disparity: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
+    saliency: NDArray[np.float32] | None = None
+
+    def captured(self) -> NDArray[np.uint8]:
+        """Return the target.
+
+        Raises:
+            DataError: The pair has none.
+        """
+        if self.target is None:
+            raise DataError(
+                f"`{self.id}` has no target: its data set holds photos and masks, which train saliency; "
+                "take a data set of pairs."
+            )
+        return self.target
 
 
 @runtime_checkable

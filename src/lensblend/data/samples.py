@@ -18,9 +18,9 @@ from lensblend.errors import DataError, RequestError
 class Samples(Dataset[dict[str, Any]]):
     """Draw samples from pairs by ``(epoch, index)``; the same key gives the same bytes in any process.
 
-    A sample holds ``id`` (str), ``photo`` and ``target`` (uint8, ``(3, h, w)``) and, where the pair carries them,
-    ``disparity`` (float32, ``(1, h, w)``) and ``mask`` (bool, ``(1, h, w)``). Photos stay 8-bit until the device:
-    a batch is a quarter of the bytes, and the conversion is cheap there.
+    A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair carries them, ``target`` (alike),
+    ``disparity`` and ``saliency`` (float32, ``(1, h, w)``) and ``mask`` (bool, ``(1, h, w)``). Photos stay 8-bit until
+    the device: a batch is a quarter of the bytes, and the conversion is cheap there.
 
     Args:
         pairs: Where the samples come from.
@@ -65,7 +65,7 @@ class Samples(Dataset[dict[str, Any]]):
             raise IndexError(f"`index` is in [0, {len(self)}), but got {index}.")
         copy, pair_index = divmod(index, self._pair_count)
         pair = self.pairs.load(pair_index, epoch)
-        if pair.photo.shape != pair.target.shape:
+        if pair.target is not None and pair.photo.shape != pair.target.shape:
             shapes = f"{pair.photo.shape} and {pair.target.shape}"
             raise DataError(f"photo and target of `{pair.id}` have shapes {shapes}; align them to one size.")
         if self.image_size is not None:
@@ -74,16 +74,11 @@ class Samples(Dataset[dict[str, Any]]):
 
 
 def _to_tensors(pair: Pair) -> dict[str, Any]:
-    sample: dict[str, Any] = {
-        "id": pair.id,
-        "photo": _channels_first(pair.photo),
-        "target": _channels_first(pair.target),
-    }
-    if pair.disparity is not None:
-        sample["disparity"] = _channels_first(pair.disparity[..., None])
-    if pair.mask is not None:
-        sample["mask"] = _channels_first(pair.mask[..., None])
-    return sample
+    sample: dict[str, Any] = {"id": pair.id, "photo": _channels_first(pair.photo)}
+    if pair.target is not None:
+        sample["target"] = _channels_first(pair.target)
+    maps = {"disparity": pair.disparity, "mask": pair.mask, "saliency": pair.saliency}
+    return sample | {name: _channels_first(plane[..., None]) for name, plane in maps.items() if plane is not None}
 
 
 def _channels_first(image: np.ndarray) -> Tensor:
@@ -95,7 +90,7 @@ class Resized:
 
     Args:
         pairs: Any pairs.
-        image_size: (height, width) to which photo, target, disparity and mask are resized.
+        image_size: (height, width) to which a photo and all that belongs to it are resized.
     """
 
     def __init__(self, pairs: Pairs, image_size: Sequence[int]) -> None:

@@ -32,6 +32,8 @@ class Scenes:
         ((32, 48, 3), 'scene-0001')
     """
 
+    endless = True
+
     def __init__(
         self,
         seed: int = 0,

@@ -57,11 +57,9 @@ def resize_lanczos(image: UInt8[np.ndarray, "h w c"], image_size: Sequence[int])
     return _resized(image, image_size, Image.Resampling.LANCZOS)
 
 
-def resize_disparity(
-    disparity: Float32[np.ndarray, "h w"], image_size: Sequence[int]
-) -> Float32[np.ndarray, "height width"]:
-    """Resize a disparity map bilinearly, antialiased when it shrinks, so that no value leaves its range."""
-    return _resized(disparity, image_size, Image.Resampling.BILINEAR)
+def resize_map(plane: Float32[np.ndarray, "h w"], image_size: Sequence[int]) -> Float32[np.ndarray, "height width"]:
+    """Resize a map of one value per pixel bilinearly, antialiased when it shrinks, so that none leaves their range."""
+    return _resized(plane, image_size, Image.Resampling.BILINEAR)
 
 
 def resize_mask(mask: Bool[np.ndarray, "h w"], image_size: Sequence[int]) -> Bool[np.ndarray, "height width"]:
@@ -74,9 +72,10 @@ def resize_pair(pair: Pair, image_size: Sequence[int]) -> Pair:
     return replace(
         pair,
         photo=resize_lanczos(pair.photo, image_size),
-        target=resize_lanczos(pair.target, image_size),
-        disparity=None if pair.disparity is None else resize_disparity(pair.disparity, image_size),
+        target=None if pair.target is None else resize_lanczos(pair.target, image_size),
+        disparity=None if pair.disparity is None else resize_map(pair.disparity, image_size),
         mask=None if pair.mask is None else resize_mask(pair.mask, image_size),
+        saliency=None if pair.saliency is None else resize_map(pair.saliency, image_size),
     )
 
 
@@ -88,7 +87,7 @@ def _resized(array: np.ndarray, image_size: Sequence[int], resample: Image.Resam
 
 
 class Flips:
-    """Flip a pair horizontally and vertically, photo, target, disparity and mask alike.
+    """Flip a photo horizontally and vertically, and all that belongs to it alike.
 
     Args:
         mode: ``random`` flips each axis with probability one half. ``expand`` is the deterministic reading of the
@@ -118,14 +117,16 @@ class Flips:
         # call; and `Compose.set_random_seed` gives all transforms one seed, so both axes would always flip together.
         for axis, flip in enumerate(composition.transforms):
             flip.set_random_seed(key_seed(self._seed, epoch, index) + axis)
-        parts = {"image": pair.photo, "target": pair.target, "disparity": pair.disparity, "mask": pair.mask}
+        parts = {"image": pair.photo, "target": pair.target, "mask": pair.mask}
+        parts |= {"disparity": pair.disparity, "saliency": pair.saliency}
         flipped = composition(**{name: _flippable(part) for name, part in parts.items() if part is not None})
         mask = flipped.get("mask")
         return replace(
             pair,
             photo=flipped["image"],
-            target=flipped["target"],
+            target=flipped.get("target"),
             disparity=flipped.get("disparity"),
+            saliency=flipped.get("saliency"),
             mask=None if mask is None else mask.astype(np.bool_),
         )
 
@@ -138,7 +139,7 @@ def _composition(horizontal: float, vertical: float) -> Any:
 
     return albumentations.Compose(
         [albumentations.HorizontalFlip(p=horizontal), albumentations.VerticalFlip(p=vertical)],
-        additional_targets={"target": "image", "disparity": "mask"},
+        additional_targets={"target": "image", "disparity": "mask", "saliency": "mask"},
     )
 
 

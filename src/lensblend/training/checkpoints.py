@@ -14,6 +14,8 @@ from torch import nn
 
 import lensblend
 from lensblend.errors import DataError, RequestError
+from lensblend.priors.depth import is_megadepth_file, load_megadepth
+from lensblend.priors.depth_network import DepthNetwork
 from lensblend.training.checkpoint_files import FORMAT, read_checkpoint
 from lensblend.training.configuration import config_hash
 from lensblend.training.files import file_sha256
@@ -113,6 +115,15 @@ def load_network(path: str | Path) -> Trained:
     return Trained(network.eval(), content[RECORD], file, file_sha256(file))
 
 
+def check_renders(trained: Trained) -> None:
+    """Raise `RequestError` unless a network renders bokeh."""
+    if estimated := getattr(trained.network, "estimates", ()):
+        raise RequestError(
+            f"{trained.path} holds {type(trained.network).__name__}, which estimates {' and '.join(estimated)}, not "
+            "bokeh: its scores are in its run's metrics.csv, and `lensblend render` shows its maps."
+        )
+
+
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], file: Path) -> None:
     """Copy weights into a network, or say in one message how the two differ."""
     own = network.state_dict()
@@ -126,3 +137,37 @@ def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], file: Pa
             "use the backbone, kernels and model it was trained with."
         )
     network.load_state_dict(dict(state))
+
+
+def start_from(network: nn.Module, path: str | Path) -> tuple[Path, str]:
+    """Load the weights that a first phase starts from.
+
+    A depth network's checkpoint, and MegaDepth's published file, give their backbone to a network with the same one;
+    its own head keeps its random weights (Dutta 2021, section 3.2). A file that a prior network's authors published
+    starts that network.
+
+    Args:
+        network: Receives the weights.
+        path: A checkpoint, a run's or a phase's folder, or a published file.
+
+    Returns:
+        The file, and what its weights are, to be said before its name.
+    """
+    file = Path(path)
+    publishes = hasattr(network, "load_published")
+    if publishes and file.is_file() and file.suffix != ".ckpt":
+        network.load_published(file)
+        return file, "the published weights of "
+    if not publishes and is_megadepth_file(file):
+        load_megadepth(network, file)
+        return file, "the depth weights of "
+    file = find_checkpoint(file)
+    content = read_checkpoint(file)
+    state = content["state_dict"]
+    is_depth = str(content[RECORD]["network"].get("_target_")).endswith(".DepthNetwork")
+    if is_depth and not isinstance(network, DepthNetwork) and hasattr(network, "backbone"):
+        trunk = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+        load_weights(network.backbone, trunk, file)
+        return file, "the depth weights of "
+    load_weights(network, state, file)
+    return file, ""

@@ -107,10 +107,11 @@ def score_network(
     scores = {}
     for index in indices:
         pair = pairs.load(index)
-        rendering = render_photo(network, pair.photo, image_size, blend_at)
+        guidance = {name: getattr(pair, name) for name in getattr(network, "guidance", ())}
+        rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
-        scores[pair.id] = score(metrics, bokeh, pair.target)
-        show(pair.id, cells(pair.photo, pair.target, bokeh, weight_maps(rendering), names), scores[pair.id])
+        scores[pair.id] = score(metrics, bokeh, pair.captured())
+        show(pair.id, cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), names), scores[pair.id])
     return scores
 
 
@@ -130,7 +131,7 @@ def score_references(
         pair = pairs.load(index)
         stack = bank(to_batch(pair.photo, torch.device("cpu")))[0]
         for name, copy in zip(bank.names, stack, strict=True):
-            for metric, value in score(metrics, to_8bit(copy), pair.target).items():
+            for metric, value in score(metrics, to_8bit(copy), pair.captured()).items():
                 sums[name][metric].append(value)
     return {name: {m: float(np.mean(v)) for m, v in row.items()} for name, row in sums.items()}
 

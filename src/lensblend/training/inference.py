@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lensblend.data.transforms import resize_lanczos
+from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import Rendering
 from lensblend.ops.resize import resize_bilinear
@@ -44,7 +45,11 @@ def to_batch(image: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def render_photo(
-    network: nn.Module, photo: NDArray[np.uint8], image_size: tuple[int, int], blend_at: BlendAt = "network"
+    network: nn.Module,
+    photo: NDArray[np.uint8],
+    image_size: tuple[int, int],
+    blend_at: BlendAt = "network",
+    guidance: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Rendering:
     """Render bokeh into a photo of any size with a network that works at another size.
 
@@ -56,6 +61,7 @@ def render_photo(
         blend_at: ``network`` blends at that size and scales the result back bilinearly (Dutta 2021, section 5.1);
             ``photo`` scales only the weight maps, and blurs and blends the photo itself with kernels scaled alike, so
             that what is in focus keeps its full resolution.
+        guidance: What the network needs beside the photo (its attribute ``guidance``), as maps of any size.
 
     Returns:
         ``bokeh`` of the photo's size, one in the batch, and the network's intermediates.
@@ -65,8 +71,12 @@ def render_photo(
     """
     device = next(network.parameters()).device
     small = to_batch(resize_lanczos(photo, image_size), device)
+    maps = {
+        name: torch.from_numpy(resize_map(plane, image_size).copy()).to(device)[None, None]
+        for name, plane in (guidance or {}).items()
+    }
     if blend_at == "network":
-        rendering: Rendering = network(small)
+        rendering: Rendering = network(small, **maps)
         height, width = photo.shape[:2]
         if (height, width) == image_size:
             return rendering
@@ -75,7 +85,7 @@ def render_photo(
         raise RequestError(f"`blend_at` is network or photo, but got {blend_at!r}.")
     if "full_photo" not in inspect.signature(network.forward).parameters:
         raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
-    full: Rendering = network(small, full_photo=to_batch(photo, device))
+    full: Rendering = network(small, full_photo=to_batch(photo, device), **maps)
     return full
 
 

@@ -69,6 +69,16 @@ def build(node: Mapping[str, Any], where: str, **arguments: Any) -> Any:
         raise RequestError(f"`{where}` could not be built from {node.get('_target_')}: {cause}") from error
 
 
+def get_target(node: Mapping[str, Any], where: str) -> Any:
+    """Return the class that a node names, without building it.
+
+    Raises:
+        RequestError: As `build`.
+    """
+    _check_target(node, where)
+    return hydra.utils.get_object(node["_target_"])
+
+
 def _check(node: Any, where: str) -> None:
     """Refuse targets off the allowlist and arguments that the target does not take, before anything is built."""
     if isinstance(node, Mapping):

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -15,6 +17,8 @@ from lensblend.errors import RequestError
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Rendering
+from lensblend.training.pictures import cells, to_8bit
+from lensblend.training.truths import truths
 
 RECORD = "lensblend"
 
@@ -115,22 +119,43 @@ class Restoration(pl.LightningModule):
         rendering: Rendering = self(batch["photo"], **{name: batch[name] for name in wanted})
         return rendering
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Return the weighted sum of the loss terms and log each."""
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that the network makes of a batch, by name."""
         rendering = self.render(batch)
-        truth = {k: v for k, v in batch.items() if isinstance(v, Tensor)}
-        total, parts = self.loss({"bokeh": rendering.bokeh, **rendering.aux}, {"bokeh": batch["target"], **truth})
+        return {"bokeh": rendering.bokeh, **rendering.aux}
+
+    def compare(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted sum of the loss terms, and each of them."""
+        return self.loss(self.answer(batch), truths(batch, self.loss.on.values()))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Return the weighted sum of the loss terms and log each; nothing where nothing is trained."""
+        total, parts = self.compare(batch)
         size = len(batch["photo"])
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=size)
+        if not total.requires_grad:
+            return None
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
         return total
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score a batch of validation pairs at the phase's size."""
-        bokeh = self.render(batch).bokeh.float()
+        answer = self.answer(batch)
+        known = truths(batch, [metric.on for metric in self.scores.values()])
         for metric in self.scores.values():
-            metric.update(bokeh, batch["target"])
+            metric.update(answer[metric.on].float(), known[metric.on])
+
+    def picture(self, batch: Mapping[str, Any]) -> tuple[dict[str, NDArray[np.uint8]], dict[str, float]]:
+        """Return the pictures of a batch of one, by caption, and its scores."""
+        rendering = self.render(batch)
+        weights = rendering.aux.get("weights")
+        maps = [to_8bit(w) for w in weights[0]] if weights is not None else []
+        names = getattr(getattr(self.network, "bank", None), "names", ())
+        pictures = (to_8bit(batch["photo"][0]), to_8bit(batch["target"][0]), to_8bit(rendering.bokeh[0]))
+        bokeh = rendering.bokeh.float()
+        scores = {name: float(m.per_image(bokeh, batch["target"])[0]) for name, m in self.scores.items()}
+        return cells(*pictures, maps, names), scores
 
     def on_validation_epoch_end(self) -> None:
         """Log every score; the metrics add up over processes by themselves."""
@@ -138,8 +163,10 @@ class Restoration(pl.LightningModule):
             self.log(f"val/{name}", metric.compute().float(), prog_bar=name == "psnr", rank_zero_only=False)
             metric.reset()
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimizer and a learning rate that moves at every step."""
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:
+        """Build the optimizer and a learning rate that moves at every step; nothing where nothing is trained."""
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            return None
         optimizer = self._optimizer(self.network.parameters())
         last = max(int(self.trainer.estimated_stepping_batches) - 1, 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,33 +12,36 @@ import pytorch_lightning as pl
 import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.progress import track
 from torch import nn
 
-from lensblend.data.pairs import Source
+from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError, WeightsMissingError
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.priors.depth import is_megadepth_file, load_megadepth
 from lensblend.training.callbacks.agree import Agree
 from lensblend.training.callbacks.final import Final
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from lensblend.training.checkpoints import describe, find_checkpoint, load_weights
+from lensblend.training.checkpoint_files import AtomicCheckpointIO
+from lensblend.training.checkpoints import describe, load_weights, start_from
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.configuration import check_unchanged, config_hash, read_config
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure
 from lensblend.training.files import clear_temporaries, file_sha256, write_atomically
 from lensblend.training.fitting import fit_quietly
-from lensblend.training.instantiate import build
+from lensblend.training.guidance import GuidedSource, build_guides
+from lensblend.training.inference import choose_device
+from lensblend.training.instantiate import build, get_target
 from lensblend.training.interruption import Interruption
 from lensblend.training.messages import is_first_process, say
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import Phase, Schedule
 from lensblend.training.resume import Stopped, find_stopped
 from lensblend.training.status import Lock, Status
+from lensblend.training.truths import needed_maps
 
 
 def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +130,7 @@ class Training:
         if val == 0:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics = build_metrics(self.config["metrics"])
+        source = self._guided(source, [schedule.phases[name] for name in schedule.run])
         for name in schedule.run:
             if self.status.is_done(name):
                 say(f"{name}: done before, skipped ({self.run_dir / name})")
@@ -135,6 +139,22 @@ class Training:
                 if self._fit(name, schedule.phases[name], source, metrics) == "pruned":
                     return "pruned"
         return "done"
+
+    def _guided(self, source: Source, phases: Sequence[Phase]) -> Source:
+        """Let pairs carry the maps that the network takes, or that a loss of any phase compares with."""
+        network = get_target(self.config["model"], "model")
+        compared = [term["on"] for phase in phases for term in phase.loss.values() if term]
+        names = needed_maps(compared, getattr(network, "guidance", ()))
+        if not names:
+            return source
+        guided = GuidedSource(source, build_guides(names, self.config))
+        limits: dict[Split, int | None] = {
+            "train": self.config["loader"]["limit_train"],
+            "val": self.config["loader"]["limit_val"],
+        }
+        device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
+        guided.prepare(config_hash(self.config["data"]), limits, device, lambda i, title: track(list(i), title))
+        return guided
 
     def _fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> str:
         folder = self.run_dir / name
@@ -155,7 +175,11 @@ class Training:
         exit_code = 1
         try:
             keep = self._keep(name, phase)
-            trainer = self._trainer(phase, folder, [*loggers], keep, validate=len(data.val) > 0)
+            limits = {} if len(data.val) > 0 else {"limit_val_batches": 0}
+            if not any(parameter.requires_grad for parameter in network.parameters()):
+                say("The network has no weights to train: it is scored and saved as it is.")
+                limits |= {"limit_train_batches": 1, "max_epochs": 1}
+            trainer = self._trainer(phase, folder, [*loggers], keep, limits)
             with self.interruption.deferred():
                 fit_quietly(trainer, module, data, stopped.path if stopped else None)
             exit_code = 0
@@ -193,12 +217,7 @@ class Training:
         init_from = self.run_dir / before if before else self.config.get("init_from")
         if init_from is None:
             return {"path": "", "sha256": ""}, f"starts from random weights, seed {self.config['seed']}"
-        if is_megadepth_file(init_from):
-            load_megadepth(network, init_from)
-            file, kind = Path(init_from), "the depth weights of "
-        else:
-            file, kind = find_checkpoint(init_from), ""
-            load_weights(network, read_checkpoint(file)["state_dict"], file)
+        file, kind = start_from(network, init_from)
         return {"path": str(file), "sha256": file_sha256(file)}, f"starts from {kind}{file}"
 
     def _group(self) -> str:
@@ -247,16 +266,15 @@ class Training:
 
     @without_srun()
     def _trainer(
-        self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, validate: bool
+        self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, limits: Mapping[str, Any]
     ) -> pl.Trainer:
         configured = [build(node, f"callbacks.{key}") for key, node in self.config["callbacks"].items() if node]
         agree, reseed = Agree(self.config, self.run_dir), Reseed(self.config["seed"])
         finite = Finite(folder, **self.config["not_finite"])
         try:
             return pl.Trainer(
-                **self.config["trainer"] | ({} if validate else {"limit_val_batches": 0}),
+                **self.config["trainer"] | {"max_epochs": phase.max_epochs} | limits,
                 default_root_dir=folder,
-                max_epochs=phase.max_epochs,
                 check_val_every_n_epoch=min(phase.validate_every, phase.max_epochs),
                 logger=loggers or False,
                 callbacks=[agree, *configured, reseed, finite, keep, Final(keep)],

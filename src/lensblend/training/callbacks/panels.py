@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
-from lensblend.training.pictures import cells, error_map, save_picture, sheet, to_8bit
+from lensblend.training.pictures import error_map, save_picture, sheet
 
 Rows = dict[str, dict[str, NDArray[np.uint8]]]
 
@@ -69,16 +69,7 @@ class Panels(pl.Callback):
             # This also converts the batch to [0, 1], as in training.
             batch = trainer.strategy.batch_to_device(default_collate([sample]), pl_module.device)
             with trainer.precision_plugin.forward_context():
-                rendering = pl_module.render(batch)
-            weights = rendering.aux.get("weights")
-            maps = [to_8bit(w) for w in weights[0]] if weights is not None else []
-            names = getattr(getattr(pl_module.network, "bank", None), "names", ())
-            pictures = (to_8bit(batch["photo"][0]), to_8bit(batch["target"][0]), to_8bit(rendering.bokeh[0]))
-            rows[sample["id"]] = cells(*pictures, maps, names)
-            scores[sample["id"]] = {
-                name: float(metric.per_image(rendering.bokeh.float(), batch["target"])[0])
-                for name, metric in pl_module.scores.items()
-            }
+                rows[sample["id"]], scores[sample["id"]] = pl_module.picture(batch)
         pl_module.train(was_training)
         return rows, scores
 
@@ -93,5 +84,7 @@ def _table_row(row: dict[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.uint8]
     maps = {caption: caption.partition(" · ")[2] for caption in row if " · " in caption}
     distinct = len(set(maps.values())) == len(maps)
     renamed = {f"weight {maps[c]}" if c in maps and distinct else c: pixels for c, pixels in row.items()}
+    if "bokeh" not in row:
+        return renamed
     pictures = {c: renamed.pop(c) for c in ("photo", "target", "bokeh")}
     return {**pictures, "error": error_map(row["bokeh"], row["target"]), **renamed}

@@ -21,9 +21,10 @@ class PaperRow:
     Attributes:
         name: As printed.
         figures: PSNR, SSIM and LPIPS on Val294, as printed.
-        sizes: The Gaussian kernels of a run that this row describes; empty where no run of this project does.
+        sizes: The Gaussian kernels of a run that this row describes.
         phase: The phase whose result it is.
-        command: Trains such a run; empty where there is no such command.
+        command: Trains such a run.
+        network: The class of its network.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PaperRow:
     sizes: tuple[int, ...]
     phase: str
     command: str
+    network: str = "DepthBlend"
 
 
 PROPOSED = ((23.45, 0.8675, 0.2463), (25, 45, 75), "phase3", TRAIN)
@@ -39,7 +41,14 @@ TABLES: dict[int, tuple[str, tuple[PaperRow, ...]]] = {
     1: (
         "Quantitative comparison between baseline and the proposed approach",
         (
-            PaperRow("Baseline (SCRN)", (22.53, 0.8330, 0.3251), (), "", ""),
+            PaperRow(
+                "Baseline (SCRN)",
+                (22.53, 0.8330, 0.3251),
+                (75,),
+                "phase3",
+                "lensblend train baseline=scrn saliency.weights=SCRN data=ebb data.root=PATH",
+                "SaliencyBlend",
+            ),
             PaperRow("Proposed", *PROPOSED),
         ),
     ),
@@ -85,10 +94,9 @@ def is_row(entry: Entry, row: PaperRow, phase: str | None = None) -> bool:
     model = entry.config.get("model", {})
     bank, backbone = model.get("bank", {}), model.get("backbone", {})
     return (
-        bool(row.sizes)
-        and _class(model) == "DepthBlend"
+        _class(model) == row.network
         and not model.get("linear_light")
-        and _class(backbone) == "Hourglass"
+        and (row.network != "DepthBlend" or _class(backbone) == "Hourglass")
         and bank.get("family") == "gaussian"
         and tuple(bank.get("sizes", ())) == row.sizes
         and entry.phase == (phase or row.phase)
@@ -107,9 +115,20 @@ def deviations(entry: Entry) -> list[str]:
         found.append(f"kernels scaled by {bank['scale']:g}")
     if config.get("model", {}).get("backbone", {}).get("width_divisor", 1) != 1:
         found.append(f"hourglass of 1/{config['model']['backbone']['width_divisor']} width")
-    if not config.get("init_from"):
+    if _class(config.get("model", {})) == "SaliencyBlend":
+        found += _saliency(config)
+    elif not config.get("init_from"):
         found.append("no depth weights to start from")
     return found
+
+
+def _saliency(config: Mapping[str, Any]) -> list[str]:
+    """Return in what the saliency is not that of SCRN's published weights."""
+    source = config.get("saliency") or {}
+    if _class(source) != "NetworkMap" or _class(source.get("network") or {}) != "Scrn":
+        network = _class(source.get("network") or {}) or _class(source)
+        return [f"saliency from {network}, not SCRN"]
+    return [f"SCRN's weights from {source.get('weights')}"]
 
 
 def paper_table(
@@ -152,8 +171,6 @@ def _ours(line: Line, metric: str) -> str:
 
 
 def _how_to_get(row: PaperRow, phase: str | None) -> str:
-    if not row.command:
-        return f"{row.name}: no run of this project gives this row yet."
     wanted = phase or row.phase
     return f"{row.name}: no finished run among these; `{row.command}` trains one ({wanted} is this row)."
 

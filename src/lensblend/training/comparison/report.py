@@ -225,7 +225,7 @@ def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
         pairs = Resized(pairs, first.about["image_size"])
     for index, name in enumerate(list(first.scores)[:count]):
         pair = pairs.load(index)
-        if content_hash(pair.photo, pair.target) != first.contents[name]:
+        if content_hash(pair.photo, pair.captured()) != first.contents[name]:
             raise DataError(f"The pixels of {name} changed after it was scored; compare again by `--again`.")
         renderings, weights = [], {}
         for label, scored in zip(comparison.labels, comparison.scored, strict=True):
@@ -235,6 +235,6 @@ def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
             if maps:
                 files = [Picture.of_file(caption, scored.picture(index, i)) for i, caption in enumerate(maps)]
                 weights[label] = files
-        photo, target = Picture.of_pixels("photo", pair.photo), Picture.of_pixels("target", pair.target)
+        photo, target = Picture.of_pixels("photo", pair.photo), Picture.of_pixels("target", pair.captured())
         each: dict[str, Any] = {m: [s.scores[name][m] for s in comparison.scored] for m in first.scores[name]}
         yield Shown(name, photo, target, renderings, each, weights)

@@ -121,6 +121,8 @@ def _entries_of(run_dir: Path, phase: str | None, every_phase: bool) -> list[Ent
     if not (run_dir / "config.yaml").is_file():
         raise DataError("its config.yaml is missing; `lensblend train` with the run's own command writes it anew")
     config = read_config(run_dir)
+    if str(config.get("module", {}).get("_target_", "")).endswith(".Estimation"):
+        raise RequestError("it estimates saliency or depth and renders nothing; its scores are in its metrics.csv")
     chosen = [phase] if phase else done if every_phase else done[-1:]
     entries = [Entry(run_dir, name, config, tuple(status.get("tags", ()))) for name in chosen]
     missing = [str(entry.checkpoint) for entry in entries if not entry.checkpoint.is_file()]

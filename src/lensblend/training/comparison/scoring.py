@@ -21,7 +21,9 @@ from lensblend.training.checkpoints import load_network
 from lensblend.training.comparison.runs import Entry
 from lensblend.training.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
 from lensblend.training.files import file_sha256, write_atomically
+from lensblend.training.guidance import Guide, Guided, build_guides
 from lensblend.training.inference import BlendAt
+from lensblend.training.instantiate import get_target
 from lensblend.training.pictures import encode
 
 FORMAT = 1
@@ -112,11 +114,18 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
         "checkpoint_sha256": file_sha256(entry.checkpoint),
         "data": entry.config["data"],
         "split": "val",
+        "guidance": {name: guide.identity for name, guide in _guides(entry).items()},
         "blend_at": request.blend_at,
         "score_at": request.score_at,
         "conventions": {name: CONVENTIONS[name] for name in names},
         "lpips_weights_sha256": request.lpips_weights if "lpips" in names else None,
     }
+
+
+def _guides(entry: Entry) -> dict[str, Guide]:
+    """Return the sources of the maps that an entry's network takes."""
+    names = getattr(get_target(entry.config["model"], "model"), "guidance", ())
+    return build_guides(names, entry.config)
 
 
 def _read_kept(
@@ -132,7 +141,7 @@ def _read_kept(
         rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text(encoding="utf-8"))))
         scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows[: len(ids)]}
         kept = Scored(scores, {row["id"]: row["content"] for row in rows[: len(ids)]}, content, folder)
-        changed = [key for key, value in about.items() if not _fits(key, value, content[key])]
+        changed = [key for key, value in about.items() if not _fits(key, value, content.get(key, {}))]
         maps = range(len(content["maps"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None, "new: what was kept is damaged or of other metrics"
@@ -163,7 +172,8 @@ def _score(
     track: Callable[[Iterable[int]], Iterable[int]],
 ) -> Scored:
     trained = load_network(entry.checkpoint)
-    seen = Resized(pairs, trained.image_size) if request.score_at == "network" else pairs
+    seen = Guided(pairs, guides) if (guides := _guides(entry)) else pairs
+    seen = Resized(seen, trained.image_size) if request.score_at == "network" else seen
     contents: dict[str, str] = {}
     maps: list[str] = []
     # Written last, removed first: a folder without it is not used, so a comparison that was stopped leaves no half.

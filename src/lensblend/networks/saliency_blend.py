@@ -1,0 +1,96 @@
+"""The paper's baseline: a saliency map as the blending weights of the photo and one blurred copy of it."""
+
+from __future__ import annotations
+
+import difflib
+from math import sqrt
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lensblend.errors import RequestError
+from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.ops.blending import blend
+from lensblend.ops.resize import resize_bilinear
+
+NORMS = ("none", "minmax")
+
+
+class SaliencyBlend(nn.Module):
+    r"""Keep what is salient sharp and blur the rest: :math:`\hat I = S \odot I + (1 - S) \odot B(I, k)`.
+
+    Equation 1 with one kernel, whose weights are the saliency :math:`W_0 = S` and :math:`W_1 = 1 - S`. Nothing is
+    trained: the saliency comes from outside, by SCRN in the paper, and has no weights in this network.
+
+    Args:
+        bank: One kernel; in the paper a Gaussian of 75 pixels.
+        saliency_norm: ``none`` takes the saliency as it is; ``minmax`` stretches each photo's to [0, 1] first, as the
+            image files of SCRN's public test script do. Which of them the paper used is unknown; stretching makes
+            noise of a map without any object.
+
+    Attributes:
+        guidance: What `forward` needs beside the photo.
+
+    Example:
+        >>> network = SaliencyBlend(KernelBank(sizes=[9]))
+        >>> photo = torch.rand(1, 3, 40, 33)
+        >>> bool((network(photo, saliency=torch.ones(1, 1, 40, 33)).bokeh == photo).all())
+        True
+
+    References:
+        S. Dutta, "Depth-aware blending of smoothed images for bokeh effect generation",
+        J. Vis. Commun. Image Represent. (2021) 103089, section 5.3 and Table 1 ("Baseline").
+    """
+
+    guidance: ClassVar[tuple[str, ...]] = ("saliency",)
+
+    def __init__(self, bank: KernelBank, saliency_norm: str = "none") -> None:
+        super().__init__()
+        if len(bank) != 1:
+            raise RequestError(
+                f"A saliency map weighs one blurred copy, but the bank has {len(bank)} kernels; use "
+                "kernels=gaussian_75, or `sizes` of one."
+            )
+        if saliency_norm not in NORMS:
+            near = difflib.get_close_matches(saliency_norm, NORMS, n=1, cutoff=0.0)[0]
+            raise RequestError(
+                f"`saliency_norm` is one of {', '.join(NORMS)}, but got {saliency_norm!r}; did you mean {near!r}?"
+            )
+        self.bank = bank
+        self.saliency_norm = saliency_norm
+
+    def forward(
+        self,
+        photo: Float[Tensor, "b 3 h w"],
+        saliency: Float[Tensor, "b 1 h w"],
+        full_photo: Float[Tensor, "b 3 h_full w_full"] | None = None,
+    ) -> Rendering:
+        """Render bokeh from a photo and its saliency, both in [0, 1], or into a larger version of the photo.
+
+        Args:
+            photo: Sides of 32 pixels or more.
+            saliency: Foreground probability.
+            full_photo: The same scene at another size; see `lensblend.networks.depth_blend.DepthBlend`.
+
+        Returns:
+            ``bokeh``; and ``weights`` (saliency, then its complement), ``stack`` and ``saliency`` of the same size.
+        """
+        check_photo(photo)
+        with torch.autocast(photo.device.type, enabled=False):
+            saliency, bank = saliency.float(), self.bank
+            if self.saliency_norm == "minmax":
+                low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
+                saliency = (saliency - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+            if full_photo is not None:
+                check_photo(full_photo)
+                sides = zip(full_photo.shape[-2:], photo.shape[-2:], strict=True)
+                vertical, horizontal = (full / small for full, small in sides)
+                bank = bank.scaled(sqrt(vertical * horizontal))
+                height, width = full_photo.shape[-2:]
+                photo, saliency = full_photo, resize_bilinear(saliency, (height, width))
+            weights = torch.cat([saliency, 1 - saliency], dim=1)
+            stack = bank(photo.float())
+            return Rendering(blend(stack, weights), {"weights": weights, "stack": stack, "saliency": saliency})
