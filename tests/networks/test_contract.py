@@ -14,6 +14,7 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.joint_blend import JointBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
@@ -22,11 +23,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @dataclass(frozen=True)
 class Case:
-    """How to build a network at reduced width, what else its ``forward`` takes, and what it returns beside bokeh."""
+    """How to build a network at reduced width, what else its ``forward`` takes, and what it returns beside bokeh.
+
+    ``supervised`` names what losses see beside bokeh: some parameters have no other gradient.
+    """
 
     build: Callable[[], nn.Module]
     aux: set[str]
     guidance: Callable[[Tensor], dict[str, Tensor]] = field(default=lambda photo: {})
+    supervised: tuple[str, ...] = ()
 
 
 def bank() -> KernelBank:
@@ -40,6 +45,11 @@ NETWORKS = {
     ),
     "depth_blend timm": Case(
         lambda: DepthBlend(TimmPyramid("mobilenetv4_conv_small", decoder_channels=16), bank()), {"weights", "stack"}
+    ),
+    "joint_blend": Case(
+        lambda: JointBlend(Hourglass(width_divisor=16), bank()),
+        {"weights", "stack", "saliency", "saliency_logits", "log_depth"},
+        supervised=("saliency_logits", "log_depth"),
     ),
 }
 
@@ -109,9 +119,11 @@ def test_the_photo_is_left_as_it_was_and_rendering_repeats(network, render):
     assert torch.equal(render(network, photo).bokeh, first)
 
 
-def test_gradient_reaches_every_trainable_parameter(network, render):
+def test_gradient_reaches_every_trainable_parameter(case, network, render):
     photo = torch.rand(2, 3, 64, 64)
-    (render(network.train(), photo).bokeh - photo.flip(-1)).square().mean().backward()
+    bokeh, aux = render(network.train(), photo)
+    errors = [bokeh - photo.flip(-1), *(aux[name] for name in case.supervised)]
+    torch.stack([error.square().mean() for error in errors]).sum().backward()
     silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     # A bias before a normalisation without any other input is subtracted again: its gradient is rounding, or zero.
     assert [name for name in silent if not name.endswith("bias")] == []

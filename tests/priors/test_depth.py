@@ -9,6 +9,7 @@ from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.priors.depth import is_megadepth_file, load_megadepth, read_megadepth
+from lensblend.priors.depth_network import DepthNetwork
 
 
 class Sum(nn.Sequential):
@@ -97,6 +98,16 @@ def test_the_hourglass_computes_the_references_log_depth(reference, save, prefix
     assert expected.std() > 1e-3
     torch.testing.assert_close(head(trunk(photo)), expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
     assert int(weights.trunk["stem.1.num_batches_tracked"]) == (0 if old else 7)
+
+
+@torch.no_grad()
+def test_the_depth_network_computes_the_references_log_depth(reference, save):
+    network = DepthNetwork(Hourglass()).eval()
+    network.load_published(save(without_counters))
+    photo = torch.rand(1, 3, 32, 48)
+    expected = reference(photo)
+    found = network(photo)["log_depth"]
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
 
 
 def test_a_network_starts_from_the_trunk_and_keeps_its_head(reference, save):

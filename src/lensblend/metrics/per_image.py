@@ -35,9 +35,11 @@ class PerImageMetric(Metric):
 
     Attributes:
         name: The key in tables and logs; it stands for one convention.
+        on: What is scored: ``bokeh``, or a name that the network returns beside it.
     """
 
     name: ClassVar[str]
+    on: ClassVar[str] = "bokeh"
     full_state_update = False
     is_differentiable = False
     total: Tensor
@@ -49,11 +51,20 @@ class PerImageMetric(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @abstractmethod
-    def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-        """Return one value per image of photos that are already in 8-bit levels, 0 to 255."""
+    def score(self, bokeh: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Return one value per image of what `prepare` returned: photos in 8-bit levels, 0 to 255."""
+
+    def prepare(self, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Check what is compared and bring it to the form that is scored: here photos in 8-bit levels.
+
+        Raises:
+            RequestError: Shapes differ, or photos are not floats in [0, 1].
+        """
+        _check_photos(predicted, truth)
+        return to_levels(predicted), to_levels(truth)
 
     @torch.no_grad()
-    def per_image(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    def per_image(self, bokeh: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """Score every rendering of a batch.
 
         Args:
@@ -63,9 +74,8 @@ class PerImageMetric(Metric):
         Raises:
             RequestError: Shapes differ, or photos are not floats in [0, 1].
         """
-        _check_photos(bokeh, target)
         with torch.autocast(target.device.type, enabled=False):
-            return self.score(to_levels(bokeh), to_levels(target))
+            return self.score(*self.prepare(bokeh, target))
 
     def update(self, bokeh: Tensor, target: Tensor) -> None:
         """Add a batch of images to the mean."""

@@ -13,6 +13,7 @@ from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
+from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 
 
@@ -70,10 +71,13 @@ class DepthBlend(nn.Module):
             the stack in the light in which it was blended. All are single precision, also under autocast.
         """
         check_photo(photo)
-        logits = self.head(self.backbone(photo))
+        return self._blend(photo, self.head(self.backbone(photo)), full_photo)
+
+    def _blend(self, photo: Tensor, logits: Tensor, full_photo: Tensor | None) -> Rendering:
+        """Blend the copies of ``full_photo``, or else of ``photo``, by the softmax of ``logits``."""
         # In bfloat16 the weights would sum to one only within 0.003.
         with torch.autocast(photo.device.type, enabled=False):
-            weights = torch.softmax(_at_least_float32(logits), dim=1)
+            weights = torch.softmax(at_least_float32(logits), dim=1)
             if full_photo is None:
                 return self._render(photo, weights, self.bank)
             check_photo(full_photo)
@@ -84,11 +88,7 @@ class DepthBlend(nn.Module):
             return self._render(full_photo, resize_bilinear(weights, (height, width)), bank)
 
     def _render(self, photo: Tensor, weights: Tensor, bank: KernelBank) -> Rendering:
-        photo = _at_least_float32(photo)
+        photo = at_least_float32(photo)
         stack = bank(srgb_to_linear(photo) if self.linear_light else photo)
         bokeh = blend(stack, weights)
         return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -29,3 +30,13 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         for switch, value in zip(switches, before, strict=True):
             switch.fp32_precision = value
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Raise half precision to float32, and leave float32 and float64 as they are.
+
+    Example:
+        >>> at_least_float32(torch.zeros(1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
