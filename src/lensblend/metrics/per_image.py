@@ -1,4 +1,4 @@
-"""What all metrics share: 8-bit photos, one value per image, and a mean over images."""
+"""What all metrics share: one value per image, and a mean over images; and, unless they say otherwise, 8-bit photos."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ class PerImageMetric(Metric):
 
     Photos are sRGB in [0, 1] and are rounded to 8 bit before they are compared. Values outside are clipped, as
     in a file; a NaN in a rendering makes its score, and so the mean, NaN. Values are float64 or float32 with autocast
-    off; the sum is float64.
+    off; the sum is float64. A metric of something else than photos overrides `prepare` and names it in ``on``.
 
     Attributes:
         name: The key in tables and logs; it stands for one convention.
+        on: The key of what is scored among what a network returns and what is known.
     """
 
     name: ClassVar[str]
+    on: ClassVar[str] = "bokeh"
     full_state_update = False
     is_differentiable = False
     total: Tensor
@@ -49,27 +51,35 @@ class PerImageMetric(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @abstractmethod
-    def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-        """Return one value per image of photos that are already in 8-bit levels, 0 to 255."""
+    def score(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Return one value per image of what `prepare` made of a batch: of photos in 8-bit levels, 0 to 255."""
 
-    @torch.no_grad()
-    def per_image(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
-        """Score every rendering of a batch.
-
-        Args:
-            bokeh: Renderings, sRGB in [0, 1].
-            target: The captured photos, sRGB in [0, 1].
+    def prepare(self, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Check a batch, and bring it to the form in which it is compared.
 
         Raises:
             RequestError: Shapes differ, or photos are not floats in [0, 1].
         """
-        _check_photos(bokeh, target)
-        with torch.autocast(target.device.type, enabled=False):
-            return self.score(to_levels(bokeh), to_levels(target))
+        _check_photos(predicted, truth)
+        return to_levels(predicted), to_levels(truth)
 
-    def update(self, bokeh: Tensor, target: Tensor) -> None:
+    @torch.no_grad()
+    def per_image(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Score every image of a batch.
+
+        Args:
+            predicted: Renderings, sRGB in [0, 1], or what else ``on`` names.
+            truth: The captured photos, sRGB in [0, 1], or what is known of ``on``.
+
+        Raises:
+            RequestError: What is compared does not fit; see `prepare`.
+        """
+        with torch.autocast(truth.device.type, enabled=False):
+            return self.score(*self.prepare(predicted, truth))
+
+    def update(self, predicted: Tensor, truth: Tensor) -> None:
         """Add a batch of images to the mean."""
-        values = self.per_image(bokeh, target)
+        values = self.per_image(predicted, truth)
         self.total = self.total + values.sum(dtype=torch.float64)
         self.count = self.count + len(values)
 
