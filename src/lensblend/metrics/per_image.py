@@ -1,4 +1,4 @@
-"""What all metrics share: 8-bit photos, one value per image, and a mean over images."""
+"""What all metrics share: one value per image, and a mean over images; and, unless they say otherwise, 8-bit photos."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class PerImageMetric(Metric):
 
     Photos are sRGB in [0, 1] and are rounded to 8 bit before they are compared. Values outside are clipped, as
     in a file; a NaN in a rendering makes its score, and so the mean, NaN. Values are float64 or float32 with autocast
-    off; the sum is float64.
+    off; the sum is float64. A metric of something else than photos overrides `prepare` and names it in ``on``.
 
     Attributes:
         name: The key in tables and logs; it stands for one convention.
-        on: What is scored: ``bokeh``, or a name that the network returns beside it.
+        on: The key of what is scored among what a network returns and what is known.
     """
 
     name: ClassVar[str]
@@ -51,11 +51,11 @@ class PerImageMetric(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @abstractmethod
-    def score(self, bokeh: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """Return one value per image of what `prepare` returned: photos in 8-bit levels, 0 to 255."""
+    def score(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Return one value per image of what `prepare` made of a batch: of photos in 8-bit levels, 0 to 255."""
 
     def prepare(self, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Check what is compared and bring it to the form that is scored: here photos in 8-bit levels.
+        """Check a batch, and bring it to the form in which it is compared.
 
         Raises:
             RequestError: Shapes differ, or photos are not floats in [0, 1].
@@ -64,22 +64,22 @@ class PerImageMetric(Metric):
         return to_levels(predicted), to_levels(truth)
 
     @torch.no_grad()
-    def per_image(self, bokeh: Float[Tensor, "b c h w"], target: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """Score every rendering of a batch.
+    def per_image(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        """Score every image of a batch.
 
         Args:
-            bokeh: Renderings, sRGB in [0, 1].
-            target: The captured photos, sRGB in [0, 1].
+            predicted: Renderings, sRGB in [0, 1], or what else ``on`` names.
+            truth: The captured photos, sRGB in [0, 1], or what is known of ``on``.
 
         Raises:
-            RequestError: Shapes differ, or photos are not floats in [0, 1].
+            RequestError: What is compared does not fit; see `prepare`.
         """
-        with torch.autocast(target.device.type, enabled=False):
-            return self.score(*self.prepare(bokeh, target))
+        with torch.autocast(truth.device.type, enabled=False):
+            return self.score(*self.prepare(predicted, truth))
 
-    def update(self, bokeh: Tensor, target: Tensor) -> None:
+    def update(self, predicted: Tensor, truth: Tensor) -> None:
         """Add a batch of images to the mean."""
-        values = self.per_image(bokeh, target)
+        values = self.per_image(predicted, truth)
         self.total = self.total + values.sum(dtype=torch.float64)
         self.count = self.count + len(values)
 
