@@ -88,7 +88,7 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
     from lensblend.training.guidance import guides_of
     from lensblend.training.inference import render_photo, weight_maps
     from lensblend.training.pictures import to_8bit
-    from lensblend.training.prior_maps import read_answer
+    from lensblend.training.prior_maps import estimates
 
     network = trained.network
     guides = guides_of(trained, {"saliency": arguments.saliency, "disparity": arguments.disparity})
@@ -104,7 +104,7 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
             name = names[index].replace(" ", "") if index < len(names) else "copy"
             write_image(target.with_name(f"{target.stem}-W{index}-{name}.png"), weight)
         if arguments.depth:
-            _write_map(target, "depth", read_answer(rendering.aux)["disparity"], photo.pixels)
+            _write_map(target, "depth", estimates(rendering.aux)["disparity"][0, 0].cpu().numpy(), photo.pixels)
 
     return step
 

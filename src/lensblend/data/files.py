@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
 from lensblend.data.pairs import Pair
@@ -91,7 +92,8 @@ def match(
             if len(of_part) > 1
         ]
         if not wrong:
-            entry = PairFiles(pair_id, **{"target": None} | {part: of_part[0] for part, of_part in paths.items()})
+            found: dict[str, Any] = {part: of_part[0] for part, of_part in paths.items()}
+            entry = PairFiles(pair_id, **{"target": None, **found})
             wrong = _header_problems(entry)
             files.append(entry)
         problems += wrong

@@ -117,7 +117,7 @@ class Flips:
         # call; and `Compose.set_random_seed` gives all transforms one seed, so both axes would always flip together.
         for axis, flip in enumerate(composition.transforms):
             flip.set_random_seed(key_seed(self._seed, epoch, index) + axis)
-        parts = {"image": pair.photo, "target": pair.target, "mask": pair.mask}
+        parts: dict[str, np.ndarray | None] = {"image": pair.photo, "target": pair.target, "mask": pair.mask}
         parts |= {"disparity": pair.disparity, "saliency": pair.saliency}
         flipped = composition(**{name: _flippable(part) for name, part in parts.items() if part is not None})
         mask = flipped.get("mask")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -90,6 +90,8 @@ class Basnet(nn.Module):
 
     mean: Tensor
     std: Tensor
+
+    estimates: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def __init__(self, width_divisor: int = 1, weights: str | None = None) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ class DepthNetwork(nn.Module):
     Args:
         backbone: Gives ``backbone.out_channels`` features per pixel, at the photo's size.
 
+    Attributes:
+        estimates: The maps that guidance can be made of.
+
     Example:
         >>> import torch
         >>> from lensblend.backbones.hourglass import Hourglass
@@ -34,6 +37,8 @@ class DepthNetwork(nn.Module):
     References:
         Z. Li and N. Snavely, "MegaDepth: learning single-view depth prediction from internet photos", CVPR 2018.
     """
+
+    estimates: ClassVar[tuple[str, ...]] = ("disparity",)
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

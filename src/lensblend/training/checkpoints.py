@@ -154,20 +154,21 @@ def start_from(network: nn.Module, path: str | Path) -> tuple[Path, str]:
         The file, and what its weights are, to be said before its name.
     """
     file = Path(path)
-    publishes = hasattr(network, "load_published")
-    if publishes and file.is_file() and file.suffix != ".ckpt":
-        network.load_published(file)
+    load_published = getattr(network, "load_published", None)
+    if load_published is not None and file.is_file() and file.suffix != ".ckpt":
+        load_published(file)
         return file, "the published weights of "
-    if not publishes and is_megadepth_file(file):
+    if load_published is None and is_megadepth_file(file):
         load_megadepth(network, file)
         return file, "the depth weights of "
     file = find_checkpoint(file)
     content = read_checkpoint(file)
     state = content["state_dict"]
     is_depth = str(content[RECORD]["network"].get("_target_")).endswith(".DepthNetwork")
-    if is_depth and not isinstance(network, DepthNetwork) and hasattr(network, "backbone"):
+    backbone = getattr(network, "backbone", None)
+    if is_depth and not isinstance(network, DepthNetwork) and isinstance(backbone, nn.Module):
         trunk = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-        load_weights(network.backbone, trunk, file)
+        load_weights(backbone, trunk, file)
         return file, "the depth weights of "
     load_weights(network, state, file)
     return file, ""

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lensblend.errors import RequestError
-from lensblend.priors.depth_network import inverse_depth
 from lensblend.training.pictures import to_8bit
+from lensblend.training.prior_maps import estimates
 from lensblend.training.restoration import Restoration
 from lensblend.training.truths import truths
 
@@ -58,14 +58,12 @@ class Estimation(Restoration):
     def picture(self, batch: Mapping[str, Any]) -> tuple[dict[str, NDArray[np.uint8]], dict[str, float]]:
         """Return the pictures of a batch of one, by caption, and its scores."""
         answer = self.answer(batch)
-        pictures = {"photo": to_8bit(batch["photo"][0])}
-        if "saliency_logits" in answer:
-            pictures |= {"truth": batch["saliency"][0, 0], "saliency": torch.sigmoid(answer["saliency_logits"][0, 0])}
-        if "log_depth" in answer:
-            pictures |= {"truth": batch["disparity"][0, 0], "disparity": inverse_depth(answer["log_depth"])[0, 0]}
+        pictures = {"photo": batch["photo"][0]}
+        for name, plane in estimates(answer).items():
+            pictures |= {f"{name}: truth": batch[name][0, 0], name: plane[0, 0]}
         known = truths(batch, [metric.on for metric in self.scores.values()])
         scores = {n: float(m.per_image(answer[m.on].float(), known[m.on])[0]) for n, m in self.scores.items()}
-        return {name: p if isinstance(p, np.ndarray) else to_8bit(p) for name, p in pictures.items()}, scores
+        return {name: to_8bit(picture) for name, picture in pictures.items()}, scores
 
 
 def _scaled(batch: Mapping[str, Any], scale: float | int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lensblend.errors import RequestError
 
 LR_PATHS = ("cosine", "exponential", "linear", "constant")
 MONITORS = {"val/psnr": "max", "val/ssim": "max", "val/ssim_wang": "max", "val/lpips": "min"}
+MONITORS |= {"val/mae": "min", "val/f_measure": "max", "val/iou": "max", "val/si_rmse": "min", "val/ordinal": "max"}
 
 
 def _adam() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -94,17 +94,18 @@ def estimate(
         By name, at the network's size: ``saliency`` as a probability, ``disparity`` as inverse depth over its maximum.
     """
     device = next(network.parameters()).device
-    return read_answer(network(to_batch(resize_lanczos(photo, image_size), device)))
+    maps = estimates(network(to_batch(resize_lanczos(photo, image_size), device)))
+    return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
 
 
-def read_answer(answer: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
-    """Return the maps of the first photo in what a network answers, by name, in [0, 1]."""
+def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the maps in what a network answers, by name, ``(b, 1, h, w)`` in [0, 1]."""
     maps = {}
     if "saliency_logits" in answer:
         maps["saliency"] = torch.sigmoid(answer["saliency_logits"])
     if "log_depth" in answer:
         maps["disparity"] = inverse_depth(answer["log_depth"])
-    return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
+    return maps
 
 
 def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Module, Path]:
