@@ -39,7 +39,7 @@ def test_another_photo_moves_none_between_the_splits(folders):
 
 
 def test_samples_carry_the_mask_and_no_target_and_flip_together(folders):
-    samples = Samples(MaskedPhotos(*folders, val_fraction=0).split("train"), [10, 15], flips="expand")
+    samples = Samples(MaskedPhotos(*folders, val_fraction=0.0).split("train"), [10, 15], flips="expand")
     plain, flipped = samples[0, 3], samples[0, 12 + 3]
     assert "target" not in plain
     assert plain["mask"].flip(-1).equal(flipped["mask"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -69,6 +69,8 @@ class Dss(nn.Module):
 
     mean: Tensor
     std: Tensor
+
+    estimates: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def __init__(self, width_divisor: int = 1, weights: str | None = None) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from typing import ClassVar
 
 import timm
 import torch
@@ -104,6 +105,8 @@ class Scrn(nn.Module):
 
     mean: Tensor
     std: Tensor
+
+    estimates: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def __init__(self, width_divisor: int = 1, weights: str | None = None) -> None:
         super().__init__()

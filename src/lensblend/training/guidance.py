@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from lensblend.training.instantiate import build
 from lensblend.training.prior_maps import NetworkMap
 
 
+@runtime_checkable
 class Guide(Protocol):
     """A source of one map per photo.
 
