@@ -84,6 +84,15 @@ def test_autocast_changes_nothing(loss: type, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("loss", ORACLES)
+def test_half_precision_is_raised_before_it_is_compared(loss: type) -> None:
+    logits, truth = (tensor.bfloat16() for tensor in tensors(*maps(soft=True)))
+    value = loss()(logits, truth)
+    assert value.dtype == torch.float32
+    exact = ORACLES[loss](logits[:, 0].double().numpy(), truth[:, 0].double().numpy())
+    assert value.item() == pytest.approx(exact, abs=3e-6)
+
+
+@pytest.mark.parametrize("loss", ORACLES)
 @pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize("size", [0.0, 30.0, 500.0])
 def test_certain_logits_give_finite_values_and_gradients(loss: type, empty: bool, size: float) -> None:

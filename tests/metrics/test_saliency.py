@@ -137,10 +137,12 @@ def test_a_nan_is_not_hidden(metric: type) -> None:
 @pytest.mark.parametrize("metric", ORACLES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_nothing(metric: type, dtype: torch.dtype) -> None:
-    logits, truth = maps()
+    """What a network gives in single precision is scored in double."""
+    logits, truth = (array.astype(np.float32) for array in maps())
     with torch.autocast("cpu", dtype=dtype):
-        values = metric().per_image(*(tensor.float() for tensor in tensors(logits, truth)))
-    np.testing.assert_allclose(values, expected(metric, logits, truth), rtol=0, atol=1e-6)
+        values = metric().per_image(*(torch.from_numpy(array)[:, None] for array in (logits, truth)))
+    exact = expected(metric, logits.astype(np.float64), truth.astype(np.float64))
+    np.testing.assert_allclose(values, exact, rtol=0, atol=1e-12)
 
 
 def test_certain_logits_are_scored() -> None:
