@@ -242,7 +242,7 @@ def test_a_published_tensor_of_another_shape_is_named(state, save):
 
 
 def test_a_narrow_network_takes_no_published_file(state, save):
-    with pytest.raises(DataError, match="to a network of `width_divisor=1`"):
+    with pytest.raises(DataError, match="and `width_divisor: 1`"):
         Scrn(width_divisor=8).load_published(save(state))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import timm
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from lensblend.errors import DataError, RequestError, WeightsMissingError
+from lensblend.backbones.tensor_files import read_tensors
+from lensblend.errors import DataError, RequestError
 
 TESTED_ENCODERS = (
     "convnext_tiny",
@@ -126,7 +126,10 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
         path: Local ``.safetensors`` or ``.pth`` file; the latter is read without running any code in it.
     """
     # timm writes "stages.0" as "stages_0" once it has cut an encoder into its stages.
-    given = {name.replace(".", "_"): tensor for name, tensor in _read(Path(path)).items()}
+    given = {
+        name.replace(".", "_"): tensor
+        for name, tensor in read_tensors(path, "the encoder's own file", "state_dict").items()
+    }
     loaded, missing = {}, []
     for name, current in encoder.state_dict().items():
         tensor = given.get(name.replace(".", "_"))
@@ -182,16 +185,3 @@ def _try_out(encoder: nn.Module, channels: dict[int, int]) -> None:
     shapes = [tuple(features.shape[1:]) for features in found]
     if shapes != promised:
         raise ValueError(f"its features are {shapes} instead of {promised}")
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsMissingError(f'No file "{path}" for the encoder; give an existing one, or `weights: null`.')
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        tensors: dict[str, Tensor] = content.get("state_dict", content)
-    except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
-        raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
-    return tensors

@@ -14,6 +14,7 @@ from lensblend.errors import RequestError
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering, check_photo
 from lensblend.ops.blending import blend
+from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 
 NORMS = ("none", "minmax")
@@ -80,7 +81,7 @@ class SaliencyBlend(nn.Module):
         """
         check_photo(photo)
         with torch.autocast(photo.device.type, enabled=False):
-            saliency, bank = saliency.float(), self.bank
+            saliency, bank = at_least_float32(saliency), self.bank
             if self.saliency_norm == "minmax":
                 low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
                 saliency = (saliency - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
@@ -92,5 +93,5 @@ class SaliencyBlend(nn.Module):
                 height, width = full_photo.shape[-2:]
                 photo, saliency = full_photo, resize_bilinear(saliency, (height, width))
             weights = torch.cat([saliency, 1 - saliency], dim=1)
-            stack = bank(photo.float())
+            stack = bank(at_least_float32(photo))
             return Rendering(blend(stack, weights), {"weights": weights, "stack": stack, "saliency": saliency})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +13,10 @@ from torch.nn.functional import interpolate, max_pool2d, pad
 from torchvision.models.resnet import BasicBlock
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
-from lensblend.errors import DataError, RequestError, WeightsMissingError
+from lensblend.errors import RequestError
 from lensblend.nn.rendering import check_photo
 from lensblend.ops.resize import resize_bilinear
+from lensblend.priors.published import load_renamed
 from lensblend.priors.weights import weights_path
 
 DIVISOR = 32
@@ -32,7 +32,6 @@ DECODER = (
     (256, 128, 128, 64),
     (128, 64, 64, 64),
 )
-COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1
 
 
 class Refinement(nn.Module):
@@ -174,21 +173,7 @@ class Basnet(nn.Module):
             WeightsMissingError: There is no such file.
             DataError: It is damaged, or a tensor is missing or of another shape; the first one is named.
         """
-        given, beginnings, state = _read(Path(path)), _published_names(), {}
-        for name, current in self.state_dict().items():
-            ours = next(beginning for beginning in beginnings if name.startswith(f"{beginning}."))
-            published = beginnings[ours] + name.removeprefix(ours)
-            tensor = given.get(published)
-            if tensor is None and name.endswith(COUNTER):
-                tensor = torch.zeros_like(current)
-            if tensor is None or tensor.shape != current.shape:
-                found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-                raise DataError(
-                    f'"{path}": `{published}` {found}, but `{name}` needs shape {list(current.shape)}; '
-                    "give the authors' `basnet.pth` as downloaded, and `width_divisor: 1`."
-                )
-            state[name] = tensor
-        self.load_state_dict(state)
+        load_renamed(self, path, _published_names(), "the authors' `basnet.pth` as downloaded")
 
 
 def _unit(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
@@ -233,18 +218,3 @@ def _published_names() -> dict[str, str]:
     names |= {f"deep.{stage}.{i}": f"resb{stage + 5}_{i}" for stage in range(2) for i in range(1, 4)}
     names |= {f"sides.{i}": f"outconv{side}" for i, side in enumerate("b654321")}
     return names | {"refinement.enter": "refunet.conv0", "refinement.exit": "refunet.conv_d0"}
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise WeightsMissingError(
-            f'No file "{path}"; download the authors\' `basnet.pth`, or leave the path out to train from scratch.'
-        )
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
-        raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
-    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
-    if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise DataError(f'"{path}" is no mapping of names to tensors; give `basnet.pth` itself.')
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lensblend.backbones.hourglass import Hourglass
+from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 
 # Positions 2 and 3 are the coarser levels; the head, which the hourglass does not have, comes last.
@@ -52,7 +53,7 @@ def is_megadepth_file(path: str | Path) -> bool:
         False
     """
     try:
-        content = _read(Path(path))
+        content = read_tensors(path, "MegaDepth's `best_generalization_net_G.pth`")
     except (DataError, WeightsMissingError):
         return False
     return all(name.removeprefix("module.").partition(".")[0].isdigit() for name in content)
@@ -64,7 +65,7 @@ def read_megadepth(path: str | Path) -> MegaDepth:
     Args:
         path: The authors' ``best_generalization_net_G.pth``, or another file of the same graph.
     """
-    tensors = _read(Path(path))
+    tensors = read_tensors(path, "MegaDepth's `best_generalization_net_G.pth`")
     try:
         return convert_megadepth(tensors)
     except DataError as error:
@@ -119,22 +120,6 @@ def load_megadepth(network: nn.Module, path: str | Path) -> None:
             "use `width_divisor=1`, or start another backbone from weights of its own."
         )
     trunk.load_state_dict(read_megadepth(path).trunk)
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise WeightsMissingError(
-            f'No file "{path}"; download MegaDepth\'s `best_generalization_net_G.pth`, '
-            "or leave the path out to train from scratch."
-        )
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
-        raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
-    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
-    if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise DataError(f'"{path}" is no mapping of names to tensors; give `best_generalization_net_G.pth` itself.')
-    return tensors
 
 
 def _wanted() -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
-from lensblend.errors import DataError, RequestError, WeightsMissingError
+from lensblend.errors import RequestError
 from lensblend.nn.rendering import check_photo
+from lensblend.ops.precision import at_least_float32
+from lensblend.priors.published import load_renamed
 from lensblend.priors.weights import weights_path
 
 DIVISOR = 32  # the encoder's coarsest reduction
@@ -25,7 +27,6 @@ LEVELS = range(len(ENCODER_WIDTHS))  # finest first: 1/4, 1/8, 1/16, 1/32
 # Each level and the coarser ones that it sees, in the order in which the authors number the units between them.
 PAIRS = tuple((level, coarser) for level in LEVELS for coarser in LEVELS if coarser > level)
 REFINEMENTS = 4
-COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1
 
 
 class CrossRefinement(nn.Module):
@@ -154,7 +155,7 @@ class Scrn(nn.Module):
             saliency, edge = refine(saliency, edge)
         maps = {"saliency_logits": self.decode_saliency(saliency), "edge_logits": self.decode_edge(edge)}
         return {
-            name: _resize(_at_least_float32(logits), padded.shape[-2:])[..., :height, :width]
+            name: _resize(at_least_float32(logits), padded.shape[-2:])[..., :height, :width]
             for name, logits in maps.items()
         }
 
@@ -169,22 +170,7 @@ class Scrn(nn.Module):
             WeightsMissingError: There is no such file.
             DataError: It is damaged, lacks a tensor, or has one of another shape; the first is named.
         """
-        given = {name.removeprefix("module."): tensor for name, tensor in _read(Path(path)).items()}
-        prefixes, loaded = _published_prefixes(), {}
-        for name, current in self.state_dict().items():
-            ours = next(prefix for prefix in prefixes if name.startswith(f"{prefix}."))
-            theirs = prefixes[ours] + name.removeprefix(ours)
-            tensor = given.get(theirs)
-            if tensor is None and name.endswith(f".{COUNTER}"):
-                tensor = torch.zeros_like(current)
-            if tensor is None or tensor.shape != current.shape:
-                found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-                raise DataError(
-                    f'"{path}": `{theirs}` {found}, but SCRN has it as `{name}` of shape {list(current.shape)}; '
-                    "give the authors' file as downloaded, to a network of `width_divisor=1`."
-                )
-            loaded[name] = tensor
-        self.load_state_dict(loaded)
+        load_renamed(self, path, _published_prefixes(), "the authors' SCRN weights as downloaded")
 
 
 def _unit(in_channels: int, out_channels: int, kernel_size: int = 3) -> nn.Sequential:
@@ -205,10 +191,6 @@ def _enlarge_coarser(units: nn.ModuleList, levels: Sequence[Tensor]) -> list[lis
 
 def _resize(features: Tensor, image_size: Sequence[int]) -> Tensor:
     return interpolate(features, (image_size[0], image_size[1]), mode="bilinear", align_corners=True)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _published_prefixes() -> dict[str, str]:
@@ -236,16 +218,3 @@ def _published_prefixes() -> dict[str, str]:
                 names[f"{ours}.fuse_saliency.{level}.{unit}"] = f"{theirs}.conv_f{level + 1}.{unit}.conv_bn"
                 names[f"{ours}.fuse_edge.{level}.{unit}"] = f"{theirs}.conv_f{len(LEVELS) + level + 1}.{unit}.conv_bn"
     return names
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise WeightsMissingError(f'No file "{path}"; download the authors\' SCRN weights, or train from scratch.')
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
-        raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
-    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
-    if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise DataError(f'"{path}" is no mapping of names to tensors; give the authors\' SCRN weights themselves.')
-    return tensors

@@ -1,0 +1,43 @@
+"""Read files of published weights, without running any code in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lensblend.errors import DataError, WeightsMissingError
+
+
+def read_tensors(path: str | Path, expected: str, key: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a file by name, on the CPU.
+
+    Args:
+        path: Local ``.safetensors`` file, or one of `torch.save`.
+        expected: The file that is wanted, for messages.
+        key: Take the tensors under this key, where there is one.
+
+    Raises:
+        WeightsMissingError: There is no such file.
+        DataError: It is damaged, or holds something else than named tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsMissingError(
+            f'No file "{path}"; download {expected}, or leave it out (`weights: null`) to start from random weights.'
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
+        raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
+    tensors: Any = content.get(key, content) if isinstance(content, Mapping) else None
+    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
+    if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        raise DataError(f'"{path}" is no mapping of names to tensors; give {expected}.')
+    return dict(tensors)
