@@ -4,9 +4,11 @@ from pathlib import Path
 
 import hydra
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from lensblend.cli.config import config_folder, register
+from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.training.instantiate import build
 from lensblend.training.phases import Schedule
 
@@ -38,10 +40,22 @@ def options(group):
     return [f"{group}={file.stem}" for file in sorted((FOLDER / group).glob("*.yaml"))]
 
 
-@pytest.mark.parametrize("option", [option for group in (*GROUPS, "experiment") for option in options(group)])
+@pytest.mark.parametrize(
+    "option", [option for group in (*GROUPS, "baseline", "experiment") for option in options(group)]
+)
 def test_every_option_composes_and_its_schedule_is_valid(option):
     config = compose(option, *PATHS.get(option, []))
     assert Schedule.from_config(config["schedule"]).run
+
+
+@pytest.mark.parametrize("option", options("loss"))
+def test_every_loss_composes_in_place_of_a_phases_own(option):
+    name = option.removeprefix("loss=")
+    phase = compose("schedule=dmshn", f"loss@schedule.phases.phase1.loss={name}")["schedule"]["phases"]["phase1"]
+    terms = {key: build({"_": node}, key)["_"] for key, node in phase["loss"].items()}
+    assert WeightedSum(terms).weights
+    written = OmegaConf.to_container(OmegaConf.load(FOLDER / "loss" / f"{name}.yaml"))
+    assert set(written) <= set(terms)
 
 
 @pytest.mark.parametrize("kernels", options("kernels"))
@@ -71,6 +85,28 @@ def test_the_default_schedule_is_the_papers():
     assert phases["phase3"].lr_final == 1e-5
     rates = [rate for p in phases.values() for rate in (p.lr, p.lr_final)]
     assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(("baseline", "parameters"), [("dmshn", 5_424_393), ("stacked_dmshn", 10_848_786)])
+def test_dmshn_has_its_networks_two_phases_and_losses(baseline, parameters):
+    config = compose(f"baseline={baseline}")
+    with torch.device("meta"):
+        network = build(config["model"], "model")
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert config["name"] == baseline
+    schedule = Schedule.from_config(config["schedule"])
+    assert schedule.run == ["phase1", "phase2"]
+    phases = [schedule.phases[name] for name in schedule.run]
+    assert [p.image_size for p in phases] == [[1024, 1536], [1024, 1536]]
+    weights = [{name: term["weight"] for name, term in p.loss.items()} for p in phases]
+    assert weights == [{"l1": 1.0, "dssim": 0.1}, {"ms_ssim": 1.0}]
+
+
+def test_smoke_replaces_a_path_of_drops():
+    dropping = ["schedule.phases.phase1.lr_path=step", "schedule.phases.phase1.lr_every=20"]
+    assert Schedule.from_config(compose(*dropping)["schedule"]).phases["phase1"].lr_every == 20
+    phase = Schedule.from_config(compose(*dropping, "debug=smoke")["schedule"]).phases["phase1"]
+    assert (phase.max_epochs, phase.lr_path, phase.lr_every) == (1, "cosine", None)
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.rglob("*.yaml")), ids=lambda p: str(Path(p).relative_to(FOLDER)))

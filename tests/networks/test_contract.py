@@ -15,6 +15,8 @@ from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.joint_blend import JointBlend
+from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
+from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
@@ -25,13 +27,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class Case:
     """How to build a network at reduced width, what else its ``forward`` takes, and what it returns beside bokeh.
 
-    ``supervised`` names what losses see beside bokeh: some parameters have no other gradient.
+    ``supervised`` names what losses see beside bokeh: some parameters have no other gradient. Deep networks without
+    normalisation overfit one pair at a lower learning rate only.
     """
 
     build: Callable[[], nn.Module]
     aux: set[str]
     guidance: Callable[[Tensor], dict[str, Tensor]] = field(default=lambda photo: {})
     supervised: tuple[str, ...] = ()
+    lr: float = 0.02
 
 
 def bank() -> KernelBank:
@@ -51,7 +55,19 @@ NETWORKS = {
         {"weights", "stack", "saliency", "saliency_logits", "log_depth"},
         supervised=("saliency_logits", "log_depth"),
     ),
+    "saliency_blend": Case(
+        lambda: SaliencyBlend(KernelBank(sizes=[9])),
+        {"weights", "stack", "saliency"},
+        guidance=lambda photo: {"saliency": photo[:, :1]},
+    ),
+    "multiscale_hierarchical": Case(lambda: MultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
+    "multiscale_hierarchical stacked": Case(lambda: StackedMultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
 }
+
+
+def tensors(aux):
+    """The intermediates, those of a list one by one."""
+    return [tensor for value in aux.values() for tensor in (value if isinstance(value, list) else [value])]
 
 
 @pytest.fixture(params=NETWORKS)
@@ -63,6 +79,14 @@ def case(request):
 @pytest.fixture
 def network(case):
     return case.build().eval()
+
+
+@pytest.fixture
+def trainable(network):
+    """The network as it trains; one without weights has nothing to test here."""
+    if not list(network.parameters()):
+        pytest.skip("it has no weights")
+    return network.train()
 
 
 @pytest.fixture
@@ -92,12 +116,12 @@ def test_bokeh_has_the_photos_size_and_range(case, network, render, size):
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_black_and_white_photos_give_finite_values_and_gradients(network, render, value):
-    bokeh, aux = render(network.train(), torch.full((2, 3, 64, 64), value))
+def test_black_and_white_photos_give_finite_values_and_gradients(trainable, render, value):
+    bokeh, aux = render(trainable, torch.full((2, 3, 64, 64), value))
     bokeh.mean().backward()
     assert bokeh.isfinite().all()
-    assert all(tensor.isfinite().all() for tensor in aux.values())
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    assert all(tensor.isfinite().all() for tensor in tensors(aux))
+    assert all(p.grad is None or p.grad.isfinite().all() for p in trainable.parameters())
 
 
 @torch.no_grad()
@@ -119,23 +143,23 @@ def test_the_photo_is_left_as_it_was_and_rendering_repeats(network, render):
     assert torch.equal(render(network, photo).bokeh, first)
 
 
-def test_gradient_reaches_every_trainable_parameter(case, network, render):
+def test_gradient_reaches_every_trainable_parameter(case, trainable, render):
     photo = torch.rand(2, 3, 64, 64)
-    bokeh, aux = render(network.train(), photo)
+    bokeh, aux = render(trainable, photo)
     errors = [bokeh - photo.flip(-1), *(aux[name] for name in case.supervised)]
     torch.stack([error.square().mean() for error in errors]).sum().backward()
-    silent = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    silent = [n for n, p in trainable.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     # A bias before a normalisation without any other input is subtracted again: its gradient is rounding, or zero.
     assert [name for name in silent if not name.endswith("bias")] == []
-    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+    assert all(p.grad is not None for p in trainable.parameters() if p.requires_grad)
 
 
-def test_one_step_lowers_the_loss(network, render, pair):
+def test_one_step_lowers_the_loss(trainable, render, pair):
     photo, target = pair
-    optimizer = torch.optim.Adam(network.train().parameters(), lr=0.001)
+    optimizer = torch.optim.Adam(trainable.parameters(), lr=0.001)
 
     def loss():
-        return (render(network, photo).bokeh - target).abs().mean()
+        return (render(trainable, photo).bokeh - target).abs().mean()
 
     before = loss()
     before.backward()
@@ -143,13 +167,13 @@ def test_one_step_lowers_the_loss(network, render, pair):
     assert loss() < before
 
 
-def test_one_pair_can_be_overfitted(network, render, pair):
+def test_one_pair_can_be_overfitted(case, trainable, render, pair):
     photo, target = pair
-    optimizer = torch.optim.Adam(network.train().parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(trainable.parameters(), lr=case.lr)
     losses = []
     for _ in range(20):
         optimizer.zero_grad()
-        loss = (render(network, photo).bokeh - target).abs().mean()
+        loss = (render(trainable, photo).bokeh - target).abs().mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -162,7 +186,7 @@ def test_autocast_changes_little_and_returns_single_precision(network, render):
     expected = render(network, photo).bokeh
     with torch.autocast("cpu", torch.bfloat16):
         bokeh, aux = render(network, photo)
-    assert all(tensor.dtype == torch.float32 for tensor in (bokeh, *aux.values()))
+    assert all(tensor.dtype == torch.float32 for tensor in (bokeh, *tensors(aux)))
     torch.testing.assert_close(bokeh, expected, rtol=0, atol=0.05)
 
 

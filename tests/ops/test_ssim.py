@@ -6,9 +6,11 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 from skimage.metrics import structural_similarity
+from skimage.transform import downscale_local_mean
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from lensblend.errors import RequestError
-from lensblend.ops.ssim import gaussian_window, ssim, uniform_window
+from lensblend.ops.ssim import gaussian_window, ms_ssim, ssim, uniform_window
 
 WINDOW = gaussian_window(11, 1.5)
 
@@ -135,3 +137,58 @@ def test_half_precision_photos_are_compared_in_float32() -> None:
 def test_photos_below_the_window_are_refused() -> None:
     with pytest.raises(RequestError, match=r"11×11 pixels.*\(10, 40\); use larger"):
         ssim(torch.rand(1, 3, 10, 40), torch.rand(1, 3, 10, 40), WINDOW)
+
+
+def textbook_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Wang's product over five scales, in float64: filters by SciPy, halving and the coarsest scale by scikit-image."""
+    taps = cv2.getGaussianKernel(11, 1.5, cv2.CV_64F)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    value = 1.0
+    for weight in (0.0448, 0.2856, 0.3001, 0.2363):
+        means = []
+        for a, b in zip(np.moveaxis(x, -1, 0), np.moveaxis(y, -1, 0), strict=True):
+            mu_a, mu_b, aa, bb, ab = (
+                convolve2d(image, taps @ taps.T, mode="valid") for image in (a, b, a * a, b * b, a * b)
+            )
+            means.append(np.mean((2 * (ab - mu_a * mu_b) + 9e-4) / (aa - mu_a**2 + bb - mu_b**2 + 9e-4)))
+        value *= np.mean(means) ** weight
+        even = tuple(slice(side // 2 * 2) for side in x.shape[:2])
+        x, y = (downscale_local_mean(image[even], (2, 2, 1)) for image in (x, y))
+    return float(value * structural_similarity(x, y, channel_axis=2, **options) ** 0.1333)
+
+
+def distorted_pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Photos with detail at every scale, and noisy, brighter versions, (2, h, w, 3)."""
+    rng = np.random.default_rng(height)
+    noise = rng.random((2, height, width, 3))
+    x = np.stack([sum(cv2.GaussianBlur(image, (0, 0), s) * s for s in (1, 4, 16)) / 21 for image in noise])
+    strength = np.reshape([0.02, 0.1], (2, 1, 1, 1))
+    return x, np.clip(x * 0.9 + 0.08 + rng.normal(0, 1, x.shape) * strength, 0, 1)
+
+
+@pytest.mark.parametrize("size", [(176, 176), (191, 242), (256, 333)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
+def test_five_scales_are_the_textbooks(size: tuple[int, int], dtype: torch.dtype, tolerance: float) -> None:
+    x, y = distorted_pair(*size)
+    ours = ms_ssim(batch(x), batch(y), WINDOW, dtype=dtype)
+    assert ours.dtype == dtype
+    np.testing.assert_allclose(ours, [textbook_ms_ssim(a, b) for a, b in zip(x, y, strict=True)], atol=tolerance)
+
+
+def test_five_scales_are_nearly_torchmetrics() -> None:
+    x, y = map(batch, distorted_pair(256, 384))
+    theirs = multiscale_structural_similarity_index_measure(y, x, data_range=1.0, reduction="none")
+    # Its coarsest index is also averaged over mirrored borders.
+    np.testing.assert_allclose(ms_ssim(y, x, WINDOW, dtype=torch.float64), theirs, atol=2e-3)
+
+
+def test_the_gradient_through_five_scales_is_that_of_finite_differences() -> None:
+    x, y = torch.rand(2, 1, 1, 48, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    window = (0.2, 0.5, 0.3)
+    (gradient,) = torch.autograd.grad(ms_ssim(x, 0.5 * (x + y), window, dtype=torch.float64).sum(), x)
+    step = torch.zeros_like(x)
+    for row, column in ((0, 0), (20, 31), (47, 49)):
+        step.zero_()[..., row, column] = 1e-5
+        above, below = (ms_ssim(p, 0.5 * (p + y), window, dtype=torch.float64) for p in (x + step, x - step))
+        assert gradient[..., row, column].item() == pytest.approx(((above - below) / 2e-5).item(), rel=1e-5, abs=1e-9)

@@ -82,7 +82,17 @@ class Stop(pl.Callback):
         self._signal(trainer, self.in_validation == "at its end")
 
 
-def fit(run, stop=None, in_validation=False, workers=0, accumulate=1, validate_every=1, batch_size=2, val_interval=1.0):
+def fit(
+    run,
+    stop=None,
+    in_validation=False,
+    workers=0,
+    accumulate=1,
+    validate_every=1,
+    batch_size=2,
+    val_interval=1.0,
+    lr_every=None,
+):
     folder = run / "phase1"
     stopped = find_stopped(folder, {}, 0, [])
     interruption = Interruption()
@@ -92,7 +102,9 @@ def fit(run, stop=None, in_validation=False, workers=0, accumulate=1, validate_e
         WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
         {"psnr": Psnr()},
         lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+        lr_path="step" if lr_every else "cosine",
         lr_ratio=0.1,
+        lr_every=lr_every,
         record={"network": {}, "phase": "phase1", "config": "{}", "parent": {}},
     )
     data = PairsDataModule(
@@ -188,6 +200,11 @@ def test_with_data_workers(tmp_path, whole, stop):
 @pytest.mark.parametrize("stop", [1, 2, 5])
 def test_with_accumulated_gradients_a_stop_waits_for_the_step(tmp_path, whole, stop):
     check(tmp_path, whole(accumulate=2), [(stop, False)], accumulate=2)
+
+
+@pytest.mark.parametrize("stop", [3, 4, 5, 9])
+def test_with_a_learning_rate_that_drops_between_epochs(tmp_path, whole, stop):
+    check(tmp_path, whole(lr_every=2), [(stop, False)], lr_every=2)
 
 
 @pytest.mark.parametrize("stop", [4, 7, 8])

@@ -50,3 +50,26 @@ def test_a_wrong_schedule_is_refused_with_the_remedy(changes, message):
 def test_a_value_out_of_range_is_refused_by_name(key, value):
     with pytest.raises(RequestError, match=f"`{key}`"):
         Phase(**{**PHASE, key: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr_path": "step"}, "`lr_path: step` needs `lr_every`.*give one below `max_epochs` = 40"),
+        ({"lr_every": 10}, "`lr_every` belongs to `lr_path: step`, but got 10 with 'cosine'; drop it"),
+        ({"lr_path": "step", "lr_every": 0}, "`lr_every` is at least 1 and below `max_epochs` = 40, but got 0"),
+        ({"lr_path": "step", "lr_every": 40}, "below `max_epochs` = 40, but got 40; with no drop, use"),
+    ],
+)
+def test_epochs_between_drops_fit_their_path_and_phase(changes, message):
+    with pytest.raises(RequestError, match=message):
+        Phase(**{**PHASE, **changes})
+    assert Phase(**{**PHASE, "lr_path": "step", "lr_every": 39}).lr_every == 39
+
+
+def test_a_path_for_every_phase_takes_the_place_of_drops():
+    phases = {"coarse": {**PHASE, "lr_path": "step", "lr_every": 20}, "fine": PHASE}
+    replaced = Schedule.from_config(schedule(phases=phases, every_phase={"lr_path": "linear"})).phases.values()
+    assert [(p.lr_path, p.lr_every) for p in replaced] == [("linear", None), ("linear", None)]
+    dropping = Schedule.from_config(schedule(every_phase={"lr_path": "step", "lr_every": 5})).phases.values()
+    assert [(p.lr_path, p.lr_every) for p in dropping] == [("step", 5), ("step", 5)]

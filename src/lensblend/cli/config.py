@@ -72,6 +72,7 @@ class PhaseSchema:
     lr_final: float = MISSING
     loss: dict[str, Any] = MISSING
     lr_path: str = "cosine"
+    lr_every: int | None = None
     optimizer: dict[str, Any] = field(
         default_factory=lambda: {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999]},
     )
@@ -90,6 +91,7 @@ class EveryPhaseSchema:
     lr_final: float | None = None
     loss: dict[str, Any] | None = None
     lr_path: str | None = None
+    lr_every: int | None = None
     optimizer: dict[str, Any] | None = None
     monitor: str | None = None
     validate_every: int | None = None

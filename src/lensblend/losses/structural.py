@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lensblend.errors import RequestError
-from lensblend.ops.ssim import Border, gaussian_window, ssim
+from lensblend.ops.ssim import Border, gaussian_window, ms_ssim, ssim
 
 
 class NegativeSsim(nn.Module):
@@ -50,3 +50,49 @@ class NegativeSsim(nn.Module):
     def forward(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
         """Return −SSIM of photos in [0, 1]."""
         return -ssim(predicted, truth, self.window, border=self.border).mean()
+
+
+class Dssim(NegativeSsim):
+    r"""Punish lost structure: :math:`1 - \mathrm{SSIM}(\hat I, I)`, from 0 for equal photos up to 2.
+
+    Arguments and gradient are those of `NegativeSsim`, but this term makes no sum negative.
+
+    Example:
+        >>> import torch
+        >>> photo = torch.linspace(0, 1, 3 * 256).view(1, 3, 16, 16)
+        >>> Dssim()(photo, photo).item()
+        0.0
+
+    References:
+        S. Dutta et al., "Stacked deep multi-scale hierarchical network for fast bokeh effect rendering from a single
+        image", CVPR Workshops 2021.
+    """
+
+    def forward(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+        """Return 1 − SSIM of photos in [0, 1]."""
+        return 1 + super().forward(predicted, truth)
+
+
+class MsSsim(nn.Module):
+    r"""Punish structure that is lost at any of five scales: :math:`1 - \text{MS-SSIM}(\hat I, I)`, from 0 to 1.
+
+    The window is an 11×11 Gaussian of σ = 1.5 pixels, inside the photo at each scale; the index is the mean over
+    images, computed in float32, also under autocast.
+
+    Raises:
+        RequestError: A photo has a side of less than 176 pixels.
+
+    Example:
+        >>> import torch
+        >>> photo = torch.linspace(0, 1, 3 * 176 * 176).view(1, 3, 176, 176)
+        >>> MsSsim()(photo, photo).item()
+        0.0
+
+    References:
+        Z. Wang, E. P. Simoncelli, A. C. Bovik, "Multi-scale structural similarity for image quality assessment",
+        Asilomar Conf. Signals, Systems and Computers, 2003, equation 7.
+    """
+
+    def forward(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+        """Return 1 − MS-SSIM of photos in [0, 1]."""
+        return 1 - ms_ssim(predicted, truth, gaussian_window(11, 1.5)).mean()

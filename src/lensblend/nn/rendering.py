@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ class Rendering(NamedTuple):
     Attributes:
         bokeh: The rendered photo ``(b, 3, h, w)``, sRGB in [0, 1], of the photo's size.
         aux: Named intermediates: ``weights`` ``(b, n+1, h, w)``, ``stack`` ``(b, n+1, 3, h, w)``, ``depth``,
-            ``saliency``, ``pyramid``, ``mask``, ``kernels``.
+            ``saliency``, ``mask``, ``kernels``; ``pyramid`` is a list of smaller renderings.
     """
 
     bokeh: Tensor
-    aux: dict[str, Tensor]
+    aux: dict[str, Any]
 
 
 def check_photo(photo: Tensor) -> None:

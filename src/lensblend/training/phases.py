@@ -10,7 +10,7 @@ from typing import Any
 from lensblend.data.transforms import check_image_size
 from lensblend.errors import RequestError
 
-LR_PATHS = ("cosine", "exponential", "linear", "constant")
+LR_PATHS = ("cosine", "exponential", "linear", "polynomial", "step", "constant")
 MONITORS = {"val/psnr": "max", "val/ssim": "max", "val/ssim_wang": "max", "val/lpips": "min"}
 MONITORS |= {"val/mae": "min", "val/f_measure": "max", "val/iou": "max", "val/si_rmse": "min", "val/ordinal": "max"}
 
@@ -29,7 +29,9 @@ class Phase:
         max_epochs: Passes over the training pairs.
         lr: Learning rate at the first step.
         lr_final: Learning rate at the last step.
-        lr_path: ``cosine``, ``exponential``, ``linear`` or ``constant`` way from ``lr`` to ``lr_final``.
+        lr_path: ``cosine``, ``exponential``, ``linear``, ``polynomial``, ``step`` or ``constant`` way from ``lr`` to
+            ``lr_final``.
+        lr_every: Of the path ``step``: epochs between two drops, each by the same factor; fewer than ``max_epochs``.
         loss: Named terms ``{weight, on, loss}``; conf/loss holds them.
         optimizer: The optimizer's ``_target_`` and its arguments but ``params`` and ``lr``.
         monitor: The validation score that chooses ``best.ckpt``.
@@ -43,6 +45,7 @@ class Phase:
     lr_final: float
     loss: dict[str, Any]
     lr_path: str = "cosine"
+    lr_every: int | None = None
     optimizer: dict[str, Any] = field(default_factory=_adam)
     monitor: str = "val/psnr"
     validate_every: int = 1
@@ -57,8 +60,27 @@ class Phase:
                 raise RequestError(f"`{name}` is a positive learning rate, but got {getattr(self, name)}.")
         if self.lr_path not in LR_PATHS:
             raise RequestError(f"`lr_path` is one of {', '.join(LR_PATHS)}, but got {self.lr_path!r}.")
+        self._check_lr_every()
         if self.monitor not in MONITORS:
             raise RequestError(f"`monitor` is one of {', '.join(MONITORS)}, but got {self.monitor!r}.")
+
+    def _check_lr_every(self) -> None:
+        """Refuse epochs between drops that are missing, have nothing to do, or leave no room for a drop."""
+        if self.lr_path != "step":
+            if self.lr_every is not None:
+                raise RequestError(
+                    f"`lr_every` belongs to `lr_path: step`, but got {self.lr_every} with {self.lr_path!r}; drop it."
+                )
+        elif self.lr_every is None:
+            raise RequestError(
+                f"`lr_path: step` needs `lr_every`, the epochs between drops, but got none; "
+                f"give one below `max_epochs` = {self.max_epochs}."
+            )
+        elif not 1 <= self.lr_every < self.max_epochs:
+            raise RequestError(
+                f"`lr_every` is at least 1 and below `max_epochs` = {self.max_epochs}, but got {self.lr_every}; "
+                "with no drop, use `lr_path: constant`."
+            )
 
 
 @dataclass
@@ -79,6 +101,8 @@ class Schedule:
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
         """Build a schedule from plain dicts and apply ``every_phase``.
 
+        A ``lr_path`` for every phase also replaces the phases' ``lr_every``, which belongs to the path.
+
         Raises:
             RequestError: A phase in ``run`` is unknown or repeated, or ``every_phase`` has an unknown key.
         """
@@ -87,6 +111,8 @@ class Schedule:
         for key in every:
             if key not in known:
                 raise RequestError(f"`schedule.every_phase.{key}` is not a phase's key{nearest(key, known)}")
+        if "lr_path" in every:
+            every.setdefault("lr_every", None)
         phases = {}
         for name, values in config["phases"].items():
             try:

@@ -21,15 +21,18 @@ from lensblend.training.pictures import cells, to_8bit
 from lensblend.training.truths import truths
 
 RECORD = "lensblend"
+# What "poly" means in semantic segmentation, from DeepLab on.
+POWER = 0.9
 
 
 def lr_factor(path: str, ratio: float, progress: float) -> float:
     """Return the learning rate at a point of its path, relative to the first.
 
     Args:
-        path: ``cosine``, ``exponential``, ``linear`` or ``constant``.
+        path: ``cosine``, ``exponential``, ``linear``, ``polynomial`` (of power 0.9), ``step`` or ``constant``.
+            ``step`` is the exponential path of a progress that jumps, as :func:`lr_progress` makes it.
         ratio: Last over first learning rate.
-        progress: Share of the steps done, in [0, 1].
+        progress: Share of the way done, in [0, 1].
 
     Example:
         >>> [round(lr_factor("cosine", 0.1, t), 3) for t in (0.0, 0.5, 1.0)]
@@ -38,12 +41,33 @@ def lr_factor(path: str, ratio: float, progress: float) -> float:
     match path:
         case "cosine":
             return ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * progress))
-        case "exponential":
+        case "exponential" | "step":
             return float(ratio**progress)
         case "linear":
             return 1 + (ratio - 1) * progress
+        case "polynomial":
+            return float(ratio + (1 - ratio) * (1 - progress) ** POWER)
         case _:
             return 1.0
+
+
+def lr_progress(step: int, steps: int, drop_every: int | None = None) -> float:
+    """Return how much of the learning rate's way is done before a step; a function of the step alone.
+
+    Args:
+        step: Steps done.
+        steps: Steps of the whole phase; the last of them has the last learning rate.
+        drop_every: Steps between two jumps, or None for a path that moves at every step. The stretch after the last
+            jump may be shorter.
+
+    Example:
+        >>> [lr_progress(step, 30, drop_every=10) for step in (0, 9, 10, 19, 20, 29)]
+        [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]
+    """
+    if drop_every is None:
+        return min(step / max(steps - 1, 1), 1.0)
+    jumps = max(math.ceil(steps / drop_every) - 1, 1)
+    return min(step // drop_every, jumps) / jumps
 
 
 class Restoration(pl.LightningModule):
@@ -58,6 +82,7 @@ class Restoration(pl.LightningModule):
         optimizer: Builds the optimizer from parameters.
         lr_path: Way from the first to the last learning rate (see :func:`lr_factor`).
         lr_ratio: Last over first learning rate.
+        lr_every: Epochs between two drops of the path ``step``; None for the others.
         record: What a checkpoint says of itself, primitives only; see `lensblend.training.checkpoints`.
         channels_last: Keep convolutions in the channels-last memory format.
         compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
@@ -75,6 +100,7 @@ class Restoration(pl.LightningModule):
         optimizer: Callable[[Any], torch.optim.Optimizer],
         lr_path: str = "cosine",
         lr_ratio: float = 1.0,
+        lr_every: int | None = None,
         record: Mapping[str, Any] | None = None,
         channels_last: bool = False,
         compile: str | None = None,
@@ -96,6 +122,7 @@ class Restoration(pl.LightningModule):
         self._optimizer = optimizer
         self._lr_path = lr_path
         self._lr_ratio = lr_ratio
+        self._lr_every = lr_every
         self.record = dict(record or {})
 
     @property
@@ -164,14 +191,16 @@ class Restoration(pl.LightningModule):
             metric.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:
-        """Build the optimizer and a learning rate that moves at every step; nothing where nothing is trained."""
+        """Build the optimizer and a learning rate that depends on the step; nothing where nothing is trained."""
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             return None
         optimizer = self._optimizer(self.network.parameters())
-        last = max(int(self.trainer.estimated_stepping_batches) - 1, 1)
+        steps = int(self.trainer.estimated_stepping_batches)
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        drop_every = None if self._lr_every is None else self._lr_every * steps_per_epoch
 
         def factor(step: int) -> float:
-            return lr_factor(self._lr_path, self._lr_ratio, min(step / last, 1.0))
+            return lr_factor(self._lr_path, self._lr_ratio, lr_progress(step, steps, drop_every))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -250,6 +250,7 @@ class Training:
             metrics=metrics,
             optimizer=build({**phase.optimizer, "_partial_": True, "lr": phase.lr}, "optimizer"),
             lr_path=phase.lr_path,
+            lr_every=phase.lr_every,
             lr_ratio=phase.lr_final / phase.lr,
             record=describe(self.config["model"], name, phase.image_size, self.config, parent),
         )
