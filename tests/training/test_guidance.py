@@ -141,6 +141,19 @@ def test_a_cache_that_cannot_be_written_costs_only_the_cache(weights, tmp_path):
     np.testing.assert_array_equal(guide(Pairs().load(0)), guide(Pairs().load(0)))
 
 
+def test_a_checkpoint_works_at_the_size_it_was_trained_at_unless_told_otherwise(weights):
+    assert NetworkMap("saliency", Brightness(), str(weights), [40, 64]).image_size == (40, 64)
+    assert NetworkMap("saliency", Brightness(), str(weights), [40, 64], [32, 32]).image_size == (32, 32)
+
+
+def test_a_map_that_is_not_finite_is_refused_and_not_kept(weights):
+    torch.save({"gain": torch.tensor(torch.nan)}, weights)
+    guide = NetworkMap("saliency", Brightness(), str(weights), [32, 32])
+    with pytest.raises(DataError, match="Brightness finds no finite saliency for `a`; train it longer"):
+        guide(Pairs().load(0))
+    assert not list(guide.folder.glob("*.npy"))
+
+
 def test_missing_weights_are_one_clear_sentence(tmp_path):
     with pytest.raises(
         WeightsMissingError, match=r"come from Brightness, whose weights are not set: give `saliency\.weights`"

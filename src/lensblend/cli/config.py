@@ -74,7 +74,9 @@ class PhaseSchema:
     lr_path: str = "cosine"
     lr_every: int | None = None
     optimizer: dict[str, Any] = field(
-        default_factory=lambda: {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999]},
+        default_factory=lambda: {
+            "_target_": "torch.optim.Adam"
+        },  # no arguments: they would stay with another optimizer
     )
     monitor: str = "val/psnr"
     validate_every: int = 1

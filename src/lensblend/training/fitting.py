@@ -30,6 +30,9 @@ def fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsData
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # It is: `KeyedSampler` starts at the batch that the checkpoint names.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch.*")
+        # Networks without weights to train are scored all the same; the run says so itself.
+        warnings.filterwarnings("ignore", message=".*configure_optimizers` returned `None`.*")
+        warnings.filterwarnings("ignore", message="`training_step` returned `None`.*")
         # Small data sets have fewer batches than `log_every_n_steps`; each epoch logs its means all the same.
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
         trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -38,6 +38,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network computes; one without weights computes on the CPU."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
 def to_batch(image: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Turn 8-bit pixels ``(h, w, 3)`` into a batch of one in [0, 1]."""
     return torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].float() / 255
@@ -69,7 +74,7 @@ def render_photo(
     Raises:
         RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     small = to_batch(resize_lanczos(photo, image_size), device)
     maps = {
         name: torch.from_numpy(resize_map(plane, image_size).copy()).to(device)[None, None]

@@ -16,7 +16,7 @@ MONITORS |= {"val/mae": "min", "val/f_measure": "max", "val/iou": "max", "val/si
 
 
 def _adam() -> dict[str, Any]:
-    return {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999]}
+    return {"_target_": "torch.optim.Adam"}  # its default betas, 0.9 and 0.999, are the paper's
 
 
 @dataclass

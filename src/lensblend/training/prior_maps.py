@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from lensblend.data.pairs import Pair
 from lensblend.data.transforms import check_image_size, resize_lanczos, resize_map
-from lensblend.errors import RequestError, StorageError, WeightsMissingError
+from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.training.checkpoints import load_network
 from lensblend.training.files import file_sha256, write_atomically
-from lensblend.training.inference import to_batch
+from lensblend.training.inference import device_of, to_batch
 
 FORMAT = 1
 
@@ -38,22 +38,32 @@ class NetworkMap:
         network: A network of `lensblend.priors`.
         weights: Its weights: a checkpoint or a run's folder of this project, whose network takes the place of
             ``network``, or the file that the network's authors published.
-        image_size: Height and width to which the photo is resized for the network.
+        published_size: Height and width to which a photo is resized for published weights.
+        image_size: The same for any weights; None takes the size at which a checkpoint was trained, or else
+            ``published_size``.
 
     Raises:
         WeightsMissingError: ``weights`` names nothing.
         RequestError: The network of a checkpoint estimates something else.
     """
 
-    def __init__(self, name: str, network: nn.Module, weights: str | None, image_size: Sequence[int]) -> None:
-        self.name, self.image_size = name, check_image_size(image_size)
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        weights: str | None,
+        published_size: Sequence[int],
+        image_size: Sequence[int] | None = None,
+    ) -> None:
+        self.name = name
         if weights is None:
             raise WeightsMissingError(
                 f"{name.capitalize()} is to come from {type(network).__name__}, whose weights are not set: give "
                 f"`{name}.weights`, a checkpoint or run's folder that `lensblend train` wrote or the authors' file; or "
                 f"another source: {name}=file {name}.folder=DIR, or {name}=truth where the data set knows it."
             )
-        self.network, file = _with_weights(network, weights, name)
+        self.network, file, trained_size = _with_weights(network, weights, name)
+        self.image_size = check_image_size(image_size or trained_size or published_size)
         if name not in getattr(self.network, "estimates", ()):
             raise RequestError(
                 f"`{name}.weights` = {weights} holds {type(self.network).__name__}, which does not estimate {name}; "
@@ -71,6 +81,11 @@ class NetworkMap:
         small = _read(file, self.image_size)
         if small is None:
             small = estimate(self.network, pair.photo, self.image_size)[self.name].astype(np.float16)
+            if not np.isfinite(small).all():
+                raise DataError(
+                    f"{type(self.network).__name__} finds no finite {self.name} for `{pair.id}`; train it longer, or "
+                    f"choose another `{self.name}.image_size` than {list(self.image_size)}."
+                )
             content = io.BytesIO()
             np.save(content, small)
             with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
@@ -93,7 +108,7 @@ def estimate(
     Returns:
         By name, at the network's size: ``saliency`` as a probability, ``disparity`` as inverse depth over its maximum.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     maps = estimates(network(to_batch(resize_lanczos(photo, image_size), device)))
     return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
 
@@ -108,11 +123,11 @@ def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
     return maps
 
 
-def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Module, Path]:
+def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Module, Path, tuple[int, int] | None]:
     path = Path(weights).expanduser()
     if path.is_dir() or path.suffix == ".ckpt":
         trained = load_network(path)
-        return trained.network, trained.path
+        return trained.network, trained.path, trained.image_size
     if not path.is_file():
         raise WeightsMissingError(f"`{name}.weights` = {weights} does not exist; correct the path.")
     loader = getattr(network, "load_published", None)
@@ -122,7 +137,7 @@ def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Modul
             f"{type(network).__name__} cannot be read; train it by `lensblend train`."
         )
     loader(path)
-    return network, path
+    return network, path, None
 
 
 def _read(file: Path, image_size: tuple[int, int]) -> NDArray[np.float16] | None:

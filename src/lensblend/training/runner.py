@@ -148,10 +148,8 @@ class Training:
         if not names:
             return source
         guided = GuidedSource(source, build_guides(names, self.config))
-        limits: dict[Split, int | None] = {
-            "train": self.config["loader"]["limit_train"],
-            "val": self.config["loader"]["limit_val"],
-        }
+        loader = self.config["loader"]
+        limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
         device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
         guided.prepare(config_hash(self.config["data"]), limits, device, lambda i, title: track(list(i), title))
         return guided
@@ -177,7 +175,6 @@ class Training:
             keep = self._keep(name, phase)
             limits = {} if len(data.val) > 0 else {"limit_val_batches": 0}
             if not any(parameter.requires_grad for parameter in network.parameters()):
-                say("The network has no weights to train: it is scored and saved as it is.")
                 limits |= {"limit_train_batches": 1, "max_epochs": 1}
             trainer = self._trainer(phase, folder, [*loggers], keep, limits)
             with self.interruption.deferred():
@@ -291,6 +288,9 @@ class Training:
     def _introduce(self, name: str, phase: Phase, network: nn.Module, start: str) -> None:
         parameters = sum(p.numel() for p in network.parameters())
         height, width = phase.image_size
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
+            return
         say(
             f"\n{name}: {phase.max_epochs} epochs at {height}×{width} (height×width), batch {phase.batch_size}, "
             f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "

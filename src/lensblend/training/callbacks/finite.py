@@ -67,6 +67,8 @@ class Finite(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Check loss and gradient, once for all, and answer what is wrong."""
+        if not self._losses:
+            return  # nothing is trained
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         gradients = [] if scaled else [p.grad for p in pl_module.parameters() if p.grad is not None]
         losses = torch.stack(self._losses).float()
