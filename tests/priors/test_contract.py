@@ -19,14 +19,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @dataclass(frozen=True)
 class Case:
-    """How to build a prior at reduced width, and how many maps it returns under each key."""
+    """How to build a prior at reduced width, how many maps it returns under each key, and how fast it overfits."""
 
     build: Callable[[], nn.Module]
     maps: dict[str, int]
+    lr: float = 0.02
 
 
 PRIORS = {
-    "dss": Case(lambda: Dss(width_divisor=8), {"saliency_logits": 1, "side_logits": 7}),
+    "dss": Case(lambda: Dss(width_divisor=8), {"saliency_logits": 1, "side_logits": 7}, lr=0.002),
     "scrn": Case(lambda: Scrn(width_divisor=8), {"saliency_logits": 1, "edge_logits": 1}),
 }
 
@@ -49,6 +50,15 @@ def pair():
     mask = ((rows - 24).square() + (columns - 36).square() < 15**2).float()[None, None]
     photo = 0.3 + 0.4 * mask + 0.3 * torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     return torch.cat([photo, photo.flip(-2)]), torch.cat([mask, mask.flip(-2)])
+
+
+@pytest.fixture
+def settled(network, pair):
+    """With the statistics of the pair: without, products of what BatchNorm lets through unchanged would vanish."""
+    with torch.no_grad():
+        for _ in range(30):
+            network.train()(pair[0])
+    return network.eval()
 
 
 def listed(maps):
@@ -97,15 +107,16 @@ def test_black_and_white_photos_give_finite_maps_and_gradients(network, value):
 
 
 @torch.no_grad()
-def test_a_photo_gives_the_same_maps_alone_and_in_a_batch(network):
-    network.train()(torch.rand(4, 3, 64, 64))  # statistics, without which some networks hardly differ between photos
-    photos = torch.rand(3, 3, 40, 56)
-    together = network.eval()(photos)
+def test_a_photo_gives_the_same_maps_alone_and_in_a_batch(settled, pair):
+    photos = torch.cat([pair[0], pair[0][:1].flip(-1)])[..., :50]
+    together = settled(photos)
     for index in range(3):
-        alone = network(photos[index : index + 1])
+        alone = settled(photos[index : index + 1])
         for key, maps in together.items():
             for expected, predicted in zip(listed(maps), listed(alone[key]), strict=True):
-                torch.testing.assert_close(predicted[0], expected[index], rtol=0, atol=1e-4)
+                spread = expected.std().item()
+                assert (expected[index] - expected[index - 1]).abs().max() > 0.1 * spread
+                torch.testing.assert_close(predicted[0], expected[index], rtol=0, atol=1e-4 * min(1.0, spread))
 
 
 @torch.no_grad()
@@ -134,7 +145,7 @@ def test_one_step_lowers_the_loss(network, pair):
 
 def test_a_pair_can_be_overfitted(case, network, pair):
     photo, mask = pair
-    optimizer = torch.optim.Adam(network.train().parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(network.train().parameters(), lr=case.lr)
     losses = []
     for _ in range(45):
         optimizer.zero_grad()
@@ -146,27 +157,25 @@ def test_a_pair_can_be_overfitted(case, network, pair):
 
 
 @torch.no_grad()
-def test_autocast_changes_little_and_returns_single_precision(network):
-    photo = torch.rand(2, 3, 64, 64)
-    network.train()(photo)
-    expected = network.eval()(photo)
+def test_autocast_changes_little_and_returns_single_precision(settled, pair):
+    photo, _ = pair
+    expected = settled(photo)
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = network(photo)
+        outputs = settled(photo)
     for key, maps in outputs.items():
         for predicted, exact in zip(listed(maps), listed(expected[key]), strict=True):
             assert predicted.dtype == torch.float32
-            torch.testing.assert_close(predicted, exact, rtol=0, atol=0.05 * max(1.0, exact.abs().max().item()))
+            assert (predicted - exact).abs().mean() < 0.2 * exact.std()
 
 
 @torch.no_grad()
-def test_copies_and_reloaded_states_give_the_same_maps(case, network):
-    network.train()(torch.rand(2, 3, 64, 64))
+def test_copies_and_reloaded_states_give_the_same_maps(case, settled):
     photo = torch.rand(1, 3, 33, 40)
-    expected = network.eval()(photo)
+    expected = settled(photo)
     torch.manual_seed(1)
     rebuilt = case.build().eval()
-    rebuilt.load_state_dict(network.state_dict(), strict=True)
-    for copy in (deepcopy(network), rebuilt):
+    rebuilt.load_state_dict(settled.state_dict(), strict=True)
+    for copy in (deepcopy(settled), rebuilt):
         for key, maps in copy(photo).items():
             assert torch.equal(torch.stack(listed(maps)), torch.stack(listed(expected[key])))
 

@@ -93,6 +93,16 @@ def test_deeper_maps_reach_shallower_ones_and_the_final_one_is_their_mean(narrow
 
 
 @torch.no_grad()
+def test_maps_are_joined_in_single_precision_under_autocast(narrow):
+    seen = []
+    for part in (*narrow.branches, *narrow.connections):
+        part.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow(torch.rand(1, 3, 64, 64))
+    assert seen == [torch.bfloat16] * 6 + [torch.float32] * 4
+
+
+@torch.no_grad()
 def test_sides_are_extended_by_the_border_on_the_right_and_at_the_bottom(narrow):
     photo = torch.rand(1, 3, 39, 50)
     padded = torch.from_numpy(np.pad(photo.numpy(), ((0, 0), (0, 0), (0, 64 - 39), (0, 64 - 50)), mode="edge"))
