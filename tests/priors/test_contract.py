@@ -9,8 +9,11 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
+from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import RequestError
 from lensblend.ops.edges import mask_edges
+from lensblend.priors.basnet import Basnet
+from lensblend.priors.depth_network import DepthNetwork
 from lensblend.priors.dss import Dss
 from lensblend.priors.scrn import Scrn
 
@@ -27,6 +30,8 @@ class Case:
 
 
 PRIORS = {
+    "basnet": Case(lambda: Basnet(width_divisor=16), {"saliency_logits": 1, "side_logits": 8}, lr=0.005),
+    "depth": Case(lambda: DepthNetwork(Hourglass(width_divisor=16)), {"log_depth": 1}),
     "dss": Case(lambda: Dss(width_divisor=8), {"saliency_logits": 1, "side_logits": 7}, lr=0.002),
     "scrn": Case(lambda: Scrn(width_divisor=8), {"saliency_logits": 1, "edge_logits": 1}),
 }
