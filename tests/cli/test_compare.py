@@ -8,8 +8,11 @@ import torch
 import torchvision
 import yaml
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch.nn import functional
 
 from lensblend.data.embedded import Embedded
+from lensblend.training.checkpoints import load_network
+from lensblend.training.inference import render_photo
 
 TINY = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=none", "callbacks.panels=null")
 
@@ -268,6 +271,57 @@ def test_the_page_shows_every_run_and_says_what_it_leaves_out(compare, sweep, tm
     assert "Pictures of the first 2 of 3 images" in done.out
     assert "gallery.html" not in compare(sweep, "--gallery-limit", 0).out.splitlines()[-1]
     assert not (tmp_path / "out" / "gallery.html").exists()
+
+
+def test_an_analysis_measures_the_weights_that_the_network_blends_with(compare, sweep, picture, tmp_path):
+    done = compare(sweep, "--analysis", "--phase", "phase1")
+    assert done.code == 0, done.err
+    table = {(r["run"], r["measure"]): r for r in rows(tmp_path / "out" / "analysis.csv")}
+    trained = load_network(sweep / "0" / "phase1" / "best.ckpt")
+    config = yaml.safe_load((sweep / "0" / "config.yaml").read_text())["data"]
+    pairs = Embedded(**{k: v for k, v in config.items() if k != "_target_"}).split("val")
+    inside, nearest = [], []
+    for index in range(3):
+        pair = pairs.load(index)
+        weights = render_photo(trained.network, pair.photo, trained.image_size).aux["weights"]
+        sharp = functional.interpolate(weights, pair.mask.shape, mode="bilinear")[0, 0].numpy()
+        inside.append(sharp[pair.mask].mean())
+        # Ties at the quantile's edge go to one side here, to both there: close, not equal.
+        nearest.append(sharp[pair.disparity >= np.quantile(pair.disparity, 0.8)].mean())
+    ours = table["gaussian_25_45_75", "w0_focus"]
+    assert (float(ours["mean"]), ours["count"], ours["phase"]) == (pytest.approx(np.mean(inside), 1e-5), "3", "phase1")
+    assert float(table["gaussian_25_45_75", "w0_fifth1"]["mean"]) == pytest.approx(np.mean(nearest), abs=0.03)
+    for fifth in range(1, 6):
+        total = sum(float(table["gaussian_25_45_75", f"w{i}_fifth{fifth}"]["mean"]) for i in range(4))
+        assert total == pytest.approx(1, abs=1e-5)
+    assert ("gaussian_75", "w2_fifth1") not in table
+    for name in ("weights-by-depth", "focus", "sharpness", *(f"maps-{pairs.ids[index]}" for index in range(3))):
+        assert min(picture(tmp_path / "out" / "analysis" / f"{name}.png").shape[:2]) > 150
+    text = (tmp_path / "out" / "compare.md").read_text()
+    more = next(line for line in text.splitlines() if "smoother background (5.5, Table 2)" in line)
+    assert "background's sharpness: gaussian_25_45_75 − gaussian_75" in more
+    assert "cannot be said: no two runs here differ in their Gaussian kernels only, [25, 45, 75] and [5, 25" in done.out
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    assert "<h2>Analysis</h2>" in page
+    assert page.count("data:image/png;base64,") == 2 * (2 + 2 + 4 + 2) + 3 + 3
+
+
+def test_an_analysis_is_kept_and_made_only_when_asked_for(compare, sweep, tmp_path):
+    out = tmp_path / "out"
+    compare(sweep)
+    assert not (out / "analysis.csv").exists()
+    assert compare(sweep, "--analysis").out.count("scored (new: kept scores have another analysis)") == 2
+    before = (out / "analysis.csv").read_text()
+    assert compare(sweep, "--analysis").out.count("scores of an earlier comparison") == 2
+    assert (out / "analysis.csv").read_text() == before
+    kept = sweep / "0" / "compare" / "phase1" / "measures.csv"
+    kept.write_text("\n".join(kept.read_text().splitlines()[:-1]))
+    assert compare(sweep, "--analysis").out.count("scored (new: kept scores are of other images)") == 1
+    assert (out / "analysis.csv").read_text() == before
+    # Without the flag the next comparison uses the same scores, and leaves no analysis beside its tables.
+    assert compare(sweep).out.count("scores of an earlier comparison") == 2
+    assert not (out / "analysis.csv").exists()
+    assert not list((out / "analysis").glob("*"))
 
 
 @pytest.mark.parametrize("arguments", [("--limit", "0"), ("--table", "5"), ("--gallery-limit", "-1"), ()])

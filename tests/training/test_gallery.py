@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lensblend.training import gallery
-from lensblend.training.gallery import Cell, Gallery, Picture, Shown, write_gallery
+from lensblend.training.gallery import Cell, Gallery, Picture, Section, Shown, write_gallery
 from lensblend.training.pictures import encode
 
 HOSTILE = """"><script>document.title='hacked'</script><img src=x onerror="document.title='hacked'">'&amp;"""
@@ -82,6 +82,18 @@ def test_names_are_text_and_nothing_is_fetched(page):
 
 def test_the_page_needs_no_more_than_its_own_pictures(page):
     assert page.read_text().count("data:image/") == 3 * (2 + 2 + 1)
+
+
+def test_a_section_shows_its_tables_and_pictures_as_text_and_data(tmp_path):
+    picture = Picture.of_pixels(HOSTILE, pixels(200, 300))
+    table = [[Cell("claim"), Cell("verdict")], [Cell(HOSTILE), Cell("holds", "better")]]
+    path = tmp_path / "page.html"
+    sections = [Section(HOSTILE, [table], [picture], [HOSTILE])]
+    write_gallery(path, "title", ["run"], {}, [[Cell("")]], [], sections=sections)
+    text = path.read_text()
+    assert HOSTILE not in text
+    assert text.count(str(picture.source)) == 1
+    assert '<td class="better">holds</td>' in text
 
 
 def test_a_large_page_is_said(tmp_path, monkeypatch):

@@ -31,6 +31,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="1|2|3|4",
         help="also write this table of the paper with our figures beside; 4 compares every phase",
     )
+    verb.add_argument(
+        "--analysis",
+        action="store_true",
+        help="also measure weights by depth, focus and smoothness, plot them, and compute the paper's claims",
+    )
     verb.add_argument("--limit", type=_positive, metavar="N", help="score the first N images only")
     verb.add_argument(
         "--gallery-limit", type=_count, default=24, metavar="N", help="pictures on the page (default: 24; 0: no page)"
@@ -76,6 +81,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from rich.progress import track
 
     from lensblend.training.comparison import report
+    from lensblend.training.comparison.findings import MAPS
     from lensblend.training.comparison.scoring import Request
     from lensblend.training.files import file_sha256
     from lensblend.training.inference import choose_device
@@ -97,9 +103,10 @@ def compare(arguments: argparse.Namespace) -> None:
         arguments.blend_at,
         arguments.score_at,
         arguments.limit,
-        arguments.gallery_limit,
+        max(arguments.gallery_limit, MAPS if arguments.analysis else 0),
         file_sha256(weights) if weights else None,
         arguments.again,
+        arguments.analysis,
     )
     comparison = report.compare(
         entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
@@ -109,7 +116,8 @@ def compare(arguments: argparse.Namespace) -> None:
     tables = sorted(set(arguments.table))
     print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
     page = ", gallery.html" if arguments.gallery_limit else ""
-    print(f"compare.md, compare.csv, scores.csv{page} are in {output}")
+    analysis = ", analysis.csv, analysis/" if arguments.analysis else ""
+    print(f"compare.md, compare.csv, scores.csv{analysis}{page} are in {output}")
 
 
 def main() -> None:

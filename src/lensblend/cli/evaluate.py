@@ -72,7 +72,9 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     network = trained.network.to(choose_device(node["device"]))
     gallery, output = Gallery(trained.record["phase"]), Path(node["output"])
     shown = track(indices, "Rendering and scoring")
-    scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], gallery.add)
+    scores = score_network(
+        network, metrics, pairs, shown, image_size, node["blend_at"], lambda p, _, row, s: gallery.add(p.id, row, s)
+    )
     about = {key: node[key] for key in ("blend_at", "score_at", "split")}
     about |= {"checkpoint": str(trained.path), "checkpoint_sha256": trained.sha256, "data": data}
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}

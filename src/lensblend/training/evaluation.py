@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lensblend.data.images import list_images, read_photo, read_size
-from lensblend.data.pairs import Pairs
+from lensblend.data.pairs import Pair, Pairs
 from lensblend.errors import DataError
 from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Rendering
 from lensblend.training.inference import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.training.pictures import cells, to_8bit
 
@@ -90,7 +91,7 @@ def score_network(
     indices: Iterable[int],
     image_size: tuple[int, int],
     blend_at: BlendAt,
-    show: Callable[[str, Row, Scores], None],
+    show: Callable[[Pair, Rendering, Row, Scores], None],
 ) -> dict[str, Scores]:
     """Render and score pairs by id.
 
@@ -101,7 +102,7 @@ def score_network(
         indices: Which of its pairs.
         image_size: Height and width at which the network works.
         blend_at: See `lensblend.training.inference.render_photo`.
-        show: Takes each pair's id, pictures and scores as soon as they are there.
+        show: Takes each pair, what was rendered, both as 8-bit pictures, and the scores, as soon as they are there.
     """
     names = getattr(getattr(network, "bank", None), "names", ())
     scores = {}
@@ -111,7 +112,8 @@ def score_network(
         rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
         scores[pair.id] = score(metrics, bokeh, pair.captured())
-        show(pair.id, cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), names), scores[pair.id])
+        row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), names)
+        show(pair, rendering, row, scores[pair.id])
     return scores
 
 

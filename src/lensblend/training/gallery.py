@@ -116,6 +116,23 @@ class Cell:
     mark: str = ""
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the page above the images.
+
+    Attributes:
+        title: Its heading.
+        tables: Each in cells, the head first.
+        pictures: Shown as wide as they are, or as the page is.
+        notes: Sentences between tables and pictures.
+    """
+
+    title: str
+    tables: Sequence[Sequence[Sequence[Cell]]]
+    pictures: Sequence[Picture]
+    notes: Sequence[str] = ()
+
+
 def write_gallery(
     path: Path,
     title: str,
@@ -126,6 +143,7 @@ def write_gallery(
     about: Sequence[str] = (),
     notes: Sequence[str] = (),
     say: Callable[[str], None] = print,
+    sections: Sequence[Section] = (),
 ) -> None:
     """Write the page; whatever names contain is shown as text.
 
@@ -139,6 +157,7 @@ def write_gallery(
         about: Sentences above the table.
         notes: Sentences below it.
         say: Hears of a page that is too large for many a browser.
+        sections: Parts of their own above the images.
 
     Raises:
         StorageError: The file could not be written.
@@ -158,6 +177,7 @@ def write_gallery(
         images=images,
         about=about,
         notes=notes,
+        sections=sections,
         style=Markup((PAGE / "gallery.css").read_text(encoding="utf-8")),
         slider=Markup(slider),
         script=Markup(script),

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from lensblend.data.pairs import Pairs, Source
+from lensblend.data.pairs import Pair, Pairs, Source
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError, RequestError
+from lensblend.training.comparison.analysis import analyse
+from lensblend.training.comparison.findings import clear_findings, write_findings
 from lensblend.training.comparison.labels import label_entries
 from lensblend.training.comparison.paper import METRICS, paper_table
 from lensblend.training.comparison.runs import Entry, LeftOut, choose_reference
@@ -28,7 +30,7 @@ from lensblend.training.comparison.tables import (
 )
 from lensblend.training.evaluation import decimals
 from lensblend.training.files import write_atomically
-from lensblend.training.gallery import Cell, Picture, Shown, write_gallery
+from lensblend.training.gallery import Cell, Picture, Section, Shown, write_gallery
 from lensblend.training.instantiate import build
 from lensblend.training.messages import say
 
@@ -75,6 +77,19 @@ class Comparison:
             f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {data} · blended at the "
             f"{how['blend_at']}'s size · scored at {at}"
         ]
+
+    def load(self, index: int) -> Pair:
+        """Return a pair as it was scored.
+
+        Raises:
+            DataError: Its pixels are others now.
+        """
+        first = self.scored[0]
+        network_size = first.about["image_size"] if first.about["score_at"] == "network" else None
+        pair = (Resized(self.pairs, network_size) if network_size else self.pairs).load(index)
+        if content_hash(pair.photo, pair.captured()) != first.contents[pair.id]:
+            raise DataError(f"The pixels of {pair.id} changed after it was scored; compare again by `--again`.")
+        return pair
 
     def left_out_lines(self) -> list[str]:
         """Say which runs are not there, and why."""
@@ -177,6 +192,8 @@ def _check_same_pixels(labels: Sequence[str], scored: Sequence[Scored]) -> None:
 def write_report(comparison: Comparison, output: Path, tables: Sequence[int], gallery_limit: int) -> str:
     """Write compare.md, compare.csv, scores.csv and gallery.html, and return what compare.md says.
 
+    Where renderings were measured, also analysis.csv and the plots of analysis/.
+
     Args:
         comparison: What was compared.
         output: The folder; it is made.
@@ -188,6 +205,14 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[int], ga
     parts += [paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in tables]
     missing = [name for name in METRICS if tables and name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
+    sections = []
+    if comparison.scored[0].measures:
+        analysed = analyse(labels, comparison.entries, comparison.scored)
+        said, section = write_findings(output, analysed, comparison.scored, comparison.load)
+        parts.append(said)
+        sections.append(section)
+    else:
+        clear_findings(output)
     runs = [f"- {line.label}: {line.folder}, {line.phase}" for line in lines]
     parts.append("\n".join([*runs, *(f"- {said}" for said in comparison.left_out_lines())]))
     text = "\n\n".join(parts)
@@ -197,13 +222,13 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[int], ga
     write_atomically(output / "scores.csv", scores_csv(named))
     page = output / "gallery.html"
     if gallery_limit:
-        _write_page(comparison, page, gallery_limit)
+        _write_page(comparison, page, gallery_limit, sections)
     else:
         page.unlink(missing_ok=True)  # an earlier comparison's would stand beside tables of another
     return text
 
 
-def _write_page(comparison: Comparison, path: Path, limit: int) -> None:
+def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequence[Section]) -> None:
     shown = min(limit, comparison.count)
     notes = [explanation(comparison.count, len(comparison.lines) > 1), *comparison.left_out_lines()]
     if shown < comparison.count:
@@ -215,18 +240,13 @@ def _write_page(comparison: Comparison, path: Path, limit: int) -> None:
     metrics = {name: heading(name) for name in comparison.lines[0].means}
     title = " / ".join(comparison.labels) if len(comparison.lines) <= 3 else f"{len(comparison.lines)} runs compared"
     images = _images(comparison, shown)
-    write_gallery(path, title, comparison.labels, metrics, table, images, comparison.about(), notes, say)
+    write_gallery(path, title, comparison.labels, metrics, table, images, comparison.about(), notes, say, sections)
 
 
 def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
     first = comparison.scored[0]
-    pairs: Pairs = comparison.pairs
-    if first.about["score_at"] == "network":
-        pairs = Resized(pairs, first.about["image_size"])
     for index, name in enumerate(list(first.scores)[:count]):
-        pair = pairs.load(index)
-        if content_hash(pair.photo, pair.captured()) != first.contents[name]:
-            raise DataError(f"The pixels of {name} changed after it was scored; compare again by `--again`.")
+        pair = comparison.load(index)
         renderings, weights = [], {}
         for label, scored in zip(comparison.labels, comparison.scored, strict=True):
             said = " · ".join(f"{m.upper()} {v:.{decimals(m)}f}" for m, v in scored.scores[name].items())

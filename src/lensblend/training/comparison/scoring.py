@@ -7,17 +7,19 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import lensblend
-from lensblend.data.pairs import Pairs
+from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
+from lensblend.nn.rendering import Rendering
 from lensblend.training.checkpoints import load_network
+from lensblend.training.comparison import measures
 from lensblend.training.comparison.runs import Entry
 from lensblend.training.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
 from lensblend.training.files import file_sha256, write_atomically
@@ -42,6 +44,7 @@ class Request:
         pictures: Keep the pictures of the first so many pairs.
         lpips_weights: SHA-256 of the file of AlexNet's weights, where one was named.
         again: Score also what has been scored before.
+        analysis: Also measure the renderings, see `lensblend.training.comparison.measures`.
     """
 
     metrics: Mapping[str, Any]
@@ -52,6 +55,7 @@ class Request:
     pictures: int = 24
     lpips_weights: str | None = None
     again: bool = False
+    analysis: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,14 @@ class Scored:
         contents: By image id, a hash of the pair's pixels as they were scored.
         about: What was scored and how; see `_about`.
         folder: Holds the pictures of the first pairs.
+        measures: By image id, then by measure; empty where they were not asked for.
     """
 
     scores: dict[str, Scores]
     contents: dict[str, str]
     about: dict[str, Any]
     folder: Path
+    measures: dict[str, Scores] = field(default_factory=dict)
 
     def picture(self, index: int, weight: int | None = None) -> Path:
         """Return the file of a pair's rendering, or of one of its weight maps."""
@@ -119,6 +125,7 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
         "score_at": request.score_at,
         "conventions": {name: CONVENTIONS[name] for name in names},
         "lpips_weights_sha256": request.lpips_weights if "lpips" in names else None,
+        **({"analysis": measures.FORMAT} if request.analysis else {}),
     }
 
 
@@ -138,16 +145,19 @@ def _read_kept(
         return None, "new, as asked for"
     try:
         content = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text(encoding="utf-8"))))
-        scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows[: len(ids)]}
-        kept = Scored(scores, {row["id"]: row["content"] for row in rows[: len(ids)]}, content, folder)
-        changed = [key for key, value in about.items() if not _fits(key, value, content.get(key, {}))]
+        rows = _read_csv(folder / "scores.csv")[: len(ids)]
+        scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows}
+        kept = Scored(scores, {row["id"]: row["content"] for row in rows}, content, folder)
+        changed = [key for key, value in about.items() if not _fits(key, value, content.get(key))]
+        if request.analysis and not changed:
+            for row in _read_csv(folder / "measures.csv")[: len(ids)]:
+                kept.measures[row["id"]] = {name: float(value) for name, value in row.items() if name != "id"}
         maps = range(len(content["maps"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None, "new: what was kept is damaged or of other metrics"
     if changed:
         return None, f"new: kept scores have another {', '.join(changed)}"
-    if list(scores) != list(ids):
+    if list(scores) != list(ids) or (request.analysis and list(kept.measures) != list(ids)):
         return None, "new: kept scores are of other images"
     wanted = range(min(len(ids), request.pictures))
     if not all(kept.picture(i, weight).is_file() for i in wanted for weight in (None, *maps)):
@@ -158,8 +168,14 @@ def _read_kept(
 def _fits(key: str, wanted: Any, kept: Any) -> bool:
     """Tell whether a kept value serves; metrics beyond those that are wanted do no harm."""
     if key == "conventions":
-        return all(kept.get(name) == convention for name, convention in wanted.items())
+        return all((kept or {}).get(name) == convention for name, convention in wanted.items())
+    if key == "guidance":
+        return bool(wanted == (kept or {}))
     return wanted == kept or (key == "lpips_weights_sha256" and wanted is None)
+
+
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
 
 
 def _score(
@@ -176,14 +192,19 @@ def _score(
     seen = Resized(seen, trained.image_size) if request.score_at == "network" else seen
     contents: dict[str, str] = {}
     maps: list[str] = []
+    measured: dict[str, Scores] = {}
     # Written last, removed first: a folder without it is not used, so a comparison that was stopped leaves no half.
     (folder / "about.json").unlink(missing_ok=True)
+    (folder / "measures.csv").unlink(missing_ok=True)
     for old in folder.glob("[0-9]*"):
         old.unlink()
 
-    def keep(name: str, row: Row, _: Scores) -> None:
+    def keep(pair: Pair, rendering: Rendering, row: Row, _: Scores) -> None:
         index = len(contents)
-        contents[name] = content_hash(row["photo"], row["target"])
+        contents[pair.id] = content_hash(pair.photo, pair.captured())
+        if request.analysis:
+            weights = rendering.aux.get("weights")
+            measured[pair.id] = measures.measure(pair, row["bokeh"], None if weights is None else weights[0])
         captions = [caption for caption in row if caption.startswith("W")]
         maps[:] = captions
         if index < request.pictures:
@@ -203,18 +224,26 @@ def _score(
         "device": request.device.type,
         "count": len(scores),
     }
-    write_atomically(folder / "scores.csv", _csv(scores, contents))
+    rows = {name: {"content": contents[name], **_written(row)} for name, row in scores.items()}
+    write_atomically(folder / "scores.csv", _csv(rows))
+    if request.analysis:
+        write_atomically(folder / "measures.csv", _csv({name: _written(row) for name, row in measured.items()}))
     write_atomically(folder / "about.json", json.dumps(about, indent=2) + "\n")
-    return Scored(scores, contents, about, folder)
+    return Scored(scores, contents, about, folder, measured)
 
 
-def _csv(scores: Mapping[str, Scores], contents: Mapping[str, str]) -> str:
-    """Return a row per image; numbers in full, so that what is read again is the same."""
-    columns = list(next(iter(scores.values())))
+def _written(row: Scores) -> dict[str, str]:
+    """Write numbers in full, so that what is read again is the same."""
+    return {name: repr(value) for name, value in row.items()}
+
+
+def _csv(rows: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a row per image."""
+    columns = list(next(iter(rows.values())))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", "content", *columns])
-    writer.writerows([name, contents[name], *(repr(row[c]) for c in columns)] for name, row in scores.items())
+    writer.writerow(["id", *columns])
+    writer.writerows([name, *(row[c] for c in columns)] for name, row in rows.items())
     return file.getvalue()
 
 
