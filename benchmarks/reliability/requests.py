@@ -20,7 +20,13 @@ from lensblend.cli.presets import sweeps_folder
 
 BAD = Path(__file__).resolve().parents[2] / "tests" / "cli" / "bad_requests.yaml"
 # What an option leaves to the command.
-PATHS = {"data=ebb": ["data.root=x"], "data=folder": ["data.photos=a", "data.targets=b"]}
+PATHS = {
+    "data=ebb": ["data.root=x"],
+    "data=folder": ["data.photos=a", "data.targets=b"],
+    "data=masks": ["data.photos=a", "data.masks=b"],
+    "saliency=file": ["saliency.folder=a"],
+    "disparity=file": ["disparity.folder=a"],
+}
 
 
 def requests(bench: Bench) -> Iterator[Case]:

@@ -58,7 +58,46 @@ def test_figures_of_the_paper_and_ours_never_share_a_column(number):
 def test_a_missing_row_names_the_command_that_trains_it():
     text = paper_table(3, [entry()], [line()], 16)
     assert "`lensblend train experiment=dbsi data=ebb data.root=PATH kernels=gaussian_5_25_45` trains one" in text
-    assert "Baseline (SCRN): no run of this project gives this row yet." in paper_table(1, [entry()], [line()], 16)
+    text = paper_table(1, [entry()], [line()], 16)
+    assert "`lensblend train baseline=scrn saliency.weights=SCRN data=ebb data.root=PATH` trains one" in text
+
+
+@pytest.mark.parametrize(
+    ("saliency", "said"),
+    [
+        ({"_target_": "lensblend.training.guidance.Truth"}, "saliency from Truth, not SCRN"),
+        (
+            {
+                "_target_": "lensblend.training.prior_maps.NetworkMap",
+                "network": {"_target_": "lensblend.priors.basnet.Basnet"},
+                "weights": "b.pth",
+            },
+            "saliency from Basnet, not SCRN",
+        ),
+        (
+            {
+                "_target_": "lensblend.training.prior_maps.NetworkMap",
+                "network": {"_target_": "lensblend.priors.scrn.Scrn"},
+                "weights": "s.pth",
+            },
+            "SCRN's weights from s.pth",
+        ),
+    ],
+)
+def test_the_baselines_row_is_the_saliency_blend_and_says_where_its_saliency_is_from(saliency, said):
+    config = {
+        "model": {
+            "_target_": "lensblend.networks.saliency_blend.SaliencyBlend",
+            "bank": {"family": "gaussian", "sizes": [75]},
+        },
+        "data": {"_target_": "lensblend.data.catalogue.Ebb"},
+        "saliency": saliency,
+    }
+    text = paper_table(1, [Entry(Path("runs/scrn"), "phase3", config)], [line()], 16)
+    (row,) = [row for row in text.splitlines() if row.startswith("| Baseline (SCRN)")]
+    assert "24.50 [23.50, 25.50]" in row
+    assert f"- ours: {said}." in text
+    assert "depth weights" not in text
 
 
 def test_phases_are_matched_to_their_rows():
