@@ -20,7 +20,9 @@ from lensblend.data.transforms import (
 from lensblend.errors import RequestError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-PAIR = Pair("a", PHOTO, 255 - PHOTO, PHOTO[..., 0].astype(np.float32), PHOTO[..., 1] > 127)
+PAIR = Pair(
+    "a", PHOTO, 255 - PHOTO, PHOTO[..., 0].astype(np.float32), PHOTO[..., 1] > 127, PHOTO[..., 2].astype(np.float32)
+)
 
 
 def lanczos_matrix(source, target):
@@ -65,7 +67,8 @@ def test_mask_stays_binary_and_takes_the_nearest_pixel():
 def test_pair_is_resized_alike():
     small = resize_pair(PAIR, (3, 4))
     assert small.photo.shape == small.target.shape == (3, 4, 3)
-    assert small.disparity.shape == small.mask.shape == (3, 4)
+    assert small.disparity.shape == small.mask.shape == small.saliency.shape == (3, 4)
+    np.testing.assert_array_equal(small.saliency, resize_map(PAIR.saliency, (3, 4)))
     assert resize_pair(Pair("b", PHOTO, PHOTO), (3, 4)).mask is None
     assert resize_pair(PAIR, (6, 8)).photo is PHOTO
 
@@ -116,6 +119,7 @@ def test_everything_flips_alike():
         np.testing.assert_array_equal(flipped.target, 255 - flipped.photo)
         np.testing.assert_array_equal(flipped.disparity, flipped.photo[..., 0])
         np.testing.assert_array_equal(flipped.mask, flipped.photo[..., 1] > 127)
+        np.testing.assert_array_equal(flipped.saliency, flipped.photo[..., 2])
         assert flipped.mask.dtype == np.bool_
         assert flipped.disparity.dtype == np.float32
     assert seen == {"plain", "h", "v", "hv"}

@@ -177,6 +177,8 @@ def test_preparing_computes_the_pairs_that_are_used_and_passes_over_them_the_nex
         shown.append(title)
         return indices
 
+    source.prepare("k" * 64, {"train": 2}, torch.device("cpu"), track)
+    assert Brightness.asked == 2
     for _ in range(2):
         source.prepare("k" * 64, {"train": 2, "val": None}, torch.device("cpu"), track)
     assert shown == ["Saliency of the train split", "Saliency of the val split"]
