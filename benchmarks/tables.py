@@ -78,7 +78,7 @@ def page(
     options: argparse.Namespace, entries: Sequence[Entry], scored: Mapping[tuple[Path, str], Scored], images: int
 ) -> str:
     """Return the page."""
-    plain = [entry for entry in entries if not entry.config.get("init_from")]
+    plain = [entry for entry in entries if _is_plain(entry)]
     parts = ["# The paper's tables on embedded data"]
     differing = sorted({note for e in plain for note in deviations(e) if "SCRN" not in note})
     parts.append(
@@ -158,8 +158,19 @@ def _further(entries: Sequence[Entry], scored: Mapping[tuple[Path, str], Scored]
     return parts
 
 
+def _is_plain(entry: Entry) -> bool:
+    """Tell whether a training is one of the tables' rows rather than a variation of it."""
+    source = (entry.config.get("saliency") or {}).get("network", {}).get("_target_", "")
+    blends_saliency = entry.config["model"]["_target_"].endswith(".SaliencyBlend")
+    varied = entry.config["model"].get("saliency_norm", "none") != "none" or not source.endswith(".Scrn")
+    return not entry.config.get("init_from") and not (blends_saliency and varied)
+
+
 def _what(entry: Entry) -> str:
     model: dict[str, Any] = entry.config["model"]
+    if model["_target_"].endswith(".SaliencyBlend"):
+        source = (entry.config["saliency"].get("network") or entry.config["saliency"])["_target_"].rsplit(".", 1)[-1]
+        return f"SaliencyBlend of {source}{', stretched' if model['saliency_norm'] == 'minmax' else ''}"
     bank = model.get("bank") or {}
     name = str(model["_target_"]).rsplit(".", 1)[-1]
     sizes = ", ".join(str(size) for size in bank.get("sizes", ()))

@@ -124,11 +124,16 @@ def deviations(entry: Entry) -> list[str]:
 
 def _saliency(config: Mapping[str, Any]) -> list[str]:
     """Return in what the saliency is not that of SCRN's published weights."""
+    stretched = config["model"].get("saliency_norm") == "minmax"
+    return [_source(config), *(["each saliency map stretched to [0, 1]"] if stretched else [])]
+
+
+def _source(config: Mapping[str, Any]) -> str:
     source = config.get("saliency") or {}
     if _class(source) != "NetworkMap" or _class(source.get("network") or {}) != "Scrn":
         network = _class(source.get("network") or {}) or _class(source)
-        return [f"saliency from {network}, not SCRN"]
-    return [f"SCRN's weights from {source.get('weights')}"]
+        return f"saliency from {network}, not SCRN"
+    return f"SCRN's weights from {source.get('weights')}"
 
 
 def paper_table(
