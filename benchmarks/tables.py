@@ -163,7 +163,11 @@ def _is_plain(entry: Entry) -> bool:
     source = (entry.config.get("saliency") or {}).get("network", {}).get("_target_", "")
     blends_saliency = entry.config["model"]["_target_"].endswith(".SaliencyBlend")
     varied = entry.config["model"].get("saliency_norm", "none") != "none" or not source.endswith(".Scrn")
-    return not entry.config.get("init_from") and not (blends_saliency and varied)
+    return not entry.config.get("init_from") and _width(entry) == 1 and not (blends_saliency and varied)
+
+
+def _width(entry: Entry) -> int:
+    return int((entry.config["model"].get("backbone") or {}).get("width_divisor", 1))
 
 
 def _what(entry: Entry) -> str:
@@ -175,8 +179,9 @@ def _what(entry: Entry) -> str:
     name = str(model["_target_"]).rsplit(".", 1)[-1]
     sizes = ", ".join(str(size) for size in bank.get("sizes", ()))
     kernels = f", {bank['family']} {sizes}" if bank else ""
+    width = f", 1/{_width(entry)} width" if _width(entry) != 1 else ""
     matched = ", matched by variance" if bank.get("match") == "variance" and bank["family"] != "gaussian" else ""
-    return f"{name}{kernels}{matched}{', from depth weights' if entry.config.get('init_from') else ''}"
+    return f"{name}{kernels}{matched}{width}{', from depth weights' if entry.config.get('init_from') else ''}"
 
 
 if __name__ == "__main__":
