@@ -207,7 +207,7 @@ def test_a_multirun_trains_every_job_of_a_preset(lensblend, tmp_path):
 def test_wandbs_agent_trains_a_point(agent, tmp_path, monkeypatch):
     """Everything but W&B's server, which needs an account, is W&B's own."""
     monkeypatch.setenv("PATH", f"{Path(os.sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    content = sweep("phases")
+    content = sweep("table4")
     *command, macro = content["command"]
     content["command"] = [*command, *TINY, "run_dir=point", macro]
     assert agent(content, grid("table4")[1], "run00001") == 0
