@@ -118,8 +118,9 @@ def _orderings(rows: Sequence[Row], figures: Sequence[Sequence[float]]) -> str:
             printed = figures[second][index] - figures[first][index]
             found = difference_interval(rows[second].per_image(metric), rows[first].per_image(metric))
             same = (found.mean > 0) == (printed > 0)
-            sure = "" if found.excludes_zero else ", but its interval includes zero"
-            verdict = ("reproduced" if same else "not reproduced") + sure
+            verdict = "reproduced" if same else "not reproduced"
+            if not found.excludes_zero:
+                verdict = f"cannot be said, {'the same' if same else 'the other'} sign but the interval includes zero"
             digits = decimals(metric)
             compared = f"{metric.upper()}, {rows[second].name} against {rows[first].name}"
             lines.append(
