@@ -73,11 +73,8 @@ class PhaseSchema:
     loss: dict[str, Any] = MISSING
     lr_path: str = "cosine"
     lr_every: int | None = None
-    optimizer: dict[str, Any] = field(
-        default_factory=lambda: {
-            "_target_": "torch.optim.Adam"
-        },  # no arguments: they would stay with another optimizer
-    )
+    # No arguments: they would stay when another optimizer is chosen.
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"_target_": "torch.optim.Adam"})
     monitor: str = "val/psnr"
     validate_every: int = 1
 

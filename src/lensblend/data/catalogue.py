@@ -118,13 +118,13 @@ class Folders:
     ) -> None:
         self.photos, self.targets = Path(photos), Path(targets)
         _check_folders_request(val_photos, val_targets, val_fraction)
-        maps = _scan_named(disparities, "disparities"), _scan_named(masks, "masks")
-        train = _scan_named(photos, "photos"), _scan_named(targets, "targets")
+        maps = scan_named(disparities, "disparities"), scan_named(masks, "masks")
+        train = scan_named(photos, "photos"), scan_named(targets, "targets")
         problems: list[str] = []
         files = match(sorted(train[0] | train[1], key=natural_key), *train, *maps, problems=problems)
         validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
         if val_photos is not None and val_targets is not None:
-            val = _scan_named(val_photos, "val_photos"), _scan_named(val_targets, "val_targets")
+            val = scan_named(val_photos, "val_photos"), scan_named(val_targets, "val_targets")
             problems += [
                 f"`{i}` is in `{photos}` and in `{val_photos}`" for i in sorted(train[0].keys() & val[0].keys())
             ]
@@ -232,7 +232,7 @@ def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, Found, Found]:
     return photos, targets, disparities, {}
 
 
-def _scan_named(folder: str | None, argument: str) -> Found:
+def scan_named(folder: str | None, argument: str) -> Found:
     """Group the images of a folder by stem; no folder, no images."""
     if folder is None:
         return {}

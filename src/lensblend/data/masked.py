@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lensblend.data.catalogue import hash_fraction
-from lensblend.data.files import FilePairs, match, raise_all, scan
+from lensblend.data.catalogue import hash_fraction, scan_named
+from lensblend.data.files import FilePairs, match, raise_all
 from lensblend.data.images import natural_key
 from lensblend.data.pairs import Split
 from lensblend.errors import RequestError
@@ -29,16 +29,9 @@ class MaskedPhotos:
         self.photos = Path(photos)
         if not 0 <= val_fraction < 1:
             raise RequestError(f"`val_fraction` is in [0, 1), but got {val_fraction}.")
-        found = {}
-        for argument, folder in (("photos", photos), ("masks", masks)):
-            if not Path(folder).is_dir():
-                raise RequestError(f"`{argument}` = `{folder}` is not a folder; name an existing folder of images.")
-            found[argument] = scan(Path(folder), lambda name: Path(name).stem)
-            if not found[argument]:
-                raise RequestError(f"`{argument}` = `{folder}` holds no image; add files or name another folder.")
+        found, of_masks = scan_named(photos, "photos"), scan_named(masks, "masks")
         problems: list[str] = []
-        names = sorted(found["photos"] | found["masks"], key=natural_key)
-        files = match(names, found["photos"], {}, {}, found["masks"], problems, partner="mask")
+        files = match(sorted(found | of_masks, key=natural_key), found, {}, {}, of_masks, problems, partner="mask")
         raise_all(problems, f"the photos of `{photos}` and the masks of `{masks}`")
         validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
         training = [entry for entry in files if hash_fraction(entry.id) >= val_fraction]
