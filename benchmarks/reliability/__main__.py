@@ -163,14 +163,20 @@ def main() -> None:
     bench = Bench(folder.resolve(), options.seed, options.full)
     print(f"seed {options.seed}, in {bench.folder}", flush=True)
     results = [(row, *_run(row, bench)) for row in ROWS if row.id in options.rows]
-    failed = sum(bool(case.failures) for _, cases, _ in results for case in cases)
+    failed = len(_broken(results))
     passed = sum(len(cases) for _, cases, _ in results) - failed
     if options.output:
         options.output.write_text(page(results, bench, _lines(options.output)), encoding="utf-8")
     if not failed and options.folder is None:
         shutil.rmtree(folder)
+    for row, case in _broken(results):
+        print(f"{row.id} FAILED: {case.name}", *case.failures, sep="\n    ")
     print(f"{passed} passed, {failed} failed", flush=True)
     sys.exit(1 if failed else 0)
+
+
+def _broken(results: list[tuple[Row, list[Case], float]]) -> list[tuple[Row, Case]]:
+    return [(row, case) for row, cases, _ in results for case in cases if case.failures]
 
 
 def _run(row: Row, bench: Bench) -> tuple[list[Case], float]:
@@ -238,7 +244,7 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dic
         failures = sum(bool(case.failures) for case in cases)
         table[row.id] = f"| {row.id} | {row.what} | {row.passes} | {len(cases)} | {failures} | {now} |"
     lines += [table[row.id] for row in ROWS if row.id in table]
-    broken = [(row, case) for row, cases, _ in results for case in cases if case.failures]
+    broken = _broken(results)
     if broken:
         lines += ["", "## Failing", ""]
         lines += [f"- {row.id}, {case.name}: {'; '.join(case.failures)}" for row, case in broken]
