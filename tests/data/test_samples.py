@@ -128,3 +128,60 @@ def test_image_size_is_refused_at_once():
         RequestError, match=r"`image_size` is \(height, width\), both positive, but got \[384, 512, 3\]\."
     ):
         Samples(Noise(), image_size=[384, 512, 3])
+
+
+class Numbered:
+    """Pairs in which every pixel of the photo says where it is."""
+
+    ids = ("numbered",)
+
+    def load(self, index, epoch=0):
+        rows, columns = np.mgrid[:24, :32].astype(np.uint8)
+        photo = np.stack([rows, columns, rows], axis=2)
+        plane = rows.astype(np.float32) * 100 + columns
+        return Pair("numbered", photo, photo, plane, columns > 15, plane, plane)
+
+
+def test_a_crop_cuts_everything_alike_and_knows_its_place():
+    samples = Samples(Numbered(), crop=[8, 10])
+    places = set()
+    for epoch in range(40):
+        sample = samples[epoch, 0]
+        rows, columns = sample["photo"][:2].int()
+        top, left = int(rows[0, 0]), int(columns[0, 0])
+        places.add((top, left))
+        assert sample["photo"].shape == (3, 8, 10)
+        assert torch.equal(sample["target"], sample["photo"])
+        for name in ("disparity", "saliency", "focus"):
+            assert torch.equal(sample[name][0], (rows * 100 + columns).float())
+        assert torch.equal(sample["mask"][0], columns > 15)
+        vertical, horizontal = sample["coordinates"]
+        assert torch.allclose(vertical, rows / 23 * 2 - 1)
+        assert torch.allclose(horizontal, columns / 31 * 2 - 1)
+    # 40 draws of 17 x 23 places; each of the two sides is drawn by itself.
+    assert len(places) > 30
+    assert len({top for top, _ in places}) > 10
+    assert len({left for _, left in places}) > 10
+
+
+def test_crops_depend_on_seed_epoch_and_index_alone():
+    def drawn(seed, epoch):
+        return Samples(Numbered(), crop=[8, 10], seed=seed)[epoch, 0]["photo"]
+
+    assert torch.equal(drawn(0, 3), drawn(0, 3))
+    assert not torch.equal(drawn(0, 3), drawn(0, 4))
+    assert not torch.equal(drawn(0, 3), drawn(1, 3))
+
+
+def test_a_crop_of_the_whole_is_the_whole():
+    whole, cropped = Samples(Numbered())[0, 0], Samples(Numbered(), crop=[24, 32])[0, 0]
+    assert torch.equal(whole["photo"], cropped["photo"])
+    assert "coordinates" not in whole
+    assert cropped["coordinates"][:, 0, 0].tolist() == [-1, -1]
+    assert cropped["coordinates"][:, -1, -1].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("crop", [[8], [8, 0], [25, 10], [8, 33]])
+def test_impossible_crops_are_refused(crop):
+    with pytest.raises(RequestError, match="`crop`"):
+        Samples(Numbered(), crop=crop)[0, 0]

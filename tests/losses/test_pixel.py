@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lensblend.losses.pixel import L1
+from lensblend.losses.pixel import L1, Mse
 
 
 def test_is_the_mean_absolute_error_and_its_gradient_a_sign() -> None:
@@ -15,6 +15,13 @@ def test_is_the_mean_absolute_error_and_its_gradient_a_sign() -> None:
     value.backward()
     assert value.item() == pytest.approx(np.abs(x - y).mean(), abs=1e-7)
     np.testing.assert_allclose(predicted.grad, np.sign(x - y) / x.size, rtol=1e-6)
+
+
+def test_mse_is_the_mean_squared_error() -> None:
+    x, y = np.random.default_rng(0).random((2, 2, 3, 5, 4)).astype(np.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = Mse()(torch.from_numpy(x), torch.from_numpy(y))
+    assert value.item() == pytest.approx(np.square(x - y).mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -147,3 +147,21 @@ def test_a_pyramid_level_larger_than_the_target_is_refused() -> None:
 def test_wrong_terms_are_refused(terms: dict, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         WeightedSum(terms)
+
+
+def test_decay_weighs_coarser_levels_less():
+    levels = [torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 1, 1)]
+    truth = {"bokeh": torch.ones(1, 3, 8, 8)}
+
+    def value(**decay):
+        term = {"weight": 1.0, "on": "pyramid", "loss": nn.L1Loss(), **decay}
+        return WeightedSum({"l1": term})({"pyramid": levels}, truth)[0].item()
+
+    assert value() == 3
+    assert value(decay=0.5) == 0.5 + 0.25 + 0.125
+
+
+@pytest.mark.parametrize(("on", "decay"), [("bokeh", 0.5), ("pyramid", 0), ("pyramid", -1.0), ("pyramid", True)])
+def test_impossible_decays_are_refused(on, decay):
+    with pytest.raises(RequestError, match="`decay` of term `l1`"):
+        WeightedSum({"l1": {"weight": 1.0, "on": on, "loss": nn.L1Loss(), "decay": decay}})

@@ -9,7 +9,7 @@ from torch import nn
 from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair
 from lensblend.errors import DataError, RequestError, WeightsMissingError
-from lensblend.training.guidance import Guided, GuidedSource, MapFiles, Truth, build_guides
+from lensblend.training.guidance import Guided, GuidedSource, MapFiles, Truth, build_guides, guidance_of
 from lensblend.training.prior_maps import NetworkMap, estimate, estimates
 
 
@@ -206,3 +206,11 @@ def test_inverse_depth_is_divided_by_its_maximum():
 
 def test_an_estimate_is_at_the_networks_size():
     assert estimate(Brightness(), Pairs().load(0).photo, (32, 48))["saliency"].shape == (32, 48)
+
+
+def test_the_maps_that_a_network_asks_for_include_those_of_networks_within_it():
+    blend = {"_target_": "lensblend.networks.saliency_blend.SaliencyBlend", "bank": {"sizes": [9]}}
+    assert guidance_of(blend, "model") == ("saliency",)
+    container = {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": [{"member": blend}, blend]}
+    assert guidance_of(container, "model") == ("saliency",)
+    assert guidance_of({"_target_": "lensblend.networks.depth_blend.DepthBlend"}, "model") == ()

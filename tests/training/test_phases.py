@@ -73,3 +73,19 @@ def test_a_path_for_every_phase_takes_the_place_of_drops():
     assert [(p.lr_path, p.lr_every) for p in replaced] == [("linear", None), ("linear", None)]
     dropping = Schedule.from_config(schedule(every_phase={"lr_path": "step", "lr_every": 5})).phases.values()
     assert [(p.lr_path, p.lr_every) for p in dropping] == [("step", 5), ("step", 5)]
+
+
+@pytest.mark.parametrize("crop", [[385, 512], [64], [0, 64]])
+def test_crops_beyond_the_image_are_refused(crop):
+    with pytest.raises(RequestError, match=r"`crop`"):
+        Phase(**PHASE, crop=crop)
+
+
+def test_an_image_size_for_every_phase_replaces_crops():
+    phases = {"coarse": {**PHASE, "crop": [128, 128]}}
+    built = Schedule.from_config({"run": ["coarse"], "phases": phases, "every_phase": {"image_size": [32, 48]}})
+    assert built.phases["coarse"].crop is None
+    both = {"image_size": [64, 64], "crop": [32, 32]}
+    built = Schedule.from_config({"run": ["coarse"], "phases": phases, "every_phase": both})
+    assert built.phases["coarse"].crop == [32, 32]
+    assert Schedule.from_config({"run": ["coarse"], "phases": phases}).phases["coarse"].crop == [128, 128]

@@ -80,12 +80,12 @@ def compare(arguments: argparse.Namespace) -> None:
         raise DataError(f"None of the {len(left_out)} runs can be compared; see above.")
     from rich.progress import track
 
+    from lensblend.training.building import build_metrics
     from lensblend.training.comparison import report
     from lensblend.training.comparison.findings import MAPS
     from lensblend.training.comparison.scoring import Request
     from lensblend.training.files import file_sha256
     from lensblend.training.inference import choose_device
-    from lensblend.training.runner import build_metrics
 
     weights: Path | None = arguments.lpips_weights
     metrics = build_metrics(

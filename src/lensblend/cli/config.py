@@ -71,6 +71,8 @@ class PhaseSchema:
     lr: float = MISSING
     lr_final: float = MISSING
     loss: dict[str, Any] = MISSING
+    crop: list[int] | None = None
+    trainable: list[str] | None = None
     lr_path: str = "cosine"
     lr_every: int | None = None
     # No arguments: they would stay when another optimizer is chosen.
@@ -89,6 +91,8 @@ class EveryPhaseSchema:
     lr: float | None = None
     lr_final: float | None = None
     loss: dict[str, Any] | None = None
+    crop: list[int] | None = None
+    trainable: list[str] | None = None
     lr_path: str | None = None
     lr_every: int | None = None
     optimizer: dict[str, Any] | None = None

@@ -24,7 +24,7 @@ def evaluate(config: DictConfig) -> None:
         raise RequestError(f"`split` is train or val, but got {node['split']!r}.")
     if node["score_at"] not in ("photo", "network"):
         raise RequestError(f"`score_at` is photo or network, but got {node['score_at']!r}.")
-    from lensblend.training.runner import build_metrics
+    from lensblend.training.building import build_metrics
 
     metrics = build_metrics(node["metrics"])
     if node["checkpoint"] is None:

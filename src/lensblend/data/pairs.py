@@ -25,6 +25,7 @@ class Pair:
         disparity: Where known: larger = nearer, ``(h, w)`` float32.
         mask: Where known: True where the target is in focus, or where the foreground is, ``(h, w)``.
         saliency: Where a network or a loss asked for it: foreground probability in [0, 1], ``(h, w)`` float32.
+        focus: Where a loss asked for it: how much the target is in focus, in [0, 1], ``(h, w)`` float32.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Pair:
     disparity: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
     saliency: NDArray[np.float32] | None = None
+    focus: NDArray[np.float32] | None = None
 
     def captured(self) -> NDArray[np.uint8]:
         """Return the target.

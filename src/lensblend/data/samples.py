@@ -1,4 +1,4 @@
-"""What a DataLoader draws: pairs resized and flipped, as 8-bit tensors."""
+"""What a DataLoader draws: pairs resized, flipped and cropped, as 8-bit tensors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.data.transforms import Flips, check_image_size, resize_pair
+from lensblend.data.transforms import Flips, check_crop, check_image_size, crop_pair, key_seed, resize_pair
 from lensblend.errors import DataError, RequestError
+from lensblend.ops.coordinates import coordinate_maps
+
+# Makes the key of a sample's crop another one than that of its flips.
+CROP_KEY = (2,)
 
 
 class Samples(Dataset[dict[str, Any]]):
     """Draw samples from pairs by ``(epoch, index)``; the same key gives the same bytes in any process.
 
     A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair carries them, ``target`` (alike),
-    ``disparity`` and ``saliency`` (float32, ``(1, h, w)``) and ``mask`` (bool, ``(1, h, w)``). Photos stay 8-bit until
-    the device: a batch is a quarter of the bytes, and the conversion is cheap there.
+    ``disparity``, ``saliency`` and ``focus`` (float32, ``(1, h, w)``) and ``mask`` (bool, ``(1, h, w)``). Photos stay
+    8-bit until the device: a batch is a quarter of the bytes, and the conversion is cheap there. A crop also has
+    ``coordinates`` (float32, ``(2, h, w)``), its place in the whole; see `lensblend.ops.coordinates`.
 
     Args:
         pairs: Where the samples come from.
@@ -28,6 +33,7 @@ class Samples(Dataset[dict[str, Any]]):
         flips: ``random``, ``expand`` or ``none``; see `Flips`.
         seed: Of the run.
         limit: Use only the first pairs.
+        crop: Height and width of a part, drawn at random from each resized and flipped pair; None takes the whole.
 
     Example:
         >>> from lensblend.data.pairs import Pair
@@ -46,6 +52,7 @@ class Samples(Dataset[dict[str, Any]]):
         flips: str = "none",
         seed: int = 0,
         limit: int | None = None,
+        crop: Sequence[int] | None = None,
     ) -> None:
         if limit is not None and limit < 1:
             raise RequestError(
@@ -54,6 +61,7 @@ class Samples(Dataset[dict[str, Any]]):
         self.pairs = pairs
         self.image_size = None if image_size is None else check_image_size(image_size)
         self._flips = Flips(flips, seed)
+        self._crop, self._seed = crop, seed
         self._pair_count = len(pairs.ids) if limit is None else min(limit, len(pairs.ids))
 
     def __len__(self) -> int:
@@ -70,14 +78,23 @@ class Samples(Dataset[dict[str, Any]]):
             raise DataError(f"photo and target of `{pair.id}` have shapes {shapes}; align them to one size.")
         if self.image_size is not None:
             pair = resize_pair(pair, self.image_size)
-        return _to_tensors(self._flips(pair, epoch, index, copy))
+        pair = self._flips(pair, epoch, index, copy)
+        return _to_tensors(pair) if self._crop is None else self._cropped(pair, self._crop, (epoch, index))
+
+    def _cropped(self, pair: Pair, crop: Sequence[int], key: tuple[int, int]) -> dict[str, Any]:
+        height, width = pair.photo.shape[:2]
+        check_crop(crop, (height, width))
+        draw = np.random.default_rng(key_seed(self._seed, *key, *CROP_KEY))
+        top, left = (int(draw.integers(0, whole - part + 1)) for whole, part in zip((height, width), crop, strict=True))
+        coordinates = coordinate_maps(crop[0], crop[1], top, left, height, width)
+        return {**_to_tensors(crop_pair(pair, top, left, crop)), "coordinates": coordinates}
 
 
 def _to_tensors(pair: Pair) -> dict[str, Any]:
     sample: dict[str, Any] = {"id": pair.id, "photo": _channels_first(pair.photo)}
     if pair.target is not None:
         sample["target"] = _channels_first(pair.target)
-    maps = {"disparity": pair.disparity, "mask": pair.mask, "saliency": pair.saliency}
+    maps = {"disparity": pair.disparity, "mask": pair.mask, "saliency": pair.saliency, "focus": pair.focus}
     return sample | {name: _channels_first(plane[..., None]) for name, plane in maps.items() if plane is not None}
 
 

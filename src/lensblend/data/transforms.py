@@ -44,6 +44,18 @@ def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
     return image_size[0], image_size[1]
 
 
+def check_crop(crop: Sequence[int], image_size: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of a crop, or refuse one that does not lie within the image."""
+    if len(crop) != 2 or not all(isinstance(side, int) and side > 0 for side in crop):
+        raise RequestError(f"`crop` is (height, width), both positive, but got {list(crop)}.")
+    if any(part > whole for part, whole in zip(crop, image_size, strict=True)):
+        raise RequestError(
+            f"`crop` lies within the image of {list(image_size)}, but got {list(crop)}; make it smaller, or "
+            "`image_size` larger."
+        )
+    return crop[0], crop[1]
+
+
 def resize_lanczos(image: UInt8[np.ndarray, "h w c"], image_size: Sequence[int]) -> UInt8[np.ndarray, "height width c"]:
     """Resize an 8-bit photo with Pillow's antialiased Lanczos filter; the aspect ratio is not kept.
 
@@ -76,6 +88,28 @@ def resize_pair(pair: Pair, image_size: Sequence[int]) -> Pair:
         disparity=None if pair.disparity is None else resize_map(pair.disparity, image_size),
         mask=None if pair.mask is None else resize_mask(pair.mask, image_size),
         saliency=None if pair.saliency is None else resize_map(pair.saliency, image_size),
+        focus=None if pair.focus is None else resize_map(pair.focus, image_size),
+    )
+
+
+def crop_pair(pair: Pair, top: int, left: int, crop: Sequence[int]) -> Pair:
+    """Cut one rectangle out of a photo and all that belongs to it.
+
+    Args:
+        pair: At any size.
+        top: First row.
+        left: First column.
+        crop: Height and width.
+    """
+    box = np.s_[top : top + crop[0], left : left + crop[1]]
+    return replace(
+        pair,
+        photo=pair.photo[box],
+        target=None if pair.target is None else pair.target[box],
+        disparity=None if pair.disparity is None else pair.disparity[box],
+        mask=None if pair.mask is None else pair.mask[box],
+        saliency=None if pair.saliency is None else pair.saliency[box],
+        focus=None if pair.focus is None else pair.focus[box],
     )
 
 
@@ -118,7 +152,7 @@ class Flips:
         for axis, flip in enumerate(composition.transforms):
             flip.set_random_seed(key_seed(self._seed, epoch, index) + axis)
         parts: dict[str, np.ndarray | None] = {"image": pair.photo, "target": pair.target, "mask": pair.mask}
-        parts |= {"disparity": pair.disparity, "saliency": pair.saliency}
+        parts |= {"disparity": pair.disparity, "saliency": pair.saliency, "focus": pair.focus}
         flipped = composition(**{name: _flippable(part) for name, part in parts.items() if part is not None})
         mask = flipped.get("mask")
         return replace(
@@ -127,6 +161,7 @@ class Flips:
             target=flipped.get("target"),
             disparity=flipped.get("disparity"),
             saliency=flipped.get("saliency"),
+            focus=flipped.get("focus"),
             mask=None if mask is None else mask.astype(np.bool_),
         )
 
@@ -139,7 +174,7 @@ def _composition(horizontal: float, vertical: float) -> Any:
 
     return albumentations.Compose(
         [albumentations.HorizontalFlip(p=horizontal), albumentations.VerticalFlip(p=vertical)],
-        additional_targets={"target": "image", "disparity": "mask", "saliency": "mask"},
+        additional_targets={"target": "image", "disparity": "mask", "saliency": "mask", "focus": "mask"},
     )
 
 

@@ -25,3 +25,17 @@ class L1(nn.Module):
     def forward(self, predicted: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """Return the mean absolute error, in the unit of the inputs."""
         return (predicted.float() - truth.float()).abs().mean()
+
+
+class Mse(nn.Module):
+    r"""Average the squared difference over all values of a batch. Computed in float32, also under autocast.
+
+    Example:
+        >>> import torch
+        >>> Mse()(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)).item()
+        0.25
+    """
+
+    def forward(self, predicted: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+        """Return the mean squared error, in squared units of the inputs."""
+        return (predicted.float() - truth.float()).square().mean()

@@ -26,7 +26,7 @@ class WeightedSum(nn.Module):
         terms: By name, ``weight`` (finite, not negative; at least one is positive), ``on`` (the key of what is
             compared: ``bokeh``, or a name that the network returns beside it) and ``loss`` (a module of two tensors).
             ``on: pyramid`` adds up the loss over a network's coarser renderings, each against the target reduced
-            by area to its size.
+            by area to its size; with ``decay``, the n-th of them weighs ``decay`` to the power of n.
 
     Raises:
         RequestError: A term is incomplete, has an unknown key, or no weight is positive.
@@ -46,6 +46,7 @@ class WeightedSum(nn.Module):
             weights = {name: term["weight"] for name, term in terms.items()}
             raise RequestError(f"A loss trains at least one term, but got the weights {weights}; make one positive.")
         self.weights = {name: float(term["weight"]) for name, term in terms.items()}
+        self.decays = {name: float(term.get("decay", 1.0)) for name, term in terms.items()}
         self.on = {name: str(term["on"]) for name, term in terms.items()}
         self.losses = nn.ModuleDict({name: term["loss"] for name, term in terms.items()})
 
@@ -85,7 +86,9 @@ class WeightedSum(nn.Module):
             truths = [_reduce(theirs.float(), level) if on == PYRAMID else theirs.float() for level in levels]
             for level, reference in zip(levels, truths, strict=True):
                 _check_shapes(name, on, level, reference)
-            parts = [self.losses[name](a.float(), b) for a, b in zip(levels, truths, strict=True)]
+            decays = [self.decays[name] ** (n + 1) if on == PYRAMID else 1.0 for n in range(len(levels))]
+            pairs = zip(decays, levels, truths, strict=True)
+            parts = [decay * self.losses[name](level.float(), truth) for decay, level, truth in pairs]
         return torch.stack(parts).sum()
 
 
@@ -93,8 +96,11 @@ def _check_term(name: str, term: Mapping[str, Any]) -> None:
     """Refuse a term that could not be computed, or whose name could not be a module's."""
     if "." in name or not name:
         raise RequestError(f"A term's name is not empty and has no dot, but got {name!r}; use an underscore.")
-    if set(term) != {"weight", "on", "loss"}:
+    if set(term) - {"decay"} != {"weight", "on", "loss"}:
         raise RequestError(f"Term `{name}` has the keys `weight`, `on` and `loss`, but got {sorted(term)}.")
+    decay = term.get("decay", 1.0)
+    if "decay" in term and (term["on"] != PYRAMID or isinstance(decay, bool) or not decay > 0):
+        raise RequestError(f"`decay` of term `{name}` is positive and for `on: pyramid` only, but got {decay!r}.")
     weight = term["weight"]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
         raise RequestError(f"The weight of term `{name}` is finite and at least 0 (only logged), but got {weight!r}.")

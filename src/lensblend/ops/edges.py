@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+
+from lensblend.ops.gradients import sobel
 
 THRESHOLD = 1.5  # of a gradient that is 4 across a straight edge, and √2 where a single corner pixel touches
-SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 def mask_edges(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
@@ -24,6 +23,7 @@ def mask_edges(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         One on edges and zero elsewhere, in the dtype of ``mask``.
 
     Example:
+        >>> import torch
         >>> mask = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).expand(1, 1, 4, 6)
         >>> mask_edges(mask)[0, 0, 0].tolist()
         [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
@@ -32,8 +32,5 @@ def mask_edges(mask: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         Z. Wu, L. Su, Q. Huang, "Stacked cross refinement network for edge-aware salient object detection", ICCV 2019
         (edge targets as its authors' public training makes them).
     """
-    horizontal = mask.new_tensor(SOBEL)
-    kernels = torch.stack([horizontal, horizontal.T])[:, None]
-    gradient = conv2d(pad((mask > 0.5).to(mask.dtype), (1, 1, 1, 1), mode="replicate"), kernels)
     # Squares of whole numbers: compared without a root, they stay exact.
-    return (gradient.square().sum(dim=1, keepdim=True) > THRESHOLD**2).to(mask.dtype)
+    return (sobel((mask > 0.5).to(mask.dtype)).square().sum(dim=2) > THRESHOLD**2).to(mask.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
@@ -14,9 +16,9 @@ from lensblend.training.interruption import leave_signals_to_parent
 
 
 class PairsDataModule(pl.LightningDataModule):
-    """Resize, flip, shuffle and batch the pairs of a source.
+    """Resize, flip, crop, shuffle and batch the pairs of a source.
 
-    Order and flips depend on (seed, epoch, index) alone, never on a generator's state, so that any epoch can be
+    Order, flips and crops depend on (seed, epoch, index) alone, never on a generator's state, so that any epoch can be
     repeated from its number.
 
     Args:
@@ -28,6 +30,7 @@ class PairsDataModule(pl.LightningDataModule):
         num_workers: Reading processes; 0 reads in this one.
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
+        crop: Height and width of the random part of each training pair; None trains on the whole.
         start: The epoch that a restart goes on with, the batches of it that are done, and how many it had then; where
             it has another number of batches now, it begins anew.
     """
@@ -42,6 +45,7 @@ class PairsDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         limit_train: int | None = None,
         limit_val: int | None = None,
+        crop: Sequence[int] | None = None,
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
@@ -51,7 +55,7 @@ class PairsDataModule(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.start = start
-        self.train = Samples(source.split("train"), image_size, flips=flips, seed=seed, limit=limit_train)
+        self.train = Samples(source.split("train"), image_size, flips=flips, seed=seed, limit=limit_train, crop=crop)
         self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
         if len(self.train) == 0:
             raise DataError("The data set has no training pairs; check `data.root`, the lists and the exclude list.")

@@ -21,7 +21,7 @@ from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
 from lensblend.training.checkpoints import Trained
-from lensblend.training.instantiate import build
+from lensblend.training.instantiate import build, get_target
 from lensblend.training.prior_maps import NetworkMap
 
 
@@ -170,6 +170,21 @@ class GuidedSource:
                 guide.network.cpu()
                 mark.parent.mkdir(parents=True, exist_ok=True)
                 mark.touch()
+
+
+def guidance_of(node: Any, where: str) -> tuple[str, ...]:
+    """Return the maps that a network's node asks for, with those of the networks within it, each once."""
+    found: list[str] = []
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            declared = getattr(get_target(node, where), "guidance", ())
+            found += declared if isinstance(declared, tuple) else ()
+        for key, value in node.items():
+            found += guidance_of(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            found += guidance_of(value, f"{where}[{index}]")
+    return tuple(dict.fromkeys(found))
 
 
 def build_guides(names: Iterable[str], nodes: Mapping[str, Any]) -> dict[str, Guide]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
-from lensblend.data.transforms import check_image_size
+from lensblend.data.transforms import check_crop, check_image_size
 from lensblend.errors import RequestError
 
 LR_PATHS = ("cosine", "exponential", "linear", "polynomial", "step", "constant")
@@ -25,6 +25,10 @@ class Phase:
 
     Attributes:
         image_size: Height and width in pixels to which photo and target are resized.
+        crop: Height and width of the part of each resized pair that training draws at random; None trains on the
+            whole. Validation sees the whole always.
+        trainable: Beginnings of the names of the parameters that are trained, e.g. ``[local, fusion]``; the others
+            stay as they are, as do the running statistics of parts of which nothing is trained. None trains all.
         batch_size: Pairs per step and device.
         max_epochs: Passes over the training pairs.
         lr: Learning rate at the first step.
@@ -44,6 +48,8 @@ class Phase:
     lr: float
     lr_final: float
     loss: dict[str, Any]
+    crop: list[int] | None = None
+    trainable: list[str] | None = None
     lr_path: str = "cosine"
     lr_every: int | None = None
     optimizer: dict[str, Any] = field(default_factory=_adam)
@@ -52,6 +58,8 @@ class Phase:
 
     def __post_init__(self) -> None:
         check_image_size(self.image_size)
+        if self.crop is not None:
+            check_crop(self.crop, self.image_size)
         for name in ("batch_size", "max_epochs", "validate_every"):
             if getattr(self, name) < 1:
                 raise RequestError(f"`{name}` is at least 1, but got {getattr(self, name)}.")
@@ -101,7 +109,8 @@ class Schedule:
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
         """Build a schedule from plain dicts and apply ``every_phase``.
 
-        A ``lr_path`` for every phase also replaces the phases' ``lr_every``, which belongs to the path.
+        A ``lr_path`` for every phase also replaces the phases' ``lr_every``, which belongs to the path, and an
+        ``image_size`` their ``crop``.
 
         Raises:
             RequestError: A phase in ``run`` is unknown or repeated, or ``every_phase`` has an unknown key.
@@ -113,6 +122,8 @@ class Schedule:
                 raise RequestError(f"`schedule.every_phase.{key}` is not a phase's key{nearest(key, known)}")
         if "lr_path" in every:
             every.setdefault("lr_every", None)
+        if "image_size" in every:
+            every.setdefault("crop", None)
         phases = {}
         for name, values in config["phases"].items():
             try:

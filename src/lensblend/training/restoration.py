@@ -125,6 +125,19 @@ class Restoration(pl.LightningModule):
         self._lr_every = lr_every
         self.record = dict(record or {})
 
+    def train(self, mode: bool = True) -> Restoration:
+        """Switch between training and evaluation; parts of which nothing is trained stay in evaluation."""
+        super().train(mode)
+        for part in self.network.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                part.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Put what is frozen in evaluation: a new module is all in training."""
+        self.train()
+
     @property
     def scores(self) -> dict[str, PerImageMetric]:
         """The metrics by name."""
@@ -143,7 +156,10 @@ class Restoration(pl.LightningModule):
     def render(self, batch: Mapping[str, Any]) -> Rendering:
         """Render a batch, giving the network the guidance it asks for."""
         wanted = getattr(self.network, "guidance", ())
-        rendering: Rendering = self(batch["photo"], **{name: batch[name] for name in wanted})
+        maps = {name: batch[name] for name in wanted}
+        if getattr(self.network, "takes_coordinates", False) and "coordinates" in batch:
+            maps["coordinates"] = batch["coordinates"]
+        rendering: Rendering = self(batch["photo"], **maps)
         return rendering
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +210,7 @@ class Restoration(pl.LightningModule):
         """Build the optimizer and a learning rate that depends on the step; nothing where nothing is trained."""
         if not any(parameter.requires_grad for parameter in self.network.parameters()):
             return None
-        optimizer = self._optimizer(self.network.parameters())
+        optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
         steps = int(self.trainer.estimated_stepping_batches)
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         drop_every = None if self._lr_every is None else self._lr_every * steps_per_epoch

@@ -16,8 +16,8 @@ from rich.progress import track
 from torch import nn
 
 from lensblend.data.pairs import Source, Split
-from lensblend.errors import Interrupted, LensblendError, RequestError, WeightsMissingError
-from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.errors import Interrupted, LensblendError, RequestError
+from lensblend.training.building import build_loss, build_metrics, freeze_all_but
 from lensblend.training.callbacks.agree import Agree
 from lensblend.training.callbacks.final import Final
 from lensblend.training.callbacks.finite import Finite
@@ -32,9 +32,9 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure
 from lensblend.training.files import clear_temporaries, file_sha256, write_atomically
 from lensblend.training.fitting import fit_quietly
-from lensblend.training.guidance import GuidedSource, build_guides
+from lensblend.training.guidance import GuidedSource, build_guides, guidance_of
 from lensblend.training.inference import choose_device
-from lensblend.training.instantiate import build, get_target
+from lensblend.training.instantiate import build
 from lensblend.training.interruption import Interruption
 from lensblend.training.messages import is_first_process, say
 from lensblend.training.phase_run import Identity, PhaseRun
@@ -42,18 +42,6 @@ from lensblend.training.phases import Phase, Schedule
 from lensblend.training.resume import Stopped, find_stopped
 from lensblend.training.status import Lock, Status
 from lensblend.training.truths import needed_maps
-
-
-def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the metrics, leaving out those set to null and, with one sentence, those whose weights are not here."""
-    metrics = {}
-    for name, node in nodes.items():
-        try:
-            if node:
-                metrics[name] = build(node, f"metrics.{name}")
-        except WeightsMissingError as error:
-            say(f"`{name}` is left out: {error}")
-    return metrics
 
 
 class Training:
@@ -142,9 +130,8 @@ class Training:
 
     def _guided(self, source: Source, phases: Sequence[Phase]) -> Source:
         """Let pairs carry the maps that the network takes, or that a loss of any phase compares with."""
-        network = get_target(self.config["model"], "model")
         compared = [str(term.get("on")) for phase in phases for term in phase.loss.values() if term]
-        names = needed_maps(compared, getattr(network, "guidance", ()))
+        names = needed_maps(compared, guidance_of(self.config["model"], "model"))
         if not names:
             return source
         guided = GuidedSource(source, build_guides(names, self.config))
@@ -163,6 +150,7 @@ class Training:
         pl.seed_everything(self.config["seed"], verbose=False)
         network: nn.Module = build(self.config["model"], "model")
         parent, start = self._start(network, stopped)
+        freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped)
         self._introduce(name, phase, network, start)
         self.status.update_phase(name, state="running", parent=parent)
@@ -230,6 +218,7 @@ class Training:
             source,
             (height, width),
             phase.batch_size,
+            crop=phase.crop,
             seed=self.config["seed"],
             start=stopped.position if stopped else (0, 0, 0),
             **loader,
@@ -238,12 +227,13 @@ class Training:
     def _module(
         self, name: str, phase: Phase, network: nn.Module, metrics: Mapping[str, Any], parent: Mapping[str, str]
     ) -> pl.LightningModule:
-        terms = {key: build({"_": node}, f"loss.{key}")["_"] for key, node in phase.loss.items() if node}
+        loss, left_out = build_loss(phase.loss)
+        self.status.update_phase(name, left_out=left_out)
         module: pl.LightningModule = build(
             self.config["module"],
             "module",
             network=network,
-            loss=WeightedSum(terms),
+            loss=loss,
             metrics=metrics,
             optimizer=build({**phase.optimizer, "_partial_": True, "lr": phase.lr}, "optimizer"),
             lr_path=phase.lr_path,
@@ -286,13 +276,15 @@ class Training:
             raise RequestError(f"`trainer` was refused by Lightning: {error}") from error
 
     def _introduce(self, name: str, phase: Phase, network: nn.Module, start: str) -> None:
-        parameters = sum(p.numel() for p in network.parameters())
+        parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))
         height, width = phase.image_size
-        if not any(parameter.requires_grad for parameter in network.parameters()):
+        if not trained:
             say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
             return
+        count, of_it = (sum(p.numel() for p in some) for some in (parameters, trained))
+        crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
         say(
-            f"\n{name}: {phase.max_epochs} epochs at {height}×{width} (height×width), batch {phase.batch_size}, "
+            f"\n{name}: {phase.max_epochs} epochs at {height}×{width} (height×width){crops}, batch {phase.batch_size}, "
             f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
-            f"{parameters:,} parameters; {start}"
+            f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; {start}"
         )

@@ -18,7 +18,10 @@ NEEDS = {
     "edge_logits": "saliency",
     "disparity": "disparity",
     "log_depth": "disparity",
+    "mask": "focus",
 }
+# What is compared with the target itself; a pyramid's levels are, each at its size.
+RENDERINGS = ("bokeh", "pyramid", "local_bokeh", "global_bokeh", "generated")
 
 
 def needed_maps(compared: Iterable[str], guidance: Iterable[str] = ()) -> list[str]:
@@ -35,12 +38,12 @@ def truths(batch: Mapping[str, Any], compared: Iterable[str]) -> dict[str, Tenso
     """Return what a batch knows of the things compared, by their names; what it does not know is left out.
 
     Args:
-        batch: ``target`` in [0, 1], and the maps that were asked for: ``saliency``, ``disparity``, in [0, 1].
+        batch: ``target``, and the maps that were asked for: ``saliency``, ``disparity``, ``focus``; all in [0, 1].
         compared: ``on`` of the loss terms and metrics.
     """
     found: dict[str, Tensor] = {}
     for name in dict.fromkeys(compared):
-        source = "target" if name in ("bokeh", "pyramid") else NEEDS.get(name, name)
+        source = "target" if name in RENDERINGS else NEEDS.get(name, name)
         if source not in batch:
             continue
         known: Tensor = batch[source]
@@ -48,6 +51,5 @@ def truths(batch: Mapping[str, Any], compared: Iterable[str]) -> dict[str, Tenso
             known = mask_edges(known)
         elif name == "log_depth":
             known = log_depth(known)
-        # A pyramid's levels are compared with the target itself.
         found["bokeh" if name == "pyramid" else name] = known
     return found
