@@ -15,10 +15,12 @@ from torch import nn
 
 from lensblend.data.pairs import Pair
 from lensblend.errors import Interrupted
+from lensblend.losses.adversarial import FeatureMatching, HingeDiscriminator, HingeGenerator
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
 from lensblend.nn.rendering import Rendering
+from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.checkpoint_files import AtomicCheckpointIO, copy_checkpoint, read_checkpoint
@@ -61,6 +63,33 @@ class Dropping(nn.Module):
         return Rendering(torch.sigmoid(self.layers(photo)), {})
 
 
+class Judge(nn.Module):
+    """Two scales of features and logits, with running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(6, 4, 3, padding=1), nn.BatchNorm2d(4), nn.LeakyReLU(0.2))
+        self.logits = nn.Conv2d(4, 1, 1)
+
+    def forward(self, images):
+        scales = []
+        for size in (1, 2):
+            features = self.features(nn.functional.avg_pool2d(images, size))
+            scales.append([features, self.logits(features)])
+        return scales
+
+
+def adversarial(**arguments):
+    return Adversarial(
+        discriminator=Judge(),
+        discriminator_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.02),
+        discriminator_loss=HingeDiscriminator(),
+        generator_loss=HingeGenerator(),
+        feature_loss=FeatureMatching(),
+        **arguments,
+    )
+
+
 class Stop(pl.Callback):
     """Send a real signal to this process in a training batch, or in the validation after it, or at its end."""
 
@@ -92,23 +121,31 @@ def fit(
     batch_size=2,
     val_interval=1.0,
     lr_every=None,
+    module_class=Restoration,
+    crop=None,
 ):
     folder = run / "phase1"
     stopped = find_stopped(folder, {}, 0, [])
     interruption = Interruption()
     torch.manual_seed(3)
-    module = Restoration(
-        Dropping(),
-        WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
-        {"psnr": Psnr()},
-        lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+    module = module_class(
+        network=Dropping(),
+        loss=WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
+        metrics={"psnr": Psnr()},
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         lr_path="step" if lr_every else "cosine",
         lr_ratio=0.1,
         lr_every=lr_every,
         record={"network": {}, "phase": "phase1", "config": "{}", "parent": {}},
     )
     data = PairsDataModule(
-        Source(), (8, 12), batch_size, seed=5, num_workers=workers, start=stopped.position if stopped else (0, 0, 0)
+        Source(),
+        (8, 12),
+        batch_size,
+        seed=5,
+        num_workers=workers,
+        crop=crop,
+        start=stopped.position if stopped else (0, 0, 0),
     )
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -139,8 +176,9 @@ def fit(
 def state(run):
     content = read_checkpoint(run / "phase1" / "last.ckpt")
     best = read_checkpoint(run / "phase1" / "best.ckpt")["state_dict"]
-    moments = content["optimizer_states"][0]["state"]
-    flat = [*content["state_dict"].values(), *best.values(), *(v for s in moments.values() for v in s.values())]
+    moments = [s for optimizer in content["optimizer_states"] for s in optimizer["state"].values()]
+    flat = [*content["state_dict"].values(), *best.values(), *(v for s in moments for v in s.values())]
+    flat += content.get("discriminator", {}).values()
     return [v.numpy().tobytes() for v in flat], content["global_step"], content["epoch"]
 
 
@@ -205,6 +243,16 @@ def test_with_accumulated_gradients_a_stop_waits_for_the_step(tmp_path, whole, s
 @pytest.mark.parametrize("stop", [3, 4, 5, 9])
 def test_with_a_learning_rate_that_drops_between_epochs(tmp_path, whole, stop):
     check(tmp_path, whole(lr_every=2), [(stop, False)], lr_every=2)
+
+
+@pytest.mark.parametrize("stop", [1, 6])
+def test_with_crops(tmp_path, whole, stop):
+    check(tmp_path, whole(crop=[4, 6]), [(stop, False)], crop=[4, 6])
+
+
+@pytest.mark.parametrize(("stop", "in_validation"), [(1, False), (6, False), (8, True)])
+def test_with_a_discriminator(tmp_path, whole, stop, in_validation):
+    check(tmp_path, whole(module_class=adversarial), [(stop, in_validation)], module_class=adversarial)
 
 
 @pytest.mark.parametrize("stop", [4, 7, 8])

@@ -80,9 +80,9 @@ class Finite(pl.Callback):
             torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
             wrong = shared > 0
         if wrong:
-            self._answer(trainer, pl_module, optimizer)
+            self._answer(trainer, pl_module)
 
-    def _answer(self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer) -> None:
+    def _answer(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         phase, step = self.folder.name, trainer.global_step
         text = f"{phase}, step {step}: {self._reason(module)} (pairs: {', '.join(self._pairs())})"
         self.count += 1
@@ -96,24 +96,26 @@ class Finite(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({"train/not_finite": float(self.count), "epoch": trainer.current_epoch}, step)
         if self.policy == "roll_back":
-            self._roll_back(module, optimizer, text)
+            self._roll_back(trainer, module, text)
         else:
             for buffer, before in zip(module.buffers(), self._statistics, strict=True):
                 buffer.copy_(before)
             say(f"{text}; the step is left out.")
-        # Without gradients the optimizer changes neither weights nor moments.
-        optimizer.zero_grad(set_to_none=True)
+        # Without gradients an optimizer changes neither weights nor moments; all of them, where there are two.
+        module.zero_grad(set_to_none=True)
 
-    def _roll_back(self, module: pl.LightningModule, optimizer: torch.optim.Optimizer, text: str) -> None:
+    def _roll_back(self, trainer: pl.Trainer, module: pl.LightningModule, text: str) -> None:
         last = self.folder / LAST
         if not last.exists():
             raise TrainingError(f"{text}; there is no checkpoint yet to go back to.")
         content = read_checkpoint(last)
         module.load_state_dict(content["state_dict"])
-        rates = [group["lr"] for group in optimizer.param_groups]
-        optimizer.load_state_dict(content["optimizer_states"][0])
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        module.on_load_checkpoint(content)
+        for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
+            rates = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(state)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
         say(f"{text}; back to the weights of step {content['global_step']}, on with the next batch.")
 
     def _pairs(self) -> list[str]:

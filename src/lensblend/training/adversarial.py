@@ -1,0 +1,150 @@
+"""The LightningModule for networks that are trained against a discriminator, each with an optimizer of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from lensblend.errors import DataError, RequestError
+from lensblend.training.restoration import Restoration
+from lensblend.training.truths import truths
+
+DISCRIMINATOR = "discriminator"
+
+
+class Adversarial(Restoration):
+    """Fit a network that renders bokeh so that a discriminator takes it for the captured target.
+
+    The discriminator sees what the network sees, the photo and its guidance, and beside it the rendering or the
+    target. Both losses of a step are those of the weights before it; then the network's optimizer and the
+    discriminator's take one step each. The discriminator is kept in checkpoints beside the network's state, so that a
+    training goes on exactly; a trained network is rebuilt without it.
+
+    Args:
+        discriminator: Maps ``(b, 3 + guidance + 3, h, w)`` to a list of scales, each a list of features, logits last.
+        discriminator_optimizer: Builds its optimizer from parameters.
+        discriminator_loss: Of its answers to the target and to the rendering.
+        generator_loss: Of its answers to the rendering; trains the network.
+        feature_loss: Of its features of the rendering and of the target; trains the network.
+        generator_weight: Of ``generator_loss``, beside the terms of ``loss``.
+        feature_weight: Of ``feature_loss``.
+        arguments: As of `Restoration`; its optimizer is the network's. Both learning rates take the same path.
+
+    Raises:
+        RequestError: A weight is negative.
+
+    References:
+        T. Park et al., "Semantic image synthesis with spatially-adaptive normalization", CVPR 2019, which team SLYYM
+        builds on (A. Ignatov et al., AIM 2019, section 4.7).
+    """
+
+    def __init__(
+        self,
+        *,
+        discriminator: nn.Module,
+        discriminator_optimizer: Callable[[Any], torch.optim.Optimizer],
+        discriminator_loss: nn.Module,
+        generator_loss: nn.Module,
+        feature_loss: nn.Module,
+        generator_weight: float | int = 1.0,
+        feature_weight: float | int = 10.0,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        for name, weight in {"generator_weight": generator_weight, "feature_weight": feature_weight}.items():
+            if not weight >= 0:
+                raise RequestError(f"`module.{name}` is 0 or more, but got {weight}.")
+        self.automatic_optimization = False
+        self.discriminator = discriminator
+        self.discriminator_loss = discriminator_loss
+        self.generator_loss = generator_loss
+        self.feature_loss = feature_loss
+        self._weights = {"generator": float(generator_weight), "features": float(feature_weight)}
+        self._discriminator_optimizer = discriminator_optimizer
+
+    def on_fit_start(self) -> None:
+        """Refuse what two optimizers in one step cannot keep.
+
+        Raises:
+            RequestError: Gradients are scaled, or processes would wait for gradients that a step does not have.
+        """
+        if self.trainer.precision == "16-mixed":
+            raise RequestError(
+                "`trainer.precision` 16-mixed scales gradients for one optimizer, but there are two; use bf16-mixed."
+            )
+        strategy = self.trainer.strategy
+        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+            raise RequestError(
+                "Network and discriminator take turns, for which several processes need "
+                "`trainer.strategy=ddp_find_unused_parameters_true`."
+            )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Take one step with each optimizer, and log every term."""
+        answer = self.answer(batch)
+        total, parts = self.loss(answer, truths(batch, self.loss.on.values()))
+        condition = [batch["photo"], *(batch[name] for name in getattr(self.network, "guidance", ()))]
+        # Not through Lightning: its steps are the training's, and a batch is one step.
+        network, discriminator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
+
+        self.toggle_optimizer(discriminator)
+        real = self._judge(condition, batch["target"])
+        judged = self.discriminator_loss(real, self._judge(condition, answer["bokeh"].detach()))
+        discriminator.zero_grad()
+        self.manual_backward(judged)
+        self.untoggle_optimizer(discriminator)
+
+        self.toggle_optimizer(network)
+        fake = self._judge(condition, answer["bokeh"])
+        fooled, matched = self.generator_loss(fake), self.feature_loss(real, fake)
+        total = total + self._weights["generator"] * fooled + self._weights["features"] * matched
+        network.zero_grad()
+        self.manual_backward(total)
+        self.untoggle_optimizer(network)
+
+        parts = {**parts, "generator": fooled, "features": matched, "discriminator": judged}
+        size = len(batch["photo"])
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
+        self.log("lr", network.param_groups[0]["lr"], batch_size=size)
+        # This one counts, and what watches over steps sees both gradients before either is used.
+        self.optimizers()[0].step()  # type: ignore[index]
+        discriminator.step()
+        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
+            schedule.step()
+
+    def _judge(self, condition: list[Tensor], image: Tensor) -> Any:
+        return self.discriminator(torch.cat([*condition, image], dim=1))
+
+    def configure_optimizers(self) -> Any:
+        """Build both optimizers, and learning rates that take the same path."""
+        network: Any = super().configure_optimizers()
+        if network is None:
+            raise RequestError("An adversarial training needs a network with weights; use `module=restoration`.")
+        path = network["lr_scheduler"]["scheduler"].lr_lambdas[0]
+        optimizer = self._discriminator_optimizer(self.discriminator.parameters())
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, path)
+        return [network["optimizer"], optimizer], [network["lr_scheduler"]["scheduler"], schedule]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the discriminator beside the network."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[DISCRIMINATOR] = self.discriminator.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on with the discriminator of a checkpoint.
+
+        Raises:
+            DataError: It has none, or another one.
+        """
+        try:
+            self.discriminator.load_state_dict(checkpoint[DISCRIMINATOR])
+        except (KeyError, RuntimeError) as error:
+            raise DataError(
+                f"The checkpoint holds no discriminator like this module's ({str(error).splitlines()[0]}): it cannot "
+                "go on from it; start anew with `init_from`, or restore `module`."
+            ) from None
