@@ -130,3 +130,16 @@ def test_pairs_can_be_scored_at_the_networks_size(in_process, trained, tmp_path)
     assert done.code == 0, done.err
     references = json.loads((tmp_path / "out" / "metrics.json").read_text())["references"]
     assert references["photo"]["psnr"] == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+def test_several_checkpoints_are_scored_as_the_mean_of_their_renderings(in_process, evaluated, trained, tmp_path):
+    alone, _ = evaluated
+    # Three equal members: the mean is each of them, up to rounding, which 8 bits take away.
+    done = in_process("evaluate", f"checkpoint=[{trained},{trained},{trained}]", f"output={tmp_path}", "limit=3")
+    assert done.code == 0, done.err
+    for name, row in scores(alone).items():
+        assert {k: float(v) for k, v in scores(tmp_path)[name].items() if k != "id"} == pytest.approx(
+            {k: float(v) for k, v in row.items() if k != "id"}, abs=0.01
+        )
+    assert json.loads((tmp_path / "metrics.json").read_text())["checkpoint"] == [str(trained)] * 3
+    assert "mean of 3" in done.out

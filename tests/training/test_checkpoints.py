@@ -1,9 +1,10 @@
 import pytest
 import torch
+import yaml
 
 from lensblend.errors import DataError, RequestError
 from lensblend.training.checkpoint_files import AtomicCheckpointIO
-from lensblend.training.checkpoints import describe, find_checkpoint, load_network
+from lensblend.training.checkpoints import describe, find_checkpoint, load_ensemble, load_network
 from lensblend.training.files import file_sha256
 from lensblend.training.instantiate import build
 
@@ -88,3 +89,35 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path):
     save(tmp_path / "best.ckpt", node=other, network=build(NETWORK, "model"))
     with pytest.raises(DataError, match=r"2 have another shape \(first: head"):
         load_network(tmp_path / "best.ckpt")
+
+
+def test_an_ensemble_of_checkpoints_renders_the_mean_and_finds_every_map(tmp_path):
+    saliency = {
+        "_target_": "lensblend.networks.saliency_blend.SaliencyBlend",
+        "bank": {"_target_": "lensblend.nn.kernel_bank.KernelBank", "sizes": [5]},
+    }
+    source = {"_target_": "lensblend.training.guidance.Truth"}
+    save(tmp_path / "a.ckpt")
+    save(tmp_path / "b.ckpt", saliency, config="saliency: {_target_: lensblend.training.guidance.Truth}")
+    both = load_ensemble([tmp_path / "a.ckpt", tmp_path / "b.ckpt"])
+    photo, mask = torch.rand(1, 3, 40, 48), torch.rand(1, 1, 40, 48)
+    alone = [load_network(tmp_path / "a.ckpt").network(photo).bokeh]
+    alone.append(load_network(tmp_path / "b.ckpt").network(photo, saliency=mask).bokeh)
+    torch.testing.assert_close(both.network(photo, saliency=mask).bokeh, (alone[0] + alone[1]) / 2)
+    assert both.record["phase"] == "mean of 2"
+    assert yaml.safe_load(both.record["config"]) == {"seed": 0, "saliency": source}
+    assert both.sha256 not in (load_network(tmp_path / "a.ckpt").sha256, load_network(tmp_path / "b.ckpt").sha256)
+
+
+def test_one_checkpoint_is_no_ensemble_and_none_is_refused(tmp_path):
+    save(tmp_path / "a.ckpt")
+    assert load_ensemble([tmp_path / "a.ckpt"]).record["phase"] == "phase1"
+    with pytest.raises(RequestError, match="one checkpoint at least"):
+        load_ensemble([])
+
+
+def test_members_of_different_sizes_are_refused(tmp_path):
+    save(tmp_path / "a.ckpt")
+    save(tmp_path / "b.ckpt", image_size=[64, 96])
+    with pytest.raises(RequestError, match=r"one size.*a\.ckpt.*\(32, 48\).*b\.ckpt.*\(64, 96\)"):
+        load_ensemble([tmp_path / "a.ckpt", tmp_path / "b.ckpt"])

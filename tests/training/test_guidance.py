@@ -9,7 +9,7 @@ from torch import nn
 from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair
 from lensblend.errors import DataError, RequestError, WeightsMissingError
-from lensblend.training.guidance import Guided, GuidedSource, MapFiles, Truth, build_guides, guidance_of
+from lensblend.training.guidance import FromPair, Guided, GuidedSource, MapFiles, Truth, build_guides, guidance_of
 from lensblend.training.prior_maps import NetworkMap, estimate, estimates
 
 
@@ -214,3 +214,23 @@ def test_the_maps_that_a_network_asks_for_include_those_of_networks_within_it():
     container = {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": [{"member": blend}, blend]}
     assert guidance_of(container, "model") == ("saliency",)
     assert guidance_of({"_target_": "lensblend.networks.depth_blend.DepthBlend"}, "model") == ()
+
+
+def test_focus_comes_from_the_pair_or_its_mask_or_a_saliency_network(weights):
+    pair = Pairs().load(1)
+    target = pair.photo.copy()
+    target[:, :30] = 255 - target[:, :30]
+    changed = Pair(pair.id, pair.photo, target, mask=pair.mask)
+    focus = FromPair("focus")(changed)
+    assert focus.shape == (40, 60)
+    assert focus.dtype == np.float32
+    assert focus[:, 40:].min() > 0.9
+    assert focus[:, :20].mean() < 0.5
+    assert np.array_equal(Truth("focus")(changed), pair.mask.astype(np.float32))
+    saliency, stand_in = (NetworkMap(n, Brightness(), str(weights), [20, 30])(pair) for n in ("saliency", "focus"))
+    assert np.array_equal(saliency, stand_in)
+
+
+def test_a_map_for_rendering_cannot_come_from_the_target():
+    with pytest.raises(RequestError, match="`saliency` cannot come from photo and target"):
+        FromPair("saliency")

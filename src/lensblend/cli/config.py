@@ -122,6 +122,7 @@ class Train:
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
         disparity: The same for disparity.
+        focus: Where the map of what is in focus comes from, with which a loss compares a predicted mask.
         name: Names the run where a folder's name would not do (W&B's group, tables).
     """
 
@@ -131,6 +132,7 @@ class Train:
     model: dict[str, Any] = MISSING
     saliency: dict[str, Any] | None = None
     disparity: dict[str, Any] | None = None
+    focus: dict[str, Any] | None = None
     module: dict[str, Any] = MISSING
     schedule: ScheduleSchema = field(default_factory=ScheduleSchema)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -158,7 +160,7 @@ class Evaluate:
         metrics: What to score.
         saliency: Where a network's saliency comes from; default: as in its training.
         disparity: The same for disparity.
-        checkpoint: A checkpoint, or a run's or a phase's folder.
+        checkpoint: A checkpoint, or a run's or a phase's folder; or a list of them, whose renderings are averaged.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
         split: ``val`` or ``train``.
@@ -179,7 +181,7 @@ class Evaluate:
     saliency: dict[str, Any] | None = None
     disparity: dict[str, Any] | None = None
     output: str = MISSING
-    checkpoint: str | None = None
+    checkpoint: Any = None
     predictions: str | None = None
     targets: str | None = None
     split: str = "val"

@@ -50,14 +50,15 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
     from lensblend.data.samples import Resized
     from lensblend.data.transforms import check_image_size
-    from lensblend.training.checkpoints import check_renders, load_network
+    from lensblend.training.checkpoints import check_renders, load_ensemble
     from lensblend.training.evaluation import bank_at, means, score_network, score_references, write_scores
     from lensblend.training.gallery import Gallery
     from lensblend.training.guidance import Guided, guides_of
     from lensblend.training.inference import choose_device
     from lensblend.training.instantiate import build
 
-    trained = load_network(node["checkpoint"])
+    paths = [node["checkpoint"]] if isinstance(node["checkpoint"], str) else list(node["checkpoint"])
+    trained = load_ensemble(paths)
     check_renders(trained)
     image_size = check_image_size(node["image_size"]) if node["image_size"] else trained.image_size
     data = node["data"] or yaml.safe_load(trained.record["config"])["data"]
@@ -76,7 +77,11 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         network, metrics, pairs, shown, image_size, node["blend_at"], lambda p, _, row, s: gallery.add(p.id, row, s)
     )
     about = {key: node[key] for key in ("blend_at", "score_at", "split")}
-    about |= {"checkpoint": str(trained.path), "checkpoint_sha256": trained.sha256, "data": data}
+    about |= {
+        "checkpoint": str(trained.path) if len(paths) == 1 else paths,
+        "checkpoint_sha256": trained.sha256,
+        "data": data,
+    }
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
     bank = getattr(network.cpu(), "bank", None)
     if node["references"] and bank is not None:

@@ -29,8 +29,9 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--model",
         required=True,
+        nargs="+",
         metavar="CHECKPOINT",
-        help="a .ckpt file, or a run's or phase's folder",
+        help="a .ckpt file, or a run's or phase's folder; several render the mean of what each renders",
     )
     verb.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the rendered photos")
     verb.add_argument("--weights", action="store_true", help="also write the weight maps as pictures")
@@ -57,15 +58,15 @@ def render(arguments: argparse.Namespace) -> None:
     targets = _targets(arguments.photos, arguments.output)
     from rich.progress import track
 
-    from lensblend.training.checkpoints import load_network
+    from lensblend.training.checkpoints import load_ensemble
     from lensblend.training.inference import choose_device
 
-    trained = load_network(arguments.model)
+    trained = load_ensemble(arguments.model)
     network = trained.network.to(choose_device(arguments.device))
     estimates = bool(getattr(network, "estimates", ()))
     if arguments.depth and not hasattr(network, "depth_head") and "disparity" not in getattr(network, "estimates", ()):
         raise RequestError(
-            f"{arguments.model} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
+            f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
             "a depth network's or the joint model's checkpoint."
         )
     work = _estimate if estimates else _render

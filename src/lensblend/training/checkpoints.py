@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 
 import lensblend
 from lensblend.errors import DataError, RequestError
+from lensblend.networks.ensemble import Ensemble
 from lensblend.priors.depth import is_megadepth_file, load_megadepth
 from lensblend.priors.depth_network import DepthNetwork
 from lensblend.training.checkpoint_files import FORMAT, read_checkpoint
@@ -113,6 +115,44 @@ def load_network(path: str | Path) -> Trained:
     network: nn.Module = build(content[RECORD]["network"], f"{file.name}: network")
     load_weights(network, content["state_dict"], file)
     return Trained(network.eval(), content[RECORD], file, file_sha256(file))
+
+
+def load_ensemble(paths: Sequence[str | Path]) -> Trained:
+    """Rebuild trained networks that together render one photo, as the mean of what each renders.
+
+    Args:
+        paths: Checkpoints, or runs' or phases' folders; a single one is `load_network`'s.
+
+    Returns:
+        The ensemble. Its record is the first member's, with the sources of the maps that any member takes; its path
+        is the first member's, and its hash that of all.
+
+    Raises:
+        RequestError: There is no path, a network does not render, or the members work at different sizes.
+        DataError: A checkpoint is damaged.
+    """
+    if not paths:
+        raise RequestError("`checkpoint` lists one checkpoint at least, but got none.")
+    members = [load_network(path) for path in paths]
+    if len(members) == 1:
+        return members[0]
+    for member in members:
+        check_renders(member)
+    sizes = {str(member.path): member.image_size for member in members}
+    if len(set(sizes.values())) > 1:
+        raise RequestError(
+            f"The members of an ensemble work at one size, but these were trained at {sizes}; evaluate them apart."
+        )
+    configs = [yaml.safe_load(member.record["config"]) for member in members]
+    sources = {
+        name: config.get(name)
+        for config, member in reversed(list(zip(configs, members, strict=True)))
+        for name in getattr(member.network, "guidance", ())
+    }
+    first = members[0]
+    record = {**first.record, "phase": f"mean of {len(members)}", "config": yaml.safe_dump({**configs[0], **sources})}
+    digest = hashlib.sha256("".join(member.sha256 for member in members).encode()).hexdigest()
+    return Trained(Ensemble([member.network for member in members]).eval(), record, first.path, digest)
 
 
 def check_renders(trained: Trained) -> None:

@@ -1,6 +1,6 @@
 """Where the maps come from that guide a network or supervise it: a prior network, files, or the data set itself.
 
-conf/saliency and conf/disparity choose a source; it is built only where a network or a loss term asks for its map.
+conf/{saliency,disparity,focus} choose a source; it is built only where a network or a loss term asks for its map.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from lensblend.data.images import read_map
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
+from lensblend.ops.focus import focus_from_pair
 from lensblend.training.checkpoints import Trained
+from lensblend.training.inference import to_batch
 from lensblend.training.instantiate import build, get_target
 from lensblend.training.prior_maps import NetworkMap
 
@@ -41,10 +43,10 @@ class Guide(Protocol):
 
 
 class Truth:
-    """What the data set itself knows: its masks as saliency, its disparities as disparity.
+    """What the data set itself knows: its masks as saliency and as focus, its disparities as disparity.
 
     Args:
-        name: ``saliency`` or ``disparity``.
+        name: ``saliency``, ``disparity`` or ``focus``.
     """
 
     identity = "truth"
@@ -58,9 +60,9 @@ class Truth:
         Raises:
             DataError: The pair has none.
         """
-        known = pair.mask if self.name == "saliency" else pair.disparity
+        known = pair.disparity if self.name == "disparity" else pair.mask
         if known is None:
-            part = "mask" if self.name == "saliency" else "disparity"
+            part = "disparity" if self.name == "disparity" else "mask"
             raise DataError(
                 f"`{pair.id}` has no {part}, from which `{self.name}=truth` is to come; take the maps from files "
                 f"({self.name}=file {self.name}.folder=DIR) or from a prior network; for one photo, "
@@ -69,11 +71,35 @@ class Truth:
         return known.astype(np.float32)
 
 
+class FromPair:
+    """Where the target is as sharp as the photo; see `lensblend.ops.focus.focus_from_pair`.
+
+    Args:
+        name: ``focus``.
+
+    Raises:
+        RequestError: Another map is asked for: a photo to be rendered has no target.
+    """
+
+    identity = "from_pair"
+
+    def __init__(self, name: str) -> None:
+        if name != "focus":
+            raise RequestError(
+                f"`{name}` cannot come from photo and target: a photo to be rendered has none; use file."
+            )
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map at the photo's size, in [0, 1]."""
+        photo, target = (to_batch(image, torch.device("cpu")) for image in (pair.photo, pair.captured()))
+        return focus_from_pair(photo, target)[0, 0].numpy()
+
+
 class MapFiles:
     """Maps in a folder, each named like its photo: PNG and other images (white = 1), or NPY of values in [0, 1].
 
     Args:
-        name: ``saliency`` or ``disparity``.
+        name: ``saliency``, ``disparity`` or ``focus``.
         folder: Holds them.
     """
 
@@ -191,7 +217,7 @@ def build_guides(names: Iterable[str], nodes: Mapping[str, Any]) -> dict[str, Gu
     """Build the sources of the maps that are needed.
 
     Args:
-        names: ``saliency``, ``disparity`` or both.
+        names: Of ``saliency``, ``disparity`` and ``focus``.
         nodes: The configuration's nodes by these names.
 
     Raises:

@@ -34,7 +34,7 @@ class NetworkMap:
     ``~/.cache/lensblend/guidance``), under the hash of the photo's pixels and of the network's weights.
 
     Args:
-        name: ``saliency`` or ``disparity``.
+        name: ``saliency``, ``disparity``, or ``focus``, for which saliency stands in.
         network: A network of `lensblend.priors`.
         weights: Its weights: a checkpoint or a run's folder of this project, whose network takes the place of
             ``network``, or the file that the network's authors published.
@@ -55,7 +55,7 @@ class NetworkMap:
         published_size: Sequence[int],
         image_size: Sequence[int] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._estimate = name, "saliency" if name == "focus" else name
         if weights is None:
             raise WeightsMissingError(
                 f"{name.capitalize()} is to come from {type(network).__name__}, whose weights are not set: give "
@@ -64,13 +64,14 @@ class NetworkMap:
             )
         self.network, file, trained_size = _with_weights(network, weights, name)
         self.image_size = check_image_size(image_size or trained_size or published_size)
-        if name not in getattr(self.network, "estimates", ()):
+        if self._estimate not in getattr(self.network, "estimates", ()):
             raise RequestError(
-                f"`{name}.weights` = {weights} holds {type(self.network).__name__}, which does not estimate {name}; "
+                f"`{name}.weights` = {weights} holds {type(self.network).__name__}, which does not estimate "
+                f"{self._estimate}; "
                 "give the checkpoint of a network that does."
             )
         self.network.eval().requires_grad_(False)
-        recipe = [FORMAT, name, type(self.network).__name__, file_sha256(file), *self.image_size]
+        recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size]
         self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
         home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
         self.folder = Path(home).expanduser() / "guidance" / self.identity
@@ -80,7 +81,7 @@ class NetworkMap:
         file = self.folder / f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
         small = _read(file, self.image_size)
         if small is None:
-            small = estimate(self.network, pair.photo, self.image_size)[self.name].astype(np.float16)
+            small = estimate(self.network, pair.photo, self.image_size)[self._estimate].astype(np.float16)
             if not np.isfinite(small).all():
                 raise DataError(
                     f"{type(self.network).__name__} finds no finite {self.name} for `{pair.id}`; train it longer, or "

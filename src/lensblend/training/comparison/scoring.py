@@ -23,9 +23,8 @@ from lensblend.training.comparison import measures
 from lensblend.training.comparison.runs import Entry
 from lensblend.training.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
 from lensblend.training.files import file_sha256, write_atomically
-from lensblend.training.guidance import Guide, Guided, build_guides
+from lensblend.training.guidance import Guide, Guided, build_guides, guidance_of
 from lensblend.training.inference import BlendAt
-from lensblend.training.instantiate import get_target
 from lensblend.training.pictures import encode
 
 FORMAT = 1
@@ -131,8 +130,7 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
 
 def _guides(entry: Entry) -> dict[str, Guide]:
     """Return the sources of the maps that an entry's network takes."""
-    names = getattr(get_target(entry.config["model"], "model"), "guidance", ())
-    return build_guides(names, entry.config)
+    return build_guides(guidance_of(entry.config["model"], "model"), entry.config)
 
 
 def _read_kept(
