@@ -89,3 +89,42 @@ def test_an_image_size_for_every_phase_replaces_crops():
     built = Schedule.from_config({"run": ["coarse"], "phases": phases, "every_phase": both})
     assert built.phases["coarse"].crop == [32, 32]
     assert Schedule.from_config({"run": ["coarse"], "phases": phases}).phases["coarse"].crop == [128, 128]
+
+
+@pytest.mark.parametrize(
+    ("own", "total", "shares"),
+    [
+        ([40, 20, 10], 70, [40, 20, 10]),
+        ([40, 20, 10], 7, [4, 2, 1]),
+        ([40, 20, 10], 12, [7, 3, 2]),  # 6.9, 3.4, 1.7
+        ([60] * 5, 12, None),  # 2.4 each: which two get three does not matter
+        ([1, 98, 1], 4, [1, 2, 1]),
+        ([1, 1, 98], 3, [1, 1, 1]),
+        ([350], 12, [12]),
+    ],
+)
+def test_phases_share_a_total_of_epochs_in_their_own_proportion(own, total, shares):
+    phases = {f"p{i}": {**PHASE, "max_epochs": epochs} for i, epochs in enumerate(own)}
+    built = Schedule.from_config({"run": list(phases), "phases": phases, "total_epochs": total})
+    found = [built.phases[name].max_epochs for name in built.run]
+    assert sum(found) == total
+    assert found == shares if shares else set(found) == {2, 3}
+
+
+def test_only_phases_that_run_share_the_total():
+    built = Schedule.from_config(schedule(run=["fine"], total_epochs=5))
+    assert [built.phases[name].max_epochs for name in ("coarse", "fine")] == [40, 5]
+
+
+@pytest.mark.parametrize(("total", "every"), [(12, 4), (4, 1), (2, 1)])
+def test_drops_of_the_learning_rate_move_with_the_epochs(total, every):
+    phases = {"only": {**PHASE, "max_epochs": 60, "lr_path": "step", "lr_every": 20}}
+    built = Schedule.from_config({"run": ["only"], "phases": phases, "total_epochs": total}).phases["only"]
+    assert (built.max_epochs, built.lr_path, built.lr_every) == (total, "step", every)
+    one = Schedule.from_config({"run": ["only"], "phases": phases, "total_epochs": 1}).phases["only"]
+    assert (one.max_epochs, one.lr_path, one.lr_every) == (1, "constant", None)
+
+
+def test_a_total_that_leaves_a_phase_without_epochs_is_refused():
+    with pytest.raises(RequestError, match=r"`schedule.total_epochs` gives each of .* an epoch at least, but got 1"):
+        Schedule.from_config(schedule(total_epochs=1))

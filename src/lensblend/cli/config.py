@@ -107,6 +107,7 @@ class ScheduleSchema:
     run: list[str] = MISSING
     phases: dict[str, PhaseSchema] = MISSING
     every_phase: EveryPhaseSchema = field(default_factory=EveryPhaseSchema)
+    total_epochs: int | None = None
 
 
 @dataclass

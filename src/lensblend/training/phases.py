@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -99,11 +99,14 @@ class Schedule:
         run: Names of the phases to train, in order.
         phases: Every phase the schedule knows, by name.
         every_phase: Values that replace those of every phase, e.g. ``{batch_size: 4}``; None keeps each phase's own.
+        total_epochs: Epochs that the phases of ``run`` share in proportion to their own, each at least one; drops of
+            the learning rate move with them. None keeps each phase's own.
     """
 
     run: list[str]
     phases: dict[str, Phase]
     every_phase: dict[str, Any] = field(default_factory=dict)
+    total_epochs: int | None = None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
@@ -115,15 +118,7 @@ class Schedule:
         Raises:
             RequestError: A phase in ``run`` is unknown or repeated, or ``every_phase`` has an unknown key.
         """
-        every = {key: value for key, value in (config.get("every_phase") or {}).items() if value is not None}
-        known = [f.name for f in fields(Phase)]
-        for key in every:
-            if key not in known:
-                raise RequestError(f"`schedule.every_phase.{key}` is not a phase's key{nearest(key, known)}")
-        if "lr_path" in every:
-            every.setdefault("lr_every", None)
-        if "image_size" in every:
-            every.setdefault("crop", None)
+        every = _replacements(config.get("every_phase") or {})
         phases = {}
         for name, values in config["phases"].items():
             try:
@@ -138,7 +133,52 @@ class Schedule:
             raise RequestError(
                 f"`schedule.run` lists each phase to train once, but got {run}; there are {list(phases)}."
             )
-        return cls(run=run, phases=phases, every_phase=every)
+        total = config.get("total_epochs")
+        if total is not None:
+            phases |= _shared(total, {name: phases[name] for name in run})
+        return cls(run=run, phases=phases, every_phase=every, total_epochs=total)
+
+
+def _replacements(every_phase: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what replaces the values of every phase, with what hangs on it."""
+    every = {key: value for key, value in every_phase.items() if value is not None}
+    known = [f.name for f in fields(Phase)]
+    for key in every:
+        if key not in known:
+            raise RequestError(f"`schedule.every_phase.{key}` is not a phase's key{nearest(key, known)}")
+    if "lr_path" in every:
+        every.setdefault("lr_every", None)
+    if "image_size" in every:
+        every.setdefault("crop", None)
+    return every
+
+
+def _shared(total: int, phases: Mapping[str, Phase]) -> dict[str, Phase]:
+    """Give phases other numbers of epochs, which add up to a total and are as their own were to each other."""
+    if total < len(phases):
+        raise RequestError(
+            f"`schedule.total_epochs` gives each of the phases {list(phases)} an epoch at least, but got {total}."
+        )
+    whole = sum(phase.max_epochs for phase in phases.values())
+    wanted = {name: total * phase.max_epochs / whole for name, phase in phases.items()}
+    epochs = {name: max(int(share), 1) for name, share in wanted.items()}
+    while sum(epochs.values()) != total:
+        more = sum(epochs.values()) < total
+        # One epoch to the phase that is farthest below its share, or from the one that is farthest above.
+        movable = [name for name in epochs if more or epochs[name] > 1]
+        name = (max if more else min)(movable, key=lambda n: wanted[n] - epochs[n])
+        epochs[name] += 1 if more else -1
+    return {name: _of_length(phase, epochs[name]) for name, phase in phases.items()}
+
+
+def _of_length(phase: Phase, epochs: int) -> Phase:
+    """Return a phase of other length, whose learning rate drops after the same shares of it."""
+    if phase.lr_every is None:
+        return replace(phase, max_epochs=epochs)
+    if epochs == 1:
+        return replace(phase, max_epochs=1, lr_path="constant", lr_every=None)
+    every = max(round(phase.lr_every * epochs / phase.max_epochs), 1)
+    return replace(phase, max_epochs=epochs, lr_every=min(every, epochs - 1))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
