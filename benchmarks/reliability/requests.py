@@ -26,6 +26,7 @@ PATHS = {
     "data=masks": ["data.photos=a", "data.masks=b"],
     "saliency=file": ["saliency.folder=a"],
     "disparity=file": ["disparity.folder=a"],
+    "focus=file": ["focus.folder=a"],
 }
 
 

