@@ -137,7 +137,7 @@ def test_wandbs_agent_starts_exactly_the_points_of_the_grid(name, overrides_of):
         plain = OmegaConf.to_container(config.schedule, resolve=True)
         # The saliency baseline has nothing to train; it is scored at the last phase's size.
         three = ["phase1", "phase2", "phase3"]
-        usual = {"scrn": ["phase3"], "dbsi": three, None: three}.get(point.get("baseline"), plain["schedule"]["run"])
+        usual = {"scrn": ["phase3"], "dbsi": three, None: three}.get(point.get("baseline"), plain["run"])
         assert Schedule.from_config(plain).run == (point.get("schedule.run") or usual)
 
 
