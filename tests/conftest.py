@@ -54,6 +54,23 @@ def picture():
 
 
 @pytest.fixture(scope="session")
+def vgg19_file(tmp_path_factory):
+    """A file like torchvision's of VGG-19, up to its 13th convolution, with random values that let signals through."""
+    generator = torch.Generator().manual_seed(0)
+    widths = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 16: 256, 19: 512, 21: 512, 23: 512, 25: 512}
+    widths |= {28: 512}
+    state, channels = {"classifier.6.bias": torch.zeros(1000)}, 3
+    for layer, width in widths.items():
+        scale = (2 / (9 * channels)) ** 0.5
+        state[f"features.{layer}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
+        state[f"features.{layer}.bias"] = 0.1 * torch.randn(width, generator=generator)
+        channels = width
+    path = tmp_path_factory.mktemp("weights") / "vgg19.pth"
+    torch.save(state, path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def lensblend():
     """Run a verb in a process of its own, as a user does, and return how it ended."""
 

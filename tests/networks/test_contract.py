@@ -17,6 +17,7 @@ from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
 from lensblend.networks.saliency_blend import SaliencyBlend
+from lensblend.networks.spade_blend import SpadeBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
@@ -28,7 +29,8 @@ class Case:
     """How to build a network at reduced width, what else its ``forward`` takes, and what it returns beside bokeh.
 
     ``supervised`` names what losses see beside bokeh: some parameters have no other gradient. Deep networks without
-    normalisation overfit one pair at a lower learning rate only.
+    normalisation overfit one pair at a lower learning rate only, and where the initial weights are small, so is
+    the first step (``first_lr``).
     """
 
     build: Callable[[], nn.Module]
@@ -36,6 +38,7 @@ class Case:
     guidance: Callable[[Tensor], dict[str, Tensor]] = field(default=lambda photo: {})
     supervised: tuple[str, ...] = ()
     lr: float = 0.02
+    first_lr: float = 0.001
 
 
 def bank() -> KernelBank:
@@ -62,6 +65,13 @@ NETWORKS = {
     ),
     "multiscale_hierarchical": Case(lambda: MultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
     "multiscale_hierarchical stacked": Case(lambda: StackedMultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
+    "spade_blend": Case(
+        lambda: SpadeBlend(width=4, norm="instance", working_size=(64, 64)),
+        {"mask", "generated"},
+        guidance=lambda photo: {"saliency": photo[:, :1]},
+        lr=0.004,
+        first_lr=0.0001,
+    ),
 }
 
 
@@ -154,9 +164,9 @@ def test_gradient_reaches_every_trainable_parameter(case, trainable, render):
     assert all(p.grad is not None for p in trainable.parameters() if p.requires_grad)
 
 
-def test_one_step_lowers_the_loss(trainable, render, pair):
+def test_one_step_lowers_the_loss(case, trainable, render, pair):
     photo, target = pair
-    optimizer = torch.optim.Adam(trainable.parameters(), lr=0.001)
+    optimizer = torch.optim.Adam(trainable.parameters(), lr=case.first_lr)
 
     def loss():
         return (render(trainable, photo).bokeh - target).abs().mean()
