@@ -81,6 +81,19 @@ def test_half_precision_is_raised():
         assert torch.equal(filter_locally(image.float(), kernels, "zero"), expected)
 
 
+def test_gradients_are_added_up_in_single_precision():
+    image, kernels = torch.rand(1, 3, 9, 9).bfloat16().requires_grad_(), torch.rand(1, 49, 9, 9)
+    filter_locally(image, kernels, "zero").sum().backward()
+    raised = image.detach().float().requires_grad_()
+    filter_locally(raised, kernels, "zero").sum().backward()
+    assert torch.equal(image.grad, raised.grad.bfloat16())
+
+
+def test_another_padding_is_refused():
+    with pytest.raises(RequestError, match="one of replicate, zero, but got 'reflect'"):
+        filter_locally(torch.rand(1, 3, 5, 5), torch.rand(1, 9, 5, 5), "reflect")
+
+
 @pytest.mark.parametrize("count", [4, 8, 16, 50])
 def test_other_numbers_of_values_are_refused(count):
     with pytest.raises(RequestError, match=f"with an odd K, such as 9, 25 or 49, but got {count}"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,11 +12,11 @@ from torch.nn import functional
 from lensblend.errors import RequestError
 from lensblend.ops.precision import at_least_float32
 
-PADDINGS = ("replicate", "zero")
+MODES = {"replicate": "replicate", "zero": "constant"}
 
 
 def filter_locally(
-    image: Float[Tensor, "b c h w"], kernels: Float[Tensor, "b k2 h w"], padding: Literal["replicate", "zero"]
+    image: Float[Tensor, "b c h w"], kernels: Float[Tensor, "b k2 h w"], padding: str
 ) -> Float[Tensor, "b c h w"]:
     r"""Filter every pixel by a kernel of its own, the same one for all channels.
 
@@ -45,8 +44,8 @@ def filter_locally(
     References:
         B. De Brabandere et al., "Dynamic filter networks", NeurIPS 2016, section 3.2 (dynamic local filtering).
     """
-    if padding not in PADDINGS:
-        raise RequestError(f"`padding` is one of {', '.join(PADDINGS)}, but got {padding!r}.")
+    if padding not in MODES:
+        raise RequestError(f"`padding` is one of {', '.join(MODES)}, but got {padding!r}.")
     height, width = image.shape[-2:]
     size = isqrt(kernels.shape[1])
     if size**2 != kernels.shape[1] or size % 2 == 0:
@@ -55,7 +54,7 @@ def filter_locally(
         )
     margins = (size // 2,) * 4
     image = at_least_float32(image)
-    padded = functional.pad(image, margins, mode="replicate" if padding == "replicate" else "constant")
+    padded = functional.pad(image, margins, mode=MODES[padding])
     filtered = torch.zeros_like(image)
     # The gradient of `unbind` is one stack; that of a slice per tap would be one array of all taps for each of them.
     for tap, weight in enumerate(at_least_float32(kernels).unbind(1)):
