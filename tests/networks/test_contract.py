@@ -16,6 +16,7 @@ from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
+from lensblend.networks.predictive_filter import PredictiveFilter
 from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
@@ -62,6 +63,7 @@ NETWORKS = {
     ),
     "multiscale_hierarchical": Case(lambda: MultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
     "multiscale_hierarchical stacked": Case(lambda: StackedMultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
+    "predictive_filter": Case(lambda: PredictiveFilter(width=4, kernel_size=3), {"pyramid", "kernels"}),
 }
 
 
