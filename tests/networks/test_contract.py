@@ -14,6 +14,7 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.dynamic_filter_dense import DynamicFilterDense
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
 from lensblend.networks.predictive_filter import PredictiveFilter
@@ -64,6 +65,11 @@ NETWORKS = {
     "multiscale_hierarchical": Case(lambda: MultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
     "multiscale_hierarchical stacked": Case(lambda: StackedMultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
     "predictive_filter": Case(lambda: PredictiveFilter(width=4, kernel_size=3), {"pyramid", "kernels"}),
+    "dynamic_filter_dense": Case(
+        lambda: DynamicFilterDense(width=2),
+        {"kernels"},
+        guidance=lambda photo: {"saliency": photo[:, :1], "disparity": photo[:, 1:2]},
+    ),
 }
 
 
