@@ -14,8 +14,10 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.dynamic_filter_dense import DynamicFilterDense
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
+from lensblend.networks.predictive_filter import PredictiveFilter
 from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.networks.spade_blend import SpadeBlend
 from lensblend.nn.kernel_bank import KernelBank
@@ -71,6 +73,12 @@ NETWORKS = {
         guidance=lambda photo: {"saliency": photo[:, :1]},
         lr=0.004,
         first_lr=0.0001,
+    ),
+    "predictive_filter": Case(lambda: PredictiveFilter(width=4, kernel_size=3), {"pyramid", "kernels"}),
+    "dynamic_filter_dense": Case(
+        lambda: DynamicFilterDense(width=2),
+        {"kernels"},
+        guidance=lambda photo: {"saliency": photo[:, :1], "disparity": photo[:, 1:2]},
     ),
 }
 

@@ -56,6 +56,5 @@ def _positions(length: int, start: int, full: int | None, device: torch.device |
             f"A crop has at least one pixel and lies within the photo, but got {length} pixels from {start} on, "
             f"in a photo of {full}; correct its place or its size."
         )
-    # In double precision a crop's values are rounded as the whole photo's are.
-    places = torch.arange(start, start + length, dtype=torch.float64)
-    return (2 * places / max(full - 1, 1) - 1).to(device, torch.float32)
+    places = torch.arange(start, start + length, dtype=torch.float32, device=device)
+    return 2 * places / max(full - 1, 1) - 1
