@@ -1,0 +1,111 @@
+"""Several networks that render one photo; the bokeh is their mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lensblend.errors import RequestError
+from lensblend.nn.rendering import Rendering
+
+
+class Ensemble(nn.Module):
+    """Average what several networks render.
+
+    Members are trained one at a time by freezing the others: while some members are frozen (none of their parameters
+    requires a gradient) and others are not, only the others render, and a step costs one member. Where all are frozen
+    or none is, as in a finished ensemble, all render. A member without parameters counts as neither and renders always.
+
+    Args:
+        members: Networks; one at least.
+        shares: How much each member counts, positive; they are divided by their sum, which runs over those that
+            render. None counts all alike.
+
+    Attributes:
+        guidance: What `forward` needs beside the photo: all that any member needs.
+        takes_coordinates: Whether any member uses the place of a crop in its photo.
+
+    Raises:
+        RequestError: There is no member, or a share is not positive and finite, or there are not as many as members.
+
+    Example:
+        >>> from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical
+        >>> network = Ensemble([MultiscaleHierarchical(width=2), MultiscaleHierarchical(width=4)]).eval()
+        >>> bokeh, aux = network(torch.rand(1, 3, 32, 48))
+        >>> bool(torch.allclose(bokeh, (aux["members"][0] + aux["members"][1]) / 2))
+        True
+
+    References:
+        A. Ignatov et al., "AIM 2019 Challenge on Bokeh Effect Synthesis: Methods and Results", ICCV Workshops 2019,
+        section 4.4, where team VIDAR combines the results of five networks. It does not say how: the mean is ours.
+    """
+
+    # What is known before it is built; members decide.
+    guidance: tuple[str, ...] = ()
+    takes_coordinates: bool = False
+
+    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if not members:
+            raise RequestError("`members` lists one network at least, but got none; list their nodes.")
+        shares = [1.0] * len(members) if shares is None else list(shares)
+        if len(shares) != len(members) or not all(math.isfinite(share) and share > 0 for share in shares):
+            raise RequestError(
+                f"`shares` has a positive number for each of {len(members)} members, but got {shares}; "
+                "leave out a member that is not to count."
+            )
+        self.members = nn.ModuleList(members)
+        self.shares = [float(share) for share in shares]
+        names = [name for member in members for name in getattr(member, "guidance", ())]
+        self.guidance = tuple(dict.fromkeys(names))
+        self.takes_coordinates = any(getattr(member, "takes_coordinates", False) for member in members)
+
+    def forward(
+        self,
+        photo: Float[Tensor, "b 3 h w"],
+        coordinates: Float[Tensor, "b 2 h w"] | None = None,
+        **guidance: Float[Tensor, "b 1 h w"],
+    ) -> Rendering:
+        """Render bokeh from a photo in [0, 1] and the maps that members ask for.
+
+        Args:
+            photo: Sides of 32 pixels or more.
+            coordinates: Where each pixel of a crop is in the whole photo, (y, x) in [-1, 1]; None for a whole photo.
+            guidance: By the names of ``guidance``.
+
+        Returns:
+            ``bokeh``; where several members render, ``members``: a list of theirs; where one does, what it returns.
+
+        Raises:
+            RequestError: A map is missing, or nobody asks for it.
+        """
+        if set(guidance) != set(self.guidance):
+            raise RequestError(
+                f"The members take {list(self.guidance)} beside the photo, but got {list(guidance)}; pass these maps."
+            )
+        rendering = self._rendering()
+        renderings = []
+        for index in rendering:
+            member = self.members[index]
+            wanted: dict[str, Any] = {name: guidance[name] for name in getattr(member, "guidance", ())}
+            if getattr(member, "takes_coordinates", False):
+                wanted["coordinates"] = coordinates
+            renderings.append(member(photo, **wanted))
+        if len(renderings) == 1:
+            return Rendering(*renderings[0])
+        total = sum(self.shares[index] for index in rendering)
+        parts = [r.bokeh * (self.shares[i] / total) for i, r in zip(rendering, renderings, strict=True)]
+        return Rendering(torch.stack(parts).sum(dim=0), {"members": [r.bokeh for r in renderings]})
+
+    def _rendering(self) -> list[int]:
+        """Return the indices of the members that render now."""
+        everyone = list(range(len(self.members)))
+        gradients = [[parameter.requires_grad for parameter in member.parameters()] for member in self.members]
+        frozen = [index for index in everyone if gradients[index] and not any(gradients[index])]
+        trained = [index for index in everyone if any(gradients[index])]
+        return [index for index in everyone if index not in frozen] if frozen and trained else everyone
