@@ -17,6 +17,7 @@ from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
 from lensblend.networks.saliency_blend import SaliencyBlend
+from lensblend.networks.saliency_rrdb import SaliencyRrdb
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
@@ -62,6 +63,11 @@ NETWORKS = {
     ),
     "multiscale_hierarchical": Case(lambda: MultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
     "multiscale_hierarchical stacked": Case(lambda: StackedMultiscaleHierarchical(width=4), {"pyramid"}, lr=0.004),
+    "saliency_rrdb": Case(
+        lambda: SaliencyRrdb(width=8, blocks=2),
+        {"saliency"},
+        guidance=lambda photo: {"saliency": photo[:, :1]},
+    ),
 }
 
 
