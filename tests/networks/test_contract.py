@@ -14,6 +14,7 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.edge_guided_residual import EdgeGuidedResidual
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
 from lensblend.networks.saliency_blend import SaliencyBlend
@@ -43,6 +44,13 @@ def bank() -> KernelBank:
     return KernelBank(sizes=[3, 5, 9])
 
 
+def attentive():
+    """A network whose attention has begun to count: its gain starts at zero, and takes all gradient with it."""
+    network = EdgeGuidedResidual(width=8, attention=True)
+    nn.init.constant_(network.attention.gain, 0.5)
+    return network
+
+
 NETWORKS = {
     "depth_blend": Case(lambda: DepthBlend(Hourglass(width_divisor=16), bank()), {"weights", "stack"}),
     "depth_blend linear": Case(
@@ -68,6 +76,9 @@ NETWORKS = {
         {"saliency"},
         guidance=lambda photo: {"saliency": photo[:, :1]},
     ),
+    "edge_guided_residual": Case(lambda: EdgeGuidedResidual(width=8), {"edges"}),
+    "edge_guided_residual rgb": Case(lambda: EdgeGuidedResidual(width=8, colour="rgb"), {"edges"}),
+    "edge_guided_residual attention": Case(attentive, {"edges"}),
 }
 
 
