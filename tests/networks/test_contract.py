@@ -16,6 +16,7 @@ from lensblend.errors import RequestError
 from lensblend.networks.attention_unet import AttentionUnet
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.dynamic_filter_dense import DynamicFilterDense
+from lensblend.networks.edge_guided_residual import EdgeGuidedResidual
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
 from lensblend.networks.predictive_filter import PredictiveFilter
@@ -25,6 +26,7 @@ from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, S
 from lensblend.networks.nonlocal_autoencoder import NonlocalAutoencoder
 from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.networks.spade_blend import SpadeBlend
+from lensblend.networks.saliency_rrdb import SaliencyRrdb
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
@@ -67,6 +69,13 @@ def awake(network):
     for name, parameter in network.named_parameters():
         if name.endswith(("factors.0.bias", "whole.bias")):
             parameter.fill_(0.5)
+    return network
+
+
+def attentive():
+    """A network whose attention has begun to count: its gain starts at zero, and takes all gradient with it."""
+    network = EdgeGuidedResidual(width=8, attention=True)
+    nn.init.constant_(network.attention.gain, 0.5)
     return network
 
 
@@ -120,6 +129,14 @@ NETWORKS = {
         guidance=lambda photo: {"saliency": photo[:, :1]},
         lr=0.004,
     ),
+    "saliency_rrdb": Case(
+        lambda: SaliencyRrdb(width=8, blocks=2),
+        {"saliency"},
+        guidance=lambda photo: {"saliency": photo[:, :1]},
+    ),
+    "edge_guided_residual": Case(lambda: EdgeGuidedResidual(width=8), {"edges"}),
+    "edge_guided_residual rgb": Case(lambda: EdgeGuidedResidual(width=8, colour="rgb"), {"edges"}),
+    "edge_guided_residual attention": Case(attentive, {"edges"}),
 }
 
 
