@@ -17,16 +17,14 @@ from lensblend.networks.attention_unet import AttentionUnet
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.dynamic_filter_dense import DynamicFilterDense
 from lensblend.networks.edge_guided_residual import EdgeGuidedResidual
-from lensblend.networks.joint_blend import JointBlend
-from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
-from lensblend.networks.predictive_filter import PredictiveFilter
 from lensblend.networks.ensemble import Ensemble
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
 from lensblend.networks.nonlocal_autoencoder import NonlocalAutoencoder
+from lensblend.networks.predictive_filter import PredictiveFilter
 from lensblend.networks.saliency_blend import SaliencyBlend
-from lensblend.networks.spade_blend import SpadeBlend
 from lensblend.networks.saliency_rrdb import SaliencyRrdb
+from lensblend.networks.spade_blend import SpadeBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 

@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d, pad
 
 from lensblend.errors import RequestError
 from lensblend.ops.blur import blur
-from lensblend.ops.edges import SOBEL
+from lensblend.ops.gradients import SOBEL
 from lensblend.ops.kernels import gaussian_kernel
 from lensblend.ops.precision import full_precision
 
