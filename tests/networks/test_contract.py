@@ -14,6 +14,7 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.dual_bokehnet import DualBokehNet
 from lensblend.networks.edge_guided_residual import EdgeGuidedResidual
 from lensblend.networks.joint_blend import JointBlend
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical, StackedMultiscaleHierarchical
@@ -79,6 +80,22 @@ NETWORKS = {
     "edge_guided_residual": Case(lambda: EdgeGuidedResidual(width=8), {"edges"}),
     "edge_guided_residual rgb": Case(lambda: EdgeGuidedResidual(width=8, colour="rgb"), {"edges"}),
     "edge_guided_residual attention": Case(attentive, {"edges"}),
+    # Of fewer than five features behind a ReLU, all may be dead from the start.
+    "dual_bokehnet": Case(
+        lambda: DualBokehNet(width=20),
+        {"local_bokeh", "global_bokeh"},
+        supervised=("local_bokeh", "global_bokeh"),
+        lr=0.004,
+    ),
+    "dual_bokehnet released": Case(
+        lambda: DualBokehNet(width=20, variant="released"), {"local_bokeh", "global_bokeh"}, lr=0.004
+    ),
+    "dual_bokehnet memnet": Case(
+        lambda: DualBokehNet(width=8, memory="memnet"),
+        {"local_bokeh", "global_bokeh"},
+        supervised=("local_bokeh", "global_bokeh"),
+        lr=0.004,
+    ),
 }
 
 

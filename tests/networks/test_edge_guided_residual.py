@@ -98,7 +98,9 @@ def test_in_rgb_each_channel_has_its_own_blur(photo):
 def test_edges_are_those_of_the_released_threshold(photo, colour):
     """There, the Gaussian's taps are not normalised, and the threshold is 20."""
     edges = build(colour=colour).eval()(photo).aux["edges"][0, 0].numpy()
-    image = rows(photo).astype(np.float64) if colour == "rgb" else cv2.cvtColor(rows(photo), cv2.COLOR_RGB2GRAY)[..., None]
+    image = (
+        rows(photo).astype(np.float64) if colour == "rgb" else cv2.cvtColor(rows(photo), cv2.COLOR_RGB2GRAY)[..., None]
+    )
     taps = np.exp(-0.5 * np.arange(-2, 3) ** 2)
     strength = 0.0
     for channel in range(3):
@@ -155,7 +157,8 @@ def test_attention_gathers_from_the_maxima_of_keys_and_values():
     expected = features.numpy().astype(np.float64)
     for index in range(2):
         pooled = [
-            each[index][:, :8, :12].reshape(-1, 2, 4, 3, 4).max((2, 4)).reshape(each.shape[1], -1) for each in (key, value)
+            each[index][:, :8, :12].reshape(-1, 2, 4, 3, 4).max((2, 4)).reshape(each.shape[1], -1)
+            for each in (key, value)
         ]
         scores = np.exp(query[index].reshape(1, -1).T @ pooled[0])
         gathered = (scores / scores.sum(1, keepdims=True)) @ pooled[1].T
