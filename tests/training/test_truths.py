@@ -33,12 +33,5 @@ def test_truths_are_made_of_what_the_batch_carries():
     np.testing.assert_allclose(found["log_depth"].numpy(), -np.log(disparity.numpy()), atol=1e-6)
 
 
-def test_every_rendering_is_compared_with_the_target():
-    batch = {"target": torch.rand(1, 3, 12, 16)}
-    found = truths(batch, ["bokeh", "local_bokeh", "global_bokeh"])
-    assert list(found) == ["bokeh", "local_bokeh", "global_bokeh"]
-    assert all(known is batch["target"] for known in found.values())
-
-
 def test_what_a_batch_does_not_know_is_left_out():
     assert truths({"photo": torch.zeros(1)}, ["bokeh", "saliency_logits", "mask"]) == {}

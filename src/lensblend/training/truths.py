@@ -19,8 +19,6 @@ NEEDS = {
     "disparity": "disparity",
     "log_depth": "disparity",
 }
-# Renderings, all compared with the target.
-RENDERINGS = ("bokeh", "pyramid", "local_bokeh", "global_bokeh")
 
 
 def needed_maps(compared: Iterable[str], guidance: Iterable[str] = ()) -> list[str]:
@@ -42,7 +40,7 @@ def truths(batch: Mapping[str, Any], compared: Iterable[str]) -> dict[str, Tenso
     """
     found: dict[str, Tensor] = {}
     for name in dict.fromkeys(compared):
-        source = "target" if name in RENDERINGS else NEEDS.get(name, name)
+        source = "target" if name in ("bokeh", "pyramid") else NEEDS.get(name, name)
         if source not in batch:
             continue
         known: Tensor = batch[source]
