@@ -15,6 +15,7 @@ from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.networks.attention_unet import AttentionUnet
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.dual_bokehnet import DualBokehNet
 from lensblend.networks.dynamic_filter_dense import DynamicFilterDense
 from lensblend.networks.edge_guided_residual import EdgeGuidedResidual
 from lensblend.networks.ensemble import Ensemble
@@ -135,6 +136,22 @@ NETWORKS = {
     "edge_guided_residual": Case(lambda: EdgeGuidedResidual(width=8), {"edges"}),
     "edge_guided_residual rgb": Case(lambda: EdgeGuidedResidual(width=8, colour="rgb"), {"edges"}),
     "edge_guided_residual attention": Case(attentive, {"edges"}),
+    # Of fewer than five features behind a ReLU, all may be dead from the start.
+    "dual_bokehnet": Case(
+        lambda: DualBokehNet(width=20),
+        {"local_bokeh", "global_bokeh"},
+        supervised=("local_bokeh", "global_bokeh"),
+        lr=0.004,
+    ),
+    "dual_bokehnet released": Case(
+        lambda: DualBokehNet(width=20, variant="released"), {"local_bokeh", "global_bokeh"}, lr=0.004
+    ),
+    "dual_bokehnet memnet": Case(
+        lambda: DualBokehNet(width=8, memory="memnet"),
+        {"local_bokeh", "global_bokeh"},
+        supervised=("local_bokeh", "global_bokeh"),
+        lr=0.004,
+    ),
 }
 
 

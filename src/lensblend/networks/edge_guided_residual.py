@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import sqrt
 
 import torch
@@ -109,7 +110,7 @@ def _branch(width: int, activation: type[nn.Module]) -> nn.Sequential:
     channels = (4, width, width, width, 3)
     layers = [
         (nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), activation())
-        for before, after in zip(channels, channels[1:], strict=False)
+        for before, after in pairwise(channels)
     ]
     return nn.Sequential(*(module for layer in layers for module in layer))
 
@@ -162,10 +163,10 @@ class _SelfAttention(nn.Module):
         """Return the features plus what they gather."""
         query = self.query(features)
         key, value = (F.max_pool2d(project(features), KEY_POOL) for project in (self.key, self.value))
-        # Without its matrix, which is too large to hold, attention is computed of equal widths and contiguous rows only.
-        # Zeros change no product.
+        # Only rows of equal widths, and contiguous, are attended to without the matrix of all scores, which is too
+        # large to hold. Zeros change no product.
         spare = value.shape[1] - query.shape[1]
         query, key = (F.pad(each, (0, 0, 0, 0, 0, spare)) for each in (query, key))
-        rows = [each.flatten(2).mT.contiguous()[:, None] for each in (query, key, value)]
-        gathered = F.scaled_dot_product_attention(*rows, scale=1.0)[:, 0].mT
-        return features + self.gain * self.output(gathered.unflatten(2, features.shape[-2:]))
+        q, k, v = (each.flatten(2).mT.contiguous()[:, None] for each in (query, key, value))
+        gathered = F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0].mT
+        return features + self.gain * self.output(gathered.reshape(len(features), -1, *features.shape[-2:]))

@@ -19,6 +19,8 @@ KERNEL_SIZE = 5
 SIGMA = 1.0
 # Of the angle up to which a gradient counts as horizontal or vertical, half of the 45 degrees between neighbours.
 TANGENT = tan(pi / 8)
+# How much stronger a neighbour must be to count as stronger: at a straight step, rounding alone would choose.
+TIE = 1 + 1e-4
 
 
 def canny(photo: Float[Tensor, "b c h w"], threshold: float) -> Float[Tensor, "b 1 h w"]:
@@ -27,8 +29,8 @@ def canny(photo: Float[Tensor, "b c h w"], threshold: float) -> Float[Tensor, "b
     The photo is blurred by a Gaussian of 5×5 pixels and :math:`\sigma = 1`. The strength of a pixel is the squared
     length of its Sobel gradient :math:`g_c`, added over the channels, :math:`\sum_c \lVert g_c \rVert^2`; its direction
     is that of :math:`\sum_c g_c`, rounded to 45 degrees. A pixel stays if it is above the threshold and not weaker than
-    its two neighbours along that direction; of two equal neighbours, the one towards which the gradient's axis points
-    (right, or down) stays. There is no hysteresis. Strengths have a gradient; which pixels stay does not depend on it.
+    its two neighbours along that direction; of two that are equal but for rounding, as at a straight step, the right or
+    lower one stays. There is no hysteresis. Strengths have a gradient; which pixels stay does not depend on it.
 
     Borders are continued, so that they are no edges. Everything is computed in float32, or in float64 if the photo is.
 
@@ -65,7 +67,7 @@ def _sobel(photo: Tensor) -> tuple[Tensor, Tensor]:
     kernel = photo.new_tensor(SOBEL)
     kernels = torch.stack([kernel, kernel.T])[:, None]
     planes = pad(photo, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[:, None]
-    right, down = conv2d(planes, kernels).unflatten(0, photo.shape[:2]).unbind(dim=2)
+    right, down = conv2d(planes, kernels).reshape(*photo.shape[:2], 2, *photo.shape[2:]).unbind(dim=2)
     return right, down
 
 
@@ -81,5 +83,5 @@ def _is_largest(strength: Tensor, right: Tensor, down: Tensor) -> Tensor:
     for chosen, rows, columns in ((is_horizontal, 0, 1), (is_vertical, 1, 0), (falls, 1, 1), (rises, -1, 1)):
         ahead = around[..., 1 + rows : 1 + rows + height, 1 + columns : 1 + columns + width]
         behind = around[..., 1 - rows : 1 - rows + height, 1 - columns : 1 - columns + width]
-        largest |= chosen & (strength > ahead) & (strength >= behind)
+        largest |= chosen & (strength > TIE * ahead) & (TIE * strength >= behind)
     return largest
