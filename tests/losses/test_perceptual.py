@@ -66,8 +66,12 @@ def test_state_dicts_and_optimizers_do_not_see_the_network(loss):
 
 def test_without_weights_there_is_no_loss(tmp_path, monkeypatch):
     monkeypatch.setenv("LENSBLEND_CACHE", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("something was fetched"))
     with pytest.raises(WeightsMissingError, match="`vgg19` weights are not on this machine"):
         VggFeatures()
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network here")))
+    with pytest.raises(WeightsMissingError, match="could not be downloaded"):
+        VggFeatures(download=True)
 
 
 @pytest.mark.parametrize("layer_weights", [(1.0,), (1.0, 1.0, 1.0, 1.0, -1.0)])

@@ -64,6 +64,23 @@ def test_without_weights_there_is_no_network_but_one_sentence(tmp_path, monkeypa
     assert "\n" not in str(caught.value)
 
 
+def test_a_download_is_fetched_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("LENSBLEND_CACHE", str(tmp_path))
+    asked = []
+
+    def refuse(request, timeout):
+        asked.append(request.full_url)
+        raise OSError("no network here")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(WeightsMissingError, match="are not on this machine"):
+        Vgg19Features()
+    assert asked == []
+    with pytest.raises(WeightsMissingError, match="could not be downloaded"):
+        Vgg19Features(download=True)
+    assert [url.rsplit("/", 1)[1] for url in asked] == ["vgg19-dcbb9e9d.pth"]
+
+
 @pytest.mark.parametrize(
     ("name", "tensor", "problem"),
     [("features.28.bias", None, "is missing"), ("features.5.bias", torch.zeros(7), r"has shape \[7\]")],

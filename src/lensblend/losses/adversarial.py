@@ -73,8 +73,8 @@ class FeatureMatching(nn.Module):
 
     def forward(self, real: Answers, fake: Answers) -> Float[Tensor, ""]:
         """Return the distance between the answers to targets and to renderings."""
-        scales = [
-            sum(((a.float() - b.detach().float()).abs().mean() for a, b in pairs), torch.zeros(()))
-            for pairs in (list(zip(f[:-1], r[:-1], strict=True)) for r, f in zip(real, fake, strict=True))
-        ]
+        scales = []
+        for of_real, of_fake in zip(real, fake, strict=True):
+            layers = zip(of_fake[:-1], of_real[:-1], strict=True)
+            scales.append(torch.stack([(a.float() - b.detach().float()).abs().mean() for a, b in layers]).sum())
         return torch.stack(scales).mean()

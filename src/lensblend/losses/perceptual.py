@@ -23,6 +23,7 @@ class VggFeatures(nn.Module):
     Args:
         weights: Local path of torchvision's ``vgg19-dcbb9e9d.pth``, or nothing to look into the cache.
         layer_weights: Of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1; none is negative.
+        download: Fetch the file once where it is missing, and check its SHA-256.
 
     Raises:
         WeightsMissingError: The file is not on this machine; the message says how to get it.
@@ -42,7 +43,12 @@ class VggFeatures(nn.Module):
         depths and their weights).
     """
 
-    def __init__(self, weights: str | None = None, layer_weights: Sequence[float | int] = LAYER_WEIGHTS) -> None:
+    def __init__(
+        self,
+        weights: str | None = None,
+        layer_weights: Sequence[float | int] = LAYER_WEIGHTS,
+        download: bool = False,
+    ) -> None:
         super().__init__()
         if len(layer_weights) != len(TAPS) or min(layer_weights) < 0:
             raise RequestError(
@@ -51,7 +57,7 @@ class VggFeatures(nn.Module):
             )
         self.layer_weights = tuple(layer_weights)
         # A tuple hides the network from state dicts and optimizers: a checkpoint must neither carry nor need VGG-19.
-        self._hidden = (Vgg19Features(weights),)
+        self._hidden = (Vgg19Features(weights, download),)
 
     def forward(self, predicted: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """Return the distance of photos in [0, 1], which a rendering may leave; sides of 16 pixels or more."""

@@ -26,6 +26,7 @@ class Vgg19Features(nn.Module):
 
     Args:
         weights: Local path of torchvision's ``vgg19-dcbb9e9d.pth``, or nothing to look into the cache.
+        download: Fetch the file once where it is missing, and check its SHA-256.
 
     Raises:
         WeightsMissingError: The file is not on this machine; the message says how to get it.
@@ -47,9 +48,9 @@ class Vgg19Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self, weights: str | None = None, download: bool = False) -> None:
         super().__init__()
-        path = weights_path("vgg19", weights)
+        path = weights_path("vgg19", weights, download)
         with torch.device("meta"):  # neither memory nor random numbers are spent on weights that are replaced
             self.layers = make_layers(cfgs["E"])[: TAPS[-1] + 1]
         given = read_tensors(path, EXPECTED)
