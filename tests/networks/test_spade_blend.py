@@ -188,11 +188,19 @@ def test_the_mask_can_be_supervised_alone(photo, saliency):
         ({"width": 0}, "positive number of features, but got 0; the published one is 64"),
         ({"norm": "batches"}, "one of batch, instance, but got 'batches'; did you mean 'batch'"),
         ({"mask_activation": "tanh"}, "one of tanh01, sigmoid, raw, but got 'tanh'; did you mean 'tanh01'"),
-        ({"working_size": (64, 80)}, r"multiples of 32 and at least 64, but got \[64, 80\]"),
-        ({"working_size": (32, 64)}, r"multiples of 32 and at least 64, but got \[32, 64\]"),
-        ({"working_size": (64,)}, r"multiples of 32 and at least 64, but got \[64\]"),
+        ({"working_size": (64, 0)}, r"\(height, width\), both positive, but got \[64, 0\]"),
+        ({"working_size": (64,)}, r"\(height, width\), both positive, but got \[64\]"),
     ],
 )
 def test_other_arguments_are_refused(arguments, message):
     with pytest.raises(RequestError, match=message):
         SpadeBlend(**{"width": 1, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"), [(None, (256, 256)), ((96, 128), (96, 128)), ((65, 100), (96, 128)), ((32, 48), (64, 64))]
+)
+def test_the_working_size_is_rounded_up_to_what_five_doublings_reach(asked, used):
+    network = build(working_size=asked)
+    assert network.working_size == used
+    assert network.eval()(torch.rand(1, 3, 40, 40), torch.rand(1, 1, 40, 40)).bokeh.shape == (1, 3, 40, 40)

@@ -20,6 +20,7 @@ from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 
 DIVISOR = 32  # five doublings
+PUBLISHED_SIZE = (256, 256)
 CONDITION = 4  # a photo and its saliency
 # Features in and out of each block as multiples of the width, and whether the size doubles before it.
 BLOCKS = (
@@ -51,7 +52,8 @@ class SpadeBlend(nn.Module):
         norm: ``batch`` as published, for batches of four and more per device (Lightning's ``sync_batchnorm`` adds
             those of all devices); with smaller ones the statistics of training and of evaluation differ, and
             ``instance``, which knows no batch, is the choice.
-        working_size: Height and width of what is generated, multiples of 32 and at least 64.
+        working_size: Height and width of what is generated, rounded up to multiples of 32, at least 64 each; None is
+            the published 256×256.
 
     Attributes:
         guidance: What `forward` needs beside the photo.
@@ -77,7 +79,7 @@ class SpadeBlend(nn.Module):
         width: int = 64,
         mask_activation: str = "tanh01",
         norm: str = "batch",
-        working_size: Sequence[int] = (256, 256),
+        working_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if width < 1:
@@ -88,14 +90,15 @@ class SpadeBlend(nn.Module):
                 f"`mask_activation` is one of {', '.join(MASK_ACTIVATIONS)}, but got {mask_activation!r}; "
                 f"did you mean {near!r}?"
             )
-        # At 1/32 of the size, one pixel alone would have no variance.
-        if len(working_size) != 2 or any(side < 2 * DIVISOR or side % DIVISOR for side in working_size):
+        size = PUBLISHED_SIZE if working_size is None else working_size
+        if len(size) != 2 or any(side < 1 for side in size):
             raise RequestError(
-                f"`working_size` is (height, width), multiples of {DIVISOR} and at least {2 * DIVISOR}, "
-                f"but got {list(working_size)}; the published one is [256, 256]."
+                f"`working_size` is (height, width), both positive, but got {list(size)}; the published one is "
+                f"{list(PUBLISHED_SIZE)}."
             )
         self.mask_activation = mask_activation
-        self.working_size = (working_size[0], working_size[1])
+        # At 1/32 of the size, one pixel alone would have no variance.
+        self.working_size = tuple(max(-(-side // DIVISOR), 2) * DIVISOR for side in size)
         self.first = XavierConv2d(CONDITION, BLOCKS[0][0] * width, 3, padding=1)
         self.blocks = nn.ModuleList(SpadeBlock(i * width, o * width, CONDITION, norm) for i, o, _ in BLOCKS)
         self.last = XavierConv2d(BLOCKS[-1][1] * width, 4, 3, padding=1)
