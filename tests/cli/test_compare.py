@@ -270,7 +270,7 @@ def test_the_challenges_table_has_a_run_of_dbsi_as_its_two_entries(in_process, t
     # Phase 2 is neither track's result, and is not scored.
     assert {r["run"] for r in rows(tmp_path / "out" / "compare.csv")} == {"phase1", "phase3"}
     text = (tmp_path / "out" / "compare.md").read_text()
-    ours = [[cell.strip() for cell in r.split("|")] for r in text.split("our runs")[1].split("###")[0].splitlines()]
+    ours = [[cell.strip() for cell in r.split("|")] for r in text.split("our runs\n")[1].split("###")[0].splitlines()]
     assert [(r[1], r[2], r[-2]) for r in ours if "CVL-IITM" in r] == [
         ("CVL-IITM", "fidelity", "phase1"), ("CVL-IITM", "perceptual", "phase3")
     ]  # fmt: skip

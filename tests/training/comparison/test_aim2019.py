@@ -217,8 +217,8 @@ def test_a_team_without_a_run_has_the_command_that_trains_one(rows):
 def test_what_ours_differ_in_is_said():
     rows = our_rows([entry("VIDAR"), dbsi("phase3", data="embedded.Embedded")], [line("a"), line("b")], [scored()] * 2)
     text = challenge_markdown(rows, 12, "Ebb")
-    assert "- VIDAR (a): one network, not the mean of five." in text
-    assert "- CVL-IITM (b): Embedded data, not EBB!." in text
+    assert "- VIDAR · a: one network, not the mean of five." in text
+    assert "- CVL-IITM · b: Embedded data, not EBB!." in text
 
 
 def test_the_csv_has_a_row_per_track_of_theirs_and_of_ours(rows):

@@ -165,7 +165,7 @@ def observations_markdown(rows: Sequence[OurRow]) -> str:
     parts = ["### AIM 2019 challenge: what the report observes", aligned(cells), WEAK]
     if rows:
         parts += [
-            "Our runs, by the figures above, one point a run (no opinions, so no MOS):",
+            "Our runs, by the figures above, one point a row (no opinions, so no MOS):",
             "\n".join(our_lines(rows)),
         ]
     return "\n\n".join(parts)

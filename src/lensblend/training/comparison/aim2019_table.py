@@ -212,7 +212,7 @@ def challenge_markdown(rows: Sequence[OurRow], images: int, data: str, phase: st
         parts.append(aligned(our_cells(rows)))
         notes: dict[str, list[str]] = {}
         for row in rows:
-            notes.setdefault("; ".join(row.differences), []).append(f"{row.team.name} ({row.label})")
+            notes.setdefault("; ".join(row.differences), []).append(f"{row.team.name} · {row.label}")
         differing = [f"- {', '.join(who)}: {what}." for what, who in notes.items() if what]
         if differing:
             parts.append("\n".join(["In what ours differ from the team's entry:", "", *differing]))
