@@ -81,9 +81,8 @@ def scored(seconds=0.5, macs=484e9, hardware="NVIDIA X", image_size=(768, 1024))
 def rows():
     """Four results of three teams: DBSI's two phases are in one track each, the others in both."""
     entries = [dbsi("phase1"), dbsi("phase3"), entry("islab-zju"), entry("SLYYM")]
-    lines = [
-        line("first", 24.0, 0.85), line("third", 23.0, 0.88), line("mpf", 24.0, 0.86), line("spade", 22.0, 0.87)
-    ]  # fmt: skip
+    means = {"first": (24.0, 0.85), "third": (23.0, 0.88), "mpf": (24.0, 0.86), "spade": (22.0, 0.87)}
+    lines = [line(label, *both) for label, both in means.items()]
     results = [scored(0.2, 121e9, image_size=(384, 512)), scored(0.8), scored(0.3), scored(0.1)]
     return our_rows(entries, lines, results)
 
@@ -113,10 +112,6 @@ def test_third_in_ssim_counts_equal_values_once():
     assert said.verdict.startswith("holds")
     worse = [replace(team, fidelity=(22.90, 0.85)) if team.name == "CVL-IITM" else team for team in TEAMS]
     assert next(o for o in observations(worse) if "Dutta 2021" in o.says).verdict == "does not hold"
-
-
-def test_only_one_team_sent_two_solutions():
-    assert [team.name for team in TEAMS if team.fidelity != team.perceptual] == ["CVL-IITM"]
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -207,9 +202,8 @@ def test_a_team_without_a_run_has_the_command_that_trains_one(rows):
     assert "- CVL-IITM" not in text
     assert "- SLYYM:" not in text
     only = [row for row in rows if row.label == "first"]
-    assert "- CVL-IITM, perceptual: no finished run among these; `lensblend train baseline=dbsi" in (
-        said := challenge_markdown(only, 12, "Ebb")
-    )
+    said = challenge_markdown(only, 12, "Ebb")
+    assert "- CVL-IITM, perceptual: no finished run among these; `lensblend train baseline=dbsi" in said
     assert "(phase3 is the perceptual one)" in said
     assert challenge_markdown([], 12, "Ebb").count("no finished run among these") == 9
 
