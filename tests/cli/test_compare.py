@@ -262,6 +262,30 @@ def test_every_phase_is_a_row_of_table_four(in_process, trained, tmp_path):
     assert "Ours have no lpips" in text
 
 
+def test_the_challenges_table_has_a_run_of_dbsi_as_its_two_entries(in_process, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    arguments = ("--output", tmp_path / "out", "--limit", 1, "--table", "aim2019", "--gallery-limit", 0)
+    done = in_process("compare", run, *arguments, "--device", "cpu")
+    assert done.code == 0, done.err
+    # Phase 2 is neither track's result, and is not scored.
+    assert {r["run"] for r in rows(tmp_path / "out" / "compare.csv")} == {"phase1", "phase3"}
+    text = (tmp_path / "out" / "compare.md").read_text()
+    ours = [[cell.strip() for cell in r.split("|")] for r in text.split("our runs\n")[1].split("###")[0].splitlines()]
+    assert [(r[1], r[2], r[-2]) for r in ours if "CVL-IITM" in r] == [
+        ("CVL-IITM", "fidelity", "phase1"), ("CVL-IITM", "perceptual", "phase3")
+    ]  # fmt: skip
+    assert done.out.count("no finished run among these; `lensblend train baseline=") == 8
+    table = [r for r in rows(tmp_path / "out" / "aim2019.csv") if r["source"] == "ours"]
+    for row in table:
+        about = json.loads((run / "compare" / row["phase"] / "about.json").read_text())
+        assert about["seconds"] == float(row["seconds"]) > 0
+        assert [about["macs"], *about["image_size"]] == [int(row[key]) for key in ("macs", "height", "width")]
+    # A later comparison without the table leaves none, and uses the same scores and seconds.
+    done = in_process("compare", run, *arguments[:4], *arguments[6:], "--device", "cpu")
+    assert "scores of an earlier comparison" in done.out
+    assert not (tmp_path / "out" / "aim2019.csv").exists()
+
+
 def test_the_page_shows_every_run_and_says_what_it_leaves_out(compare, sweep, tmp_path):
     done = compare(sweep)
     page = (tmp_path / "out" / "gallery.html").read_text()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lensblend.errors import DataError, LensblendError
+
+if TYPE_CHECKING:
+    from lensblend.training.comparison.runs import PhaseChoice
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,12 +29,12 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--phase", metavar="NAME", help="compare this phase (default: each run's last)")
     verb.add_argument(
         "--table",
-        type=int,
-        choices=[1, 2, 3, 4],
+        choices=["1", "2", "3", "4", "aim2019"],
         action="append",
         default=[],
-        metavar="1|2|3|4",
-        help="also write this table of the paper with our figures beside; 4 compares every phase",
+        metavar="1|2|3|4|aim2019",
+        help="also write this table of the paper with our figures beside (4 compares every phase), or the AIM 2019 "
+        "challenge's results and ours",
     )
     verb.add_argument(
         "--analysis",
@@ -68,12 +73,24 @@ def _count(text: str, least: int = 0) -> int:
     return int(text)
 
 
+def _choice(tables: Sequence[str]) -> PhaseChoice:
+    """Return which phases of a run tables need."""
+    from lensblend.training.comparison.runs import every_phase, last_phase
+
+    if "4" in tables:
+        return every_phase
+    if "aim2019" not in tables:
+        return last_phase
+    from lensblend.training.comparison.aim2019 import phases_compared
+
+    return phases_compared
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Find the runs, score them, and write and print the tables."""
     from lensblend.training.comparison.runs import find_entries
 
-    every_phase = 4 in arguments.table and arguments.phase is None
-    entries, left_out = find_entries(arguments.runs, arguments.phase, every_phase)
+    entries, left_out = find_entries(arguments.runs, arguments.phase, _choice(arguments.table))
     for run in left_out:
         print(f"Left out: {run.folder}: {run.reason}", flush=True)
     if not entries:
@@ -115,9 +132,10 @@ def compare(arguments: argparse.Namespace) -> None:
     output = arguments.output or Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S"))
     tables = sorted(set(arguments.table))
     print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
+    challenge = ", aim2019.csv" if "aim2019" in tables else ""
     page = ", gallery.html" if arguments.gallery_limit else ""
     analysis = ", analysis.csv, analysis/" if arguments.analysis else ""
-    print(f"compare.md, compare.csv, scores.csv{analysis}{page} are in {output}")
+    print(f"compare.md, compare.csv, scores.csv{challenge}{analysis}{page} are in {output}")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lensblend.training.comparison.runs import Entry
+from lensblend.training.comparison.runs import Entry, class_name
 from lensblend.training.comparison.tables import Line, heading, written
 from lensblend.training.evaluation import aligned, decimals
 
@@ -91,35 +91,55 @@ def is_row(entry: Entry, row: PaperRow, phase: str | None = None) -> bool:
         row: The row.
         phase: Takes the place of the row's phase, where the user chose one.
     """
-    model = entry.config.get("model", {})
+    return is_network(entry.config, row) and entry.phase == (phase or row.phase)
+
+
+def is_network(config: Mapping[str, Any], row: PaperRow) -> bool:
+    """Tell whether a run trains the network that a row describes: its class, its backbone and its kernels.
+
+    Args:
+        config: The run's configuration.
+        row: The row.
+    """
+    model = config.get("model", {})
     bank, backbone = model.get("bank", {}), model.get("backbone", {})
     return (
-        _class(model) == row.network
+        class_name(model) == row.network
         and not model.get("linear_light")
-        and (row.network != "DepthBlend" or _class(backbone) == "Hourglass")
+        and (row.network != "DepthBlend" or class_name(backbone) == "Hourglass")
         and bank.get("family") == "gaussian"
         and tuple(bank.get("sizes", ())) == row.sizes
-        and entry.phase == (phase or row.phase)
     )
 
 
 def deviations(entry: Entry) -> list[str]:
     """Return in what a run differs from the paper's set-up, beyond what its row says."""
     config = entry.config
-    data, bank = config.get("data", {}), config.get("model", {}).get("bank", {})
-    found = []
-    if _class(data) != "Ebb":
-        size = "×".join(map(str, data.get("image_size") or ()))
-        found.append(f"{_class(data)} data{f' of {size} px' if size else ''}, not EBB!")
+    bank = config.get("model", {}).get("bank", {})
+    found = other_data(config)
     if bank.get("scale", 1) != 1:
         found.append(f"kernels scaled by {bank['scale']:g}")
     if config.get("model", {}).get("backbone", {}).get("width_divisor", 1) != 1:
         found.append(f"hourglass of 1/{config['model']['backbone']['width_divisor']} width")
-    if _class(config.get("model", {})) == "SaliencyBlend":
+    if class_name(config.get("model", {})) == "SaliencyBlend":
         found += _saliency(config)
     elif not config.get("init_from"):
         found.append("no depth weights to start from")
     return found
+
+
+def other_data(config: Mapping[str, Any]) -> list[str]:
+    """Return what a run was trained on instead of EBB!; nothing where it was EBB!.
+
+    Example:
+        >>> other_data({"data": {"_target_": "lensblend.data.embedded.Embedded", "image_size": [96, 128]}})
+        ['Embedded data of 96×128 px, not EBB!']
+    """
+    data = config.get("data", {})
+    if class_name(data) == "Ebb":
+        return []
+    size = "×".join(map(str, data.get("image_size") or ()))
+    return [f"{class_name(data)} data{f' of {size} px' if size else ''}, not EBB!"]
 
 
 def _saliency(config: Mapping[str, Any]) -> list[str]:
@@ -130,8 +150,8 @@ def _saliency(config: Mapping[str, Any]) -> list[str]:
 
 def _source(config: Mapping[str, Any]) -> str:
     source = config.get("saliency") or {}
-    if _class(source) != "NetworkMap" or _class(source.get("network") or {}) != "Scrn":
-        network = _class(source.get("network") or {}) or _class(source)
+    if class_name(source) != "NetworkMap" or class_name(source.get("network") or {}) != "Scrn":
+        network = class_name(source.get("network") or {}) or class_name(source)
         return f"saliency from {network}, not SCRN"
     return f"SCRN's weights from {source.get('weights')}"
 
@@ -161,7 +181,7 @@ def paper_table(
         if not matching:
             cells.append([row.name, *printed, *["–"] * len(METRICS), "–"])
             missing.append(_how_to_get(row, phase))
-    data = _class(entries[0].config.get("data", {}))
+    data = class_name(entries[0].config.get("data", {}))
     sources = [f"Paper: Dutta 2021, Table {number}, as printed, means over the 294 images of Val294."]
     sources.append(f"Ours: means over {images} validation images of {data}{f', {phase}' if phase else ''}.")
     differing = [f"- {', '.join(labels)}: {found}." for found, labels in notes.items() if found]
@@ -178,7 +198,3 @@ def _ours(line: Line, metric: str) -> str:
 def _how_to_get(row: PaperRow, phase: str | None) -> str:
     wanted = phase or row.phase
     return f"{row.name}: no finished run among these; `{row.command}` trains one ({wanted} is this row)."
-
-
-def _class(node: Mapping[str, Any]) -> str:
-    return str(node.get("_target_", "")).rsplit(".", 1)[-1]

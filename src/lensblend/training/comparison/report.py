@@ -11,11 +11,13 @@ from typing import Any, cast
 from lensblend.data.pairs import Pair, Pairs, Source
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError, RequestError
+from lensblend.training.comparison.aim2019_observations import observations_markdown
+from lensblend.training.comparison.aim2019_table import challenge_csv, challenge_markdown, our_rows
 from lensblend.training.comparison.analysis import analyse
 from lensblend.training.comparison.findings import clear_findings, write_findings
 from lensblend.training.comparison.labels import label_entries
 from lensblend.training.comparison.paper import METRICS, paper_table
-from lensblend.training.comparison.runs import Entry, LeftOut, choose_reference
+from lensblend.training.comparison.runs import Entry, LeftOut, choose_reference, class_name
 from lensblend.training.comparison.scoring import Request, Scored, content_hash, data_differences, score_entry
 from lensblend.training.comparison.tables import (
     Line,
@@ -34,6 +36,7 @@ from lensblend.training.gallery import Cell, Picture, Section, Shown, write_gall
 from lensblend.training.instantiate import build
 from lensblend.training.messages import say
 
+AIM2019 = "aim2019"
 Track = Callable[[Iterable[int], str], Iterable[int]]
 
 
@@ -71,7 +74,7 @@ class Comparison:
         """Say what was compared, and how."""
         how = self.scored[0].about
         at = "the photos' own size" if how["score_at"] == "photo" else "the network's size"
-        data = str(how["data"]["_target_"]).rsplit(".", 1)[-1]
+        data = class_name(how["data"])
         count = len({entry.run_dir for entry in self.entries})
         return [
             f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {data} · blended at the "
@@ -189,7 +192,7 @@ def _check_same_pixels(labels: Sequence[str], scored: Sequence[Scored]) -> None:
             )
 
 
-def write_report(comparison: Comparison, output: Path, tables: Sequence[int], gallery_limit: int) -> str:
+def write_report(comparison: Comparison, output: Path, tables: Sequence[str], gallery_limit: int) -> str:
     """Write compare.md, compare.csv, scores.csv and gallery.html, and return what compare.md says.
 
     Where renderings were measured, also analysis.csv and the plots of analysis/.
@@ -197,12 +200,14 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[int], ga
     Args:
         comparison: What was compared.
         output: The folder; it is made.
-        tables: Numbers of the paper's tables to write as well.
+        tables: What else to write: numbers of the paper's tables, and ``aim2019``, which also writes aim2019.csv.
         gallery_limit: How many images the page shows; 0 for no page.
     """
     lines, labels = comparison.lines, comparison.labels
     parts = [*comparison.about(), markdown(lines, comparison.count)]
-    parts += [paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in tables]
+    numbers = [int(table) for table in tables if table != AIM2019]
+    parts += [paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in numbers]
+    parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
     missing = [name for name in METRICS if tables and name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
     sections = []
@@ -226,6 +231,17 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[int], ga
     else:
         page.unlink(missing_ok=True)  # an earlier comparison's would stand beside tables of another
     return text
+
+
+def _write_challenge(comparison: Comparison, path: Path, wanted: bool) -> list[str]:
+    """Write the AIM 2019 challenge's table as CSV, and return it and what follows from it as Markdown."""
+    if not wanted:
+        path.unlink(missing_ok=True)  # as the page below
+        return []
+    rows = our_rows(comparison.entries, comparison.lines, comparison.scored, comparison.phase)
+    write_atomically(path, challenge_csv(rows, comparison.count))
+    data = class_name(comparison.scored[0].about["data"])
+    return [challenge_markdown(rows, comparison.count, data, comparison.phase), observations_markdown(rows)]
 
 
 def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequence[Section]) -> None:

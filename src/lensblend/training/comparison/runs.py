@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lensblend.errors import DataError, RequestError
 from lensblend.training.configuration import read_config
+
+PhaseChoice = Callable[[Mapping[str, Any], Sequence[str]], Sequence[str]]
+"""Takes a run's configuration and its finished phases, at least one, in their order; returns those to compare."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,35 @@ class LeftOut:
     reason: str
 
 
+def class_name(node: Mapping[str, Any]) -> str:
+    """Return the name of the class that a configuration's node builds; empty where it names none.
+
+    Example:
+        >>> class_name({"_target_": "lensblend.networks.depth_blend.DepthBlend"})
+        'DepthBlend'
+    """
+    return str(node.get("_target_", "")).rsplit(".", 1)[-1]
+
+
+def last_phase(_: Mapping[str, Any], done: Sequence[str]) -> Sequence[str]:
+    """Compare a run's last phase."""
+    return done[-1:]
+
+
+def every_phase(_: Mapping[str, Any], done: Sequence[str]) -> Sequence[str]:
+    """Compare all that a run has finished."""
+    return done
+
+
 def find_entries(
-    folders: Sequence[Path], phase: str | None = None, every_phase: bool = False
+    folders: Sequence[Path], phase: str | None = None, choose: PhaseChoice = last_phase
 ) -> tuple[list[Entry], list[LeftOut]]:
     """Find the runs in and below folders, in natural order, each once.
 
     Args:
         folders: Run folders, or folders below which run folders lie.
-        phase: Compare this phase; default: each run's last, which needs the whole run to be finished.
-        every_phase: Give every finished phase an entry of its own.
+        phase: Compare this phase; default: those that ``choose`` says, which needs the whole run to be finished.
+        choose: Says which phases of a run have an entry of their own.
 
     Returns:
         What can be compared, and what cannot.
@@ -69,7 +92,7 @@ def find_entries(
     left_out: list[LeftOut] = []
     for run_dir in dict.fromkeys(found.resolve() for folder in folders for found in _runs_below(folder)):
         try:
-            entries += _entries_of(_shown(run_dir), phase, every_phase)
+            entries += _entries_of(_shown(run_dir), phase, choose)
         except (DataError, RequestError) as error:
             left_out.append(LeftOut(_shown(run_dir), str(error)))
     return entries, left_out
@@ -104,7 +127,7 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _entries_of(run_dir: Path, phase: str | None, every_phase: bool) -> list[Entry]:
+def _entries_of(run_dir: Path, phase: str | None, choose: PhaseChoice) -> list[Entry]:
     """Return a run's entries, or raise why there are none."""
     status = _read_status(run_dir / "status.json")
     phases = status.get("phases", {})
@@ -123,7 +146,7 @@ def _entries_of(run_dir: Path, phase: str | None, every_phase: bool) -> list[Ent
     config = read_config(run_dir)
     if str(config.get("module", {}).get("_target_", "")).endswith(".Estimation"):
         raise RequestError("it estimates saliency or depth and renders nothing; its scores are in its metrics.csv")
-    chosen = [phase] if phase else done if every_phase else done[-1:]
+    chosen = [phase] if phase else choose(config, done)
     entries = [Entry(run_dir, name, config, tuple(status.get("tags", ()))) for name in chosen]
     missing = [str(entry.checkpoint) for entry in entries if not entry.checkpoint.is_file()]
     if missing:

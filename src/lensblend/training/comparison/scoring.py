@@ -20,14 +20,15 @@ from lensblend.errors import DataError
 from lensblend.nn.rendering import Rendering
 from lensblend.training.checkpoints import load_network
 from lensblend.training.comparison import measures
+from lensblend.training.comparison.cost import hardware, metered
 from lensblend.training.comparison.runs import Entry
 from lensblend.training.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
 from lensblend.training.files import file_sha256, write_atomically
 from lensblend.training.guidance import Guide, Guided, build_guides, guidance_of
-from lensblend.training.inference import BlendAt
+from lensblend.training.inference import BlendAt, device_of
 from lensblend.training.pictures import encode
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ def _score(
 
     network = trained.network.to(request.device)
     indices = track(range(len(ids)))
-    scores = score_network(network, request.metrics, seen, indices, trained.image_size, request.blend_at, keep)
+    with metered(network) as cost:
+        scores = score_network(network, request.metrics, seen, indices, trained.image_size, request.blend_at, keep)
     about = {
         **about,
         "phase": entry.phase,
@@ -220,6 +222,9 @@ def _score(
         "parameters": sum(p.numel() for p in network.parameters()),
         "maps": maps,
         "device": request.device.type,
+        "hardware": hardware(device_of(network)),
+        "seconds": cost.seconds,
+        "macs": cost.macs,
         "count": len(scores),
     }
     rows = {name: {"content": contents[name], **_written(row)} for name, row in scores.items()}
