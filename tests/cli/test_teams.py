@@ -39,3 +39,23 @@ def test_a_teams_recipe_trains_scores_and_renders(lensblend, tmp_path, team):
     scored = lensblend("evaluate", f"checkpoint={run}", f"output={tmp_path / 'scores'}")
     assert scored.code == 0, scored.err
     assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["count"] == 2
+
+
+@pytest.mark.slow
+def test_two_processes_train_network_and_discriminator_as_one_does(lensblend, tmp_path):
+    """One step of plain gradient descent on four pairs, two in each process or all in one."""
+    small = [*FEW, "model.width=4", "model.norm=instance", "module.discriminator.width=4", "schedule.total_epochs=1"]
+    small += [f"{key}=0.01" for key in ("schedule.every_phase.lr", "schedule.every_phase.lr_final")]
+    small += ["module.discriminator_optimizer.lr=0.01"]
+    for part in ("schedule.phases.phase1.optimizer", "module.discriminator_optimizer"):
+        small += [f"{part}._target_=torch.optim.SGD", f"~{part}.betas"]
+    ddp = ["trainer=ddp_cpu", "trainer.strategy=ddp_find_unused_parameters_true"]
+    saved = []
+    for name, how in {"two": ddp, "one": ["trainer=cpu", "schedule.every_phase.batch_size=4"]}.items():
+        done = lensblend("train", "baseline=slyym", *small, *how, f"run_dir={tmp_path / name}")
+        assert done.code == 0, done.err
+        saved.append(read_checkpoint(tmp_path / name / "phase1" / "last.ckpt"))
+    two, one = saved
+    assert two["global_step"] == one["global_step"] == 1
+    for part in ("state_dict", "discriminator"):
+        torch.testing.assert_close(two[part], one[part], rtol=0, atol=1e-6)

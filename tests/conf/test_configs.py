@@ -113,6 +113,12 @@ def test_dmshn_has_its_networks_two_phases_and_losses(baseline, parameters):
     assert weights == [{"l1": 1.0, "dssim": 0.1}, {"ms_ssim": 1.0}]
 
 
+def test_an_optimizer_for_every_phase_replaces_the_phases_own():
+    config = compose("schedule.every_phase.optimizer={_target_:torch.optim.SGD,momentum:0.9}")
+    optimizers = [p.optimizer for p in Schedule.from_config(config["schedule"]).phases.values()]
+    assert optimizers == [{"_target_": "torch.optim.SGD", "momentum": 0.9}] * 3
+
+
 def test_smoke_replaces_a_path_of_drops():
     dropping = ["schedule.phases.phase1.lr_path=step", "schedule.phases.phase1.lr_every=20"]
     assert Schedule.from_config(compose(*dropping)["schedule"]).phases["phase1"].lr_every == 20

@@ -90,12 +90,13 @@ class EveryPhaseSchema:
     max_epochs: int | None = None
     lr: float | None = None
     lr_final: float | None = None
-    loss: dict[str, Any] | None = None
+    # Not `dict | None`: OmegaConf cannot put a dict from a command line in the place of such a None.
+    loss: Any = None
     crop: list[int] | None = None
     trainable: list[str] | None = None
     lr_path: str | None = None
     lr_every: int | None = None
-    optimizer: dict[str, Any] | None = None
+    optimizer: Any = None
     monitor: str | None = None
     validate_every: int | None = None
 
