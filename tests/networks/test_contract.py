@@ -142,6 +142,8 @@ NETWORKS = {
         {"local_bokeh", "global_bokeh"},
         supervised=("local_bokeh", "global_bokeh"),
         lr=0.004,
+        first_lr=0.0001,
+        residual=True,
     ),
     "dual_bokehnet released": Case(
         lambda: DualBokehNet(width=20, variant="released"), {"local_bokeh", "global_bokeh"}, lr=0.004
@@ -151,6 +153,8 @@ NETWORKS = {
         {"local_bokeh", "global_bokeh"},
         supervised=("local_bokeh", "global_bokeh"),
         lr=0.004,
+        first_lr=0.0001,
+        residual=True,
     ),
 }
 

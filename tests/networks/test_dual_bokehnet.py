@@ -276,3 +276,10 @@ def test_each_phase_reaches_what_it_trains(network, photo, compared, trained):
 def test_other_options_are_refused(options, message):
     with pytest.raises(RequestError, match=message):
         DualBokehNet(**options)
+
+
+def test_an_untrained_fusion_leaves_the_photo_nearly_as_it_is():
+    torch.manual_seed(0)
+    network, photo = DualBokehNet(width=20), torch.rand(2, 3, 48, 48)
+    assert (network(photo).bokeh - photo).abs().mean() < 0.03
+    assert (DualBokehNet(width=20, variant="released")(photo).bokeh - photo).abs().mean() > 0.3

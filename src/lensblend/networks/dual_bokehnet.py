@@ -20,6 +20,7 @@ VARIANTS = ("report", "released")
 MEMORIES = ("released", "memnet")
 BLOCKS = 4
 DILATIONS = (2, 4, 6, 8)
+LAST_STD = 1e-3
 
 
 class DualBokehNet(nn.Module):
@@ -278,11 +279,11 @@ class _SelectiveKernelUnit(nn.Module):
 
 
 def _feature_fusion(width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(2 * width, width, 1),
-        *(_SelectiveKernelUnit(width) for _ in range(3)),
-        nn.Conv2d(width, 3, 3, padding=1),
-    )
+    """Build what the photo is added to; it begins near zero: normalised features would bury the photo at first."""
+    last = nn.Conv2d(width, 3, 3, padding=1)
+    for parameter in last.parameters():
+        nn.init.normal_(parameter, std=LAST_STD)
+    return nn.Sequential(nn.Conv2d(2 * width, width, 1), *(_SelectiveKernelUnit(width) for _ in range(3)), last)
 
 
 def _image_fusion(width: int) -> nn.Sequential:
