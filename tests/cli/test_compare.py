@@ -330,6 +330,7 @@ def test_an_analysis_measures_the_weights_that_the_network_blends_with(compare, 
     assert page.count("data:image/png;base64,") == 2 * (2 + 2 + 4 + 2) + 3 + 3
 
 
+@pytest.mark.slow
 def test_an_analysis_is_kept_and_made_only_when_asked_for(compare, sweep, tmp_path):
     out = tmp_path / "out"
     compare(sweep)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+pytestmark = pytest.mark.slow  # four trainings
 SMOKE = ["debug=smoke", "data.image_size=[64,96]", "data.train=4", "data.val=2", "logger=csv"]
 NARROW_TRUNK = ["+backbone.width_divisor=16"]
 

@@ -164,7 +164,11 @@ def tensors(aux):
     return [tensor for value in aux.values() for tensor in (value if isinstance(value, list) else [value])]
 
 
-@pytest.fixture(params=NETWORKS)
+# The variants of a network, named after a space, with the slow tests.
+ROWS = [pytest.param(name, marks=pytest.mark.slow if " " in name else ()) for name in NETWORKS]
+
+
+@pytest.fixture(params=ROWS)
 def case(request):
     torch.manual_seed(0)
     return NETWORKS[request.param]
