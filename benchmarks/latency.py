@@ -75,9 +75,9 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import hydra
     import torch
     from omegaconf import OmegaConf
-    from torch.utils.flop_counter import FlopCounterMode
 
     from lensblend.cli.config import config_folder, register
+    from lensblend.training.comparison.cost import count_macs
     from lensblend.training.guidance import guidance_of
     from lensblend.training.instantiate import build
 
@@ -100,15 +100,12 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
             network(photo, **maps)
             synchronize()
             seconds.append(time.perf_counter() - start)
-        # Before counting, which keeps nothing but takes its own way.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if device.type == "cuda":
             peak = torch.cuda.max_memory_allocated()
-        with FlopCounterMode(display=False) as counter:
-            network(photo, **maps)
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
-        "gmac": counter.get_total_flops() / 2e9,
+        "gmac": count_macs(network, photo, **maps) / 1e9,
         "seconds": sorted(seconds[1:])[len(seconds[1:]) // 2],
         "gib": peak / 2**30,
     }

@@ -43,6 +43,16 @@ def test_convolutions_and_products_are_counted_as_computed_by_hand():
     assert count_macs(nn.BatchNorm2d(3).eval(), photo) == 0
 
 
+@pytest.mark.parametrize("inference", [True, False])
+def test_parametrised_weights_are_counted_where_photos_are_rendered(inference):
+    network = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 8, 1)).eval()
+    photo = torch.rand(1, 3, 4, 5)
+    with torch.inference_mode(inference), metered(network) as cost:
+        network(photo)
+    # Besides, the weights' product with their singular vectors.
+    assert 0 <= cost.macs - 4 * 5 * 3 * 8 <= 2 * 3 * 8
+
+
 def test_blurs_by_banded_matrices_are_counted_and_those_by_fourier_transform_are_not():
     photo = torch.rand(1, 3, 32, 64)
     head = 32 * 64 * (4 * 3 + 2 * 4 * 9)

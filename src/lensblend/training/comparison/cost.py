@@ -85,7 +85,6 @@ def metered(network: nn.Module) -> Iterator[Cost]:
             handle.remove()
 
 
-@torch.inference_mode()
 def count_macs(network: nn.Module, *args: Any, **kwargs: Any) -> int:
     """Return the multiply-accumulates of one forward pass: half the operations that PyTorch's `FlopCounterMode` counts.
 
@@ -102,7 +101,8 @@ def count_macs(network: nn.Module, *args: Any, **kwargs: Any) -> int:
         >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), torch.rand(1, 3, 4, 5))
         4320
     """
-    with FlopCounterMode(display=False) as counter:
+    # Not in inference mode, where PyTorch 2.13 counts no network with parametrised weights: it finds no such weight.
+    with torch.inference_mode(mode=False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.forward(*args, **kwargs)
     return counter.get_total_flops() // 2
 
