@@ -24,7 +24,7 @@ from scipy.stats import t
 
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.training.comparison.paper import TABLES, deviations, is_row
-from lensblend.training.comparison.runs import Entry, find_entries
+from lensblend.training.comparison.runs import Entry, every_phase, find_entries
 from lensblend.training.comparison.scoring import Request, Scored, score_entry
 from lensblend.training.comparison.statistics import CONFIDENCE, difference_interval
 from lensblend.training.evaluation import aligned, decimals
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--note", action="append", default=[], help="a line below the tables; may be repeated")
     parser.add_argument("--output", type=Path, help="Markdown page to write")
     options = parser.parse_args()
-    entries, left_out = find_entries(options.folders, every_phase=True)
+    entries, left_out = find_entries(options.folders, choose=every_phase)
     for run in left_out:
         print(f"Left out: {run.folder}: {run.reason}")
     pairs = build(entries[0].config["data"], "data").split("val")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lensblend.nn.residual import ResidualBlock
+
 REDUCTION = 16
 FEWEST = 4
 
@@ -44,10 +46,8 @@ class ChannelAttention(nn.Module):
         return scaled
 
 
-class AttentiveResidualBlock(nn.Module):
-    """Add two 3×3 convolutions with a ReLU between them, whose sum `ChannelAttention` weighs (RCAN's "RCAB").
-
-    There is no normalisation and no activation after the sum. The size stays, with zeros around the features.
+class AttentiveResidualBlock(ResidualBlock):
+    """Weigh what a `ResidualBlock` adds by `ChannelAttention` (RCAN's "RCAB").
 
     Args:
         channels: Features in and out.
@@ -62,15 +62,5 @@ class AttentiveResidualBlock(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            ChannelAttention(channels),
-        )
-
-    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the features plus what the weighed convolutions make of them."""
-        added: Tensor = features + self.layers(features)
-        return added
+        super().__init__(channels)
+        self.layers.append(ChannelAttention(channels))
