@@ -80,6 +80,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from lensblend.training.comparison.cost import count_macs
     from lensblend.training.guidance import guidance_of
     from lensblend.training.instantiate import build
+from lensblend.training.roles import MODELS
 
     register()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -88,7 +89,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     height, width = options.image_size
     torch.manual_seed(0)
     device = torch.device(options.device)
-    network = build(node, "model").eval().to(device)
+    network = build(node, "model", *MODELS).eval().to(device)
     photo = torch.rand(1, 3, height, width, device=device)
     maps = {name: torch.rand(1, 1, height, width, device=device) for name in guidance_of(node, "model")}
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None

@@ -29,6 +29,7 @@ from lensblend.training.comparison.scoring import Request, Scored, score_entry
 from lensblend.training.comparison.statistics import CONFIDENCE, difference_interval
 from lensblend.training.evaluation import aligned, decimals
 from lensblend.training.instantiate import build
+from lensblend.training.roles import DATA
 
 METRICS = ("psnr", "ssim")
 
@@ -65,7 +66,7 @@ def main() -> None:
     entries, left_out = find_entries(options.folders, choose=every_phase)
     for run in left_out:
         print(f"Left out: {run.folder}: {run.reason}")
-    pairs = build(entries[0].config["data"], "data").split("val")
+    pairs = build(entries[0].config["data"], "data", DATA).split("val")
     request = Request({"psnr": Psnr(), "ssim": Ssim()}, torch.device("cpu"), pictures=0)
     scored = {(e.run_dir, e.phase): score_entry(e, pairs, request, lambda i: i)[0] for e in track(entries, "Scoring")}
     text = page(options, entries, scored, len(pairs.ids))

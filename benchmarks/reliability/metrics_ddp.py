@@ -22,6 +22,7 @@ from lensblend.training.checkpoint_files import read_checkpoint
 from lensblend.training.history import read_rows
 from lensblend.training.instantiate import build
 from lensblend.training.restoration import Restoration
+from lensblend.training.roles import MODELS
 
 SCORES = {"psnr": Psnr, "ssim": Ssim, "ssim_wang": SsimWang}
 WORLDS, IMAGES = (1, 2, 3, 4), (7, 8, 294)
@@ -79,7 +80,7 @@ def _write_ids(folder: Path) -> None:
 def _plain_means(run: Path, data: dict[str, str]) -> dict[str, float]:
     """Score the run's last weights image by image: no loader, no Lightning, no metric state."""
     config = yaml.safe_load((run / "config.yaml").read_text())
-    network = build(config["model"], "model").eval().to(memory_format=torch.channels_last)
+    network = build(config["model"], "model", *MODELS).eval().to(memory_format=torch.channels_last)
     network.load_state_dict(read_checkpoint(run / "phase1" / "last.ckpt")["state_dict"])
     samples = Samples(Folders(**data).split("val"), [32, 48])
     values: dict[str, list[float]] = {name: [] for name in SCORES}

@@ -22,6 +22,7 @@ from lensblend.metrics.fidelity import Ssim
 from lensblend.training.checkpoint_files import read_checkpoint
 from lensblend.training.history import read_rows
 from lensblend.training.instantiate import build
+from lensblend.training.roles import MODELS
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NETWORK = {
@@ -34,7 +35,7 @@ NETWORK = {
 def half_precision(bench: Bench) -> Iterator[Case]:
     """R15: what stays in float32 although the network runs in half precision."""
     torch.manual_seed(bench.seed)
-    network = build(NETWORK, "model").eval()
+    network = build(NETWORK, "model", *MODELS).eval()
     ramp = torch.linspace(0.2, 0.8, 160).expand(1, 3, 128, 160).contiguous()
     noise = (ramp + 0.002 * torch.randn_like(ramp)).clamp(0, 1)
     score, loss = float(Ssim().per_image(noise, ramp)[0]), float(NegativeSsim()(noise, ramp))
@@ -109,7 +110,7 @@ def _plain_loop(config: dict[str, Any], phase: str, whole: Any) -> list[tuple[fl
     }
     torch.manual_seed(config["seed"])
     torch.use_deterministic_algorithms(True)
-    network = build(config["model"], "model").train().to(memory_format=torch.channels_last)
+    network = build(config["model"], "model", *MODELS).train().to(memory_format=torch.channels_last)
     if phase != PHASES[0]:
         before = PHASES[PHASES.index(phase) - 1]
         network.load_state_dict(read_checkpoint(whole / before / "best.ckpt")["state_dict"])

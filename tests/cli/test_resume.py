@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from lensblend.cli.config import run_folder
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from lensblend.training.checkpoint_files import AtomicCheckpointIO, hash_file, read_checkpoint
 from lensblend.training.restoration import Restoration
 from lensblend.training.status import Lock, Status
 
@@ -428,3 +428,122 @@ def test_the_network_is_compiled_by_name_and_its_checkpoint_stays_the_same(in_pr
     else:
         assert done.code == 2
         assert "`module.compile` is null or one of" in done.err
+
+
+ALLOWED = "resume_overrides=[model,module,data,metrics,schedule,trainer,seed,loader]"
+CHECKPOINT = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint"}
+
+
+def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process, tmp_path):
+    """Each change to its configuration is refused with the key, before anything is written."""
+    outside = tmp_path / "outside"
+    changes = {
+        ("name",): ("${oc.env:HOME}", "`name` is"),
+        ("model", "bank", "sizes"): (["${oc.create:{_target_: os.system}}"], r"`model.bank.sizes[0]` is"),
+        ("model", "backbone"): ({"_target_": "os.system", "_args_": [f"touch {outside}"]}, "may not be built there"),
+        ("module", "_target_"): ("lensblend.training.launchers.local._Running", "may not be built there"),
+        ("data", "_target_"): ("lensblend.networks.ensemble.Ensemble", "may not be built there"),
+        ("metrics", "psnr"): ({"_target_": "lensblend.losses.pixel.L1"}, "`metrics.psnr._target_`"),
+        ("logger", "csv", "_target_"): ("pytorch_lightning.loggers.CSVLogger", "`logger.csv._target_`"),
+        ("callbacks", "more"): ({**CHECKPOINT, "dirpath": str(outside)}, "outside the run's folder"),
+        ("callbacks", "most"): ({**CHECKPOINT, "dirpath": "../outside"}, "outside the run's folder"),
+        ("schedule", "phases", "../evil"): (None, "A phase is called '../evil'"),
+        ("schedule", "run"): (["../evil"], "'../evil'"),
+        ("schedule", "phases", "phase1", "lr"): ("x", "lr` has the wrong type"),
+        ("schedule", "phases", "phase1", "optimizer", "_target_"): (
+            "torch.load",
+            "`optimizer._target_` is 'torch.load'",
+        ),
+        ("loader", "num_workers"): ("x", "num_workers` has the wrong type"),
+        ("trainer", "default_root_dir"): (str(outside), "`trainer` was refused"),
+        ("trainer", "accelerator"): ("tpu", "`trainer` was refused"),
+        ("seed",): ([1], "seed"),
+        ("zz",): (1, "`zz` is not a key"),
+        ("data",): (5, "its `data` is of the wrong type"),
+    }
+    file = stopped / "config.yaml"
+    whole = file.read_text()
+    for path, (value, says) in changes.items():
+        config = yaml.safe_load(whole)
+        node = config
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = config["schedule"]["phases"]["phase1"] if value is None else value
+        file.write_text(yaml.safe_dump(config))
+        done = in_process("train", f"resume={stopped}", ALLOWED, cwd=tmp_path)
+        assert done.code in (1, 2), (path, done.out)
+        assert says in done.err, (path, done.err)
+        assert "Traceback" not in done.err
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["run"], path
+    file.write_text(whole)
+    config = yaml.safe_load(whole)
+    config["data"]["cache"] = str(outside)
+    file.write_text(yaml.safe_dump(config))
+    done = in_process("train", f"resume={stopped}", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert f"add data.cache={outside}" in done.out
+    assert not outside.exists()
+
+
+def test_links_in_a_runs_folder_lead_nowhere_else(stopped, in_process, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "dear").write_text("dear")
+    before = {path.name: path.read_bytes() for path in victim.iterdir()}
+    for name in ("phase1", "panels", "wandb", "compare"):
+        kept = stopped / f"{name}.kept"
+        if (stopped / name).exists():
+            (stopped / name).rename(kept)
+        (stopped / name).symlink_to(victim)
+        done = in_process("train", f"resume={stopped}")
+        assert done.code == 1, name
+        assert f"{name} is a link that leads out of" in done.err
+        (stopped / name).unlink()
+        if kept.exists():
+            kept.rename(stopped / name)
+    (stopped / ".lock").unlink()
+    (stopped / ".lock").symlink_to(victim / "dear")
+    assert ".lock is no file" in in_process("train", f"resume={stopped}").err
+    assert before == {path.name: path.read_bytes() for path in victim.iterdir()}
+
+
+def test_a_damaged_training_state_is_said_with_its_checkpoint(stopped, in_process):
+    """The optimizer's and Lightning's own state is looked at by Lightning; what it cannot use ends in one line."""
+    last = stopped / "phase1" / "last.ckpt"
+    whole = read_checkpoint(last)
+    state = whole["optimizer_states"][0]
+    first = state["state"][0]
+    changes = {
+        "optimizer_states": [
+            None, [], "x", [5], [{}], [{**state, "state": {0: {**first, "exp_avg": torch.zeros(3)}}}],
+            [{**state, "state": "x"}], [{**state, "param_groups": []}], [{**state, "state": {0: {"step": "x"}}}],
+        ],
+        "lr_schedulers": [None, [5], [{"last_epoch": "x"}]],
+        "loops": [None, {}, {"fit_loop": 5}],
+        "callbacks": [5, {"x": 5}],
+        "pytorch-lightning_version": [5, "x"],
+        "epoch": ["x"],
+    }  # fmt: skip
+    for key, values in changes.items():
+        for value in values:
+            torch.save({**whole, key: value}, last)
+            hash_file(last).unlink(missing_ok=True)
+            for name in ("previous.ckpt", "best.ckpt"):
+                (stopped / "phase1" / name).unlink(missing_ok=True)
+            before = last.read_bytes()
+            done = in_process("train", f"resume={stopped}")
+            # What Lightning does not need, it does not look at.
+            assert done.code in (0, 1), (key, value)
+            assert "Traceback" not in done.err
+            if done.code:
+                assert str(last) in done.err, (key, value, done.err)
+                assert last.read_bytes() == before
+            else:
+                assert key in ("callbacks", "epoch", "pytorch-lightning_version"), value
+                return_to_start(stopped)
+
+
+def return_to_start(run_dir):
+    content = status(run_dir)
+    content["phases"]["phase1"] |= {"state": "running", "step": 3}
+    (run_dir / "status.json").write_text(json.dumps({**content, "state": "interrupted"}))

@@ -11,6 +11,7 @@ from lensblend.cli.config import config_folder, register
 from lensblend.training.building import build_loss
 from lensblend.training.instantiate import build
 from lensblend.training.phases import Schedule
+from lensblend.training.roles import MODELS
 
 FOLDER = config_folder()
 GROUPS = (
@@ -71,18 +72,18 @@ def test_every_loss_composes_in_place_of_a_phases_own(option):
 
 @pytest.mark.parametrize("kernels", options("kernels"))
 def test_every_kernel_set_gives_as_many_maps_as_it_has_kernels(kernels):
-    network = build(compose(kernels, "+backbone.width_divisor=16")["model"], "model")
+    network = build(compose(kernels, "+backbone.width_divisor=16")["model"], "model", *MODELS)
     assert network.head.out_channels == len(network.bank) + 1 == len(network.bank.names)
 
 
 @pytest.mark.parametrize("backbone", options("backbone"))
 def test_every_backbone_carries_the_head(backbone):
-    network = build(compose(backbone)["model"], "model")
+    network = build(compose(backbone)["model"], "model", *MODELS)
     assert network.head.in_channels == network.backbone.out_channels
 
 
 def test_the_default_is_the_published_network():
-    network = build(compose("experiment=dbsi")["model"], "model")
+    network = build(compose("experiment=dbsi")["model"], "model", *MODELS)
     # Dutta 2021 with MegaDepth's hourglass: 5,356,576 in the trunk and 577 for each of the four maps.
     assert sum(p.numel() for p in network.parameters()) == 5_358_884
     assert network.bank.names == ["photo", "gaussian 25", "gaussian 45", "gaussian 75"]
@@ -102,7 +103,7 @@ def test_the_default_schedule_is_the_papers():
 def test_dmshn_has_its_networks_two_phases_and_losses(baseline, parameters):
     config = compose(f"baseline={baseline}")
     with torch.device("meta"):
-        network = build(config["model"], "model")
+        network = build(config["model"], "model", *MODELS)
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert config["name"] == baseline
     schedule = Schedule.from_config(config["schedule"])

@@ -6,6 +6,7 @@ import yaml
 
 from lensblend.cli.config import config_folder
 from lensblend.training.instantiate import build
+from lensblend.training.roles import MODELS
 
 
 def read(name):
@@ -14,7 +15,7 @@ def read(name):
 
 def test_each_phase_trains_one_member_and_all_are_trained():
     with torch.device("meta"):
-        network = build(read("model/ensemble_vidar.yaml"), "model")
+        network = build(read("model/ensemble_vidar.yaml"), "model", *MODELS)
     members = {f"members.{index}" for index in range(len(network.members))}
     schedule = read("schedule/vidar.yaml")
     trained = [schedule["phases"][name]["trainable"] for name in schedule["run"]]
@@ -30,8 +31,8 @@ def test_a_member_is_trained_as_it_is_alone():
 
 def test_the_members_are_the_usual_network_at_three_widths():
     with torch.device("meta"):
-        single = build(read("model/attention_unet.yaml"), "model")
-        network = build(read("model/ensemble_vidar.yaml"), "model")
+        single = build(read("model/attention_unet.yaml"), "model", *MODELS)
+        network = build(read("model/ensemble_vidar.yaml"), "model", *MODELS)
     sizes = [sum(p.numel() for p in member.parameters()) for member in network.members]
     assert sizes[:3] == [sum(p.numel() for p in single.parameters())] * 3 == [13_350_488] * 3
     assert sizes[3] < sizes[0] < sizes[4]

@@ -1,5 +1,6 @@
 import io
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -458,6 +459,60 @@ def test_map_refuses_colour_pickles_and_nan(tmp_path):
     for name, part in (("colour.png", "RGB"), ("nan.npy", "finite"), ("object.npy", "NPY"), ("missing.npy", "NPY")):
         with pytest.raises(DataError, match=part):
             read_map(tmp_path / name)
+
+
+def npy(header, data=b"", version=b"\x01\x00", length="<H"):
+    header = header.encode().ljust(118 - len(length)) + b"\n"
+    return b"\x93NUMPY" + version + struct.pack(length, len(header)) + header + data
+
+
+FLOATS = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}"
+NOT_MAPS = {
+    "empty": b"",
+    "cut": npy(FLOATS)[:30],
+    "short": npy(FLOATS, b"\0" * 23),
+    "long": npy(FLOATS, b"\0" * 25),
+    "terabytes": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}", b"\0" * 24),
+    "more than memory": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (10**30, 10)}"),
+    "negative": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3)}", b"\0" * 24),
+    "one axis": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (6,)}", b"\0" * 24),
+    "colour": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 3)}", b"\0" * 24),
+    "complex": npy("{'descr': '<c8', 'fortran_order': False, 'shape': (1, 3)}", b"\0" * 24),
+    "dates": npy("{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1, 3)}", b"\0" * 24),
+    "texts": npy("{'descr': '<U2', 'fortran_order': False, 'shape': (1, 3)}", b"\0" * 24),
+    "objects": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1, 3)}", b"\0" * 24),
+    "structured": npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2, 3)}", b"\0" * 24),
+    "code": npy("{'descr': '<f4', 'fortran_order': False, 'shape': __import__('os').system('true')}"),
+    "no header": npy("7"),
+    "deep": npy("(" * 90),
+    "version": npy(FLOATS, b"\0" * 24, version=b"\x07\x00"),
+    "long header": npy(" " * 30_000 + FLOATS, b"\0" * 24),
+    "zip": b"PK\x03\x04" + b"\0" * 40,
+    "pickle": pickle.dumps([1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", NOT_MAPS)
+def test_an_array_that_is_no_map_is_refused_before_it_is_read(tmp_path, name):
+    (tmp_path / "map.npy").write_bytes(NOT_MAPS[name])
+    with pytest.raises(DataError, match=r"map\.npy") as raised:
+        read_map(tmp_path / "map.npy")
+    assert len(str(raised.value).splitlines()) == 1
+    assert len(str(raised.value)) < 600
+
+
+def test_a_pipe_is_no_array(tmp_path):
+    os.mkfifo(tmp_path / "map.npy")
+    with pytest.raises(DataError, match="pipe or device"):
+        read_map(tmp_path / "map.npy")
+
+
+@pytest.mark.parametrize("kind", ["?", "u1", ">u2", "i4", "f2", ">f4", "f8"])
+def test_arrays_of_any_real_numbers_are_maps(tmp_path, kind):
+    values = (np.arange(12).reshape(3, 4) % 2).astype(kind)
+    for array in (values, np.asfortranarray(values)):
+        np.save(tmp_path / "map.npy", array)
+        np.testing.assert_array_equal(read_map(tmp_path / "map.npy"), values.astype(np.float32))
 
 
 FUZZ = """

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hydra.utils import instantiate
 from skimage.metrics import structural_similarity
 
 from lensblend.losses.saliency import BinaryCrossEntropy, MaskSsim, SoftIou
-from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.training.building import build_loss
 
 CONF = Path(__file__).parents[2] / "conf/loss"
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -142,7 +141,7 @@ def test_gradient_leads_to_the_mask(loss: type) -> None:
 
 
 def test_the_configured_sides_add_up_all_maps() -> None:
-    loss = WeightedSum(instantiate(yaml.safe_load((CONF / "saliency_sides.yaml").read_text())))
+    loss = build_loss(yaml.safe_load((CONF / "saliency_sides.yaml").read_text()))[0]
     truth = maps()[1]
     sides = [maps(seed)[0] for seed in range(8)]
     total, values = loss(
@@ -154,7 +153,7 @@ def test_the_configured_sides_add_up_all_maps() -> None:
 
 
 def test_the_configured_edges_count_as_much_as_the_saliency() -> None:
-    loss = WeightedSum(instantiate(yaml.safe_load((CONF / "saliency.yaml").read_text())))
+    loss = build_loss(yaml.safe_load((CONF / "saliency.yaml").read_text()))[0]
     (logits, mask), (edge_logits, edges) = maps(0), maps(1, soft=True)
     total, values = loss(
         {"saliency_logits": tensors(logits, mask)[0], "edge_logits": tensors(edge_logits, edges)[0]},

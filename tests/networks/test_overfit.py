@@ -13,6 +13,7 @@ from lensblend.cli.config import config_folder, register
 from lensblend.training.building import build_loss
 from lensblend.training.guidance import guidance_of
 from lensblend.training.instantiate import build
+from lensblend.training.roles import MODELS
 from lensblend.training.truths import truths
 
 SIDE, STEPS = 64, 300
@@ -61,7 +62,7 @@ def test_one_pair_raises_psnr_by_3_db(pair, team, monkeypatch, tmp_path):
     photo, target, near = pair
     config = composed(team)
     torch.manual_seed(0)
-    network = build(config["model"], "model")
+    network = build(config["model"], "model", *MODELS)
     schedule = config["schedule"]
     # Of SLYYM's losses the discriminator's and VGG's are not here: only the mask's would be left.
     loss, _ = build_loss(L1 if team == "slyym" else schedule["phases"][schedule["run"][-1]]["loss"])

@@ -15,8 +15,8 @@ from lensblend.training.building import build_loss, freeze_all_but
 from lensblend.training.restoration import Restoration
 
 TERM = {"weight": 1.0, "on": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}
-# Any class that needs weights; here, those of LPIPS.
-MISSING = {"_target_": "lensblend.metrics.perceptual.Lpips"}
+# A loss that needs weights.
+MISSING = {"_target_": "lensblend.losses.perceptual.VggFeatures"}
 
 
 @pytest.fixture(autouse=True)

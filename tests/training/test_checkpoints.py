@@ -7,6 +7,7 @@ from lensblend.training.checkpoint_files import AtomicCheckpointIO
 from lensblend.training.checkpoints import describe, find_checkpoint, load_ensemble, load_network
 from lensblend.training.files import file_sha256
 from lensblend.training.instantiate import build
+from lensblend.training.roles import MODELS
 
 NETWORK = {
     "_target_": "lensblend.networks.depth_blend.DepthBlend",
@@ -16,7 +17,7 @@ NETWORK = {
 
 
 def save(path, node=NETWORK, network=None, **changes):
-    network = network or build(node, "model")
+    network = network or build(node, "model", *MODELS)
     record = {**describe(node, "phase1", [32, 48], {"seed": 0}, {}), **changes}
     AtomicCheckpointIO().save_checkpoint({"state_dict": network.state_dict(), "lensblend": record}, path)
     return network
@@ -86,7 +87,7 @@ def test_foreign_and_newer_checkpoints_are_told_apart(tmp_path):
 
 def test_weights_of_another_network_are_refused_with_what_differs(tmp_path):
     other = {**NETWORK, "bank": {**NETWORK["bank"], "sizes": [3, 5, 7]}}
-    save(tmp_path / "best.ckpt", node=other, network=build(NETWORK, "model"))
+    save(tmp_path / "best.ckpt", node=other, network=build(NETWORK, "model", *MODELS))
     with pytest.raises(DataError, match=r"2 have another shape \(first: head"):
         load_network(tmp_path / "best.ckpt")
 

@@ -128,3 +128,40 @@ def test_drops_of_the_learning_rate_move_with_the_epochs(total, every):
 def test_a_total_that_leaves_a_phase_without_epochs_is_refused():
     with pytest.raises(RequestError, match=r"`schedule.total_epochs` gives each of .* an epoch at least, but got 1"):
         Schedule.from_config(schedule(total_epochs=1))
+
+
+NAMES = [
+    "",
+    ".",
+    "..",
+    "../evil",
+    "/abs/evil",
+    "a/b",
+    "a\\b",
+    ".hidden",
+    "-rf",
+    "a\0b",
+    "a\nb",
+    "\x1b[2J",
+    "x" * 300,
+    "ü" * 60,
+]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "compare", "panels", "wandb"])
+def test_a_phases_name_is_that_of_a_folder_of_its_own(name):
+    with pytest.raises(RequestError, match=r"A phase is called"):
+        Schedule.from_config({"run": [name], "phases": {name: PHASE}})
+    with pytest.raises(RequestError, match=r"A phase is called"):
+        Schedule.from_config(schedule(phases={"coarse": PHASE, "fine": PHASE, name: PHASE}))
+
+
+@pytest.mark.parametrize("name", ["phase1", "fine L1", "Größe", "街", "a.b", "warm_up-2"])
+def test_other_names_are_free(name):
+    assert Schedule.from_config({"run": [name], "phases": {name: PHASE}}).run == [name]
+
+
+@pytest.mark.parametrize("change", [{"lr": "x"}, {"max_epochs": None}, {"image_size": 5}, {"zz": 1}, {"monitor": []}])
+def test_a_value_of_another_type_is_refused_with_the_phase(change):
+    with pytest.raises(RequestError, match=r"schedule\.phases\.coarse"):
+        Schedule.from_config(schedule(phases={"coarse": {**PHASE, **change}, "fine": PHASE}))

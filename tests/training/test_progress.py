@@ -1,13 +1,13 @@
 import sys
 
-from lensblend.training.callbacks.progress import PlainProgress, TerminalProgress, progress
+from lensblend.training.callbacks.progress import PlainProgress, Progress, TerminalProgress
 
 
 def test_a_terminal_gets_a_bar_and_a_file_plain_lines(monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    assert isinstance(progress(), TerminalProgress)
+    assert isinstance(Progress(), TerminalProgress)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
-    assert isinstance(progress(), PlainProgress)
+    assert isinstance(Progress(), PlainProgress)
 
 
 def test_plain_lines_tell_phase_epoch_step_and_scores(in_process, tmp_path):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from lensblend.errors import RequestError
+from lensblend.nn.rendering import Backbone
 
 DIVISOR = 16  # four poolings by two
 
@@ -73,7 +74,7 @@ class Inception(nn.Module):
         return torch.cat([branch(features) for branch in self.branches], dim=1)
 
 
-class Hourglass(nn.Module):
+class Hourglass(Backbone):
     """Compute per-pixel features of a photo with MegaDepth's trunk of 22 inception blocks on four levels.
 
     It has 5,356,576 parameters; a 3×3 head of ``n+1`` maps adds 577 for each map. No mean or standard deviation

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, pad
 
 from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError
+from lensblend.nn.rendering import Backbone
 
 TESTED_ENCODERS = (
     "convnext_tiny",
@@ -55,7 +56,7 @@ class Merge(nn.Module):
         return self.refine(merged)
 
 
-class TimmPyramid(nn.Module):
+class TimmPyramid(Backbone):
     """Compute per-pixel features of a photo with a timm encoder and a decoder built from its ``feature_info``.
 
     The decoder goes up in steps of two and takes in the encoder's features wherever it has some. It ends at the

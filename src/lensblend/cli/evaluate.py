@@ -45,7 +45,6 @@ def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
 
 def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
-    import yaml
     from rich.progress import track
 
     from lensblend.data.samples import Resized
@@ -56,13 +55,22 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.training.guidance import Guided, guides_of
     from lensblend.training.inference import choose_device
     from lensblend.training.instantiate import build
+    from lensblend.training.recorded import recorded_data
+    from lensblend.training.roles import DATA
 
-    paths = [node["checkpoint"]] if isinstance(node["checkpoint"], str) else list(node["checkpoint"])
+    paths = node["checkpoint"] if isinstance(node["checkpoint"], list) else [node["checkpoint"]]
+    wrong = [path for path in paths if not isinstance(path, str)]
+    if wrong:
+        raise RequestError(f"`checkpoint` is a .ckpt file or a run's folder, or a list of them, but got {wrong[0]!r}.")
     trained = load_ensemble(paths)
     check_renders(trained)
     image_size = check_image_size(node["image_size"]) if node["image_size"] else trained.image_size
-    data = node["data"] or yaml.safe_load(trained.record["config"])["data"]
-    pairs = cast("Source", build(data, "data")).split(cast("Split", node["split"]))
+    data = node["data"] or trained.config.get("data")
+    if node["data"]:
+        source: Source = build(node["data"], "data", DATA)
+    else:
+        source = recorded_data(trained.config, trained.path, trained.is_run)
+    pairs = source.split(cast("Split", node["split"]))
     if guides := guides_of(trained, node):
         pairs = Guided(pairs, guides)
     if node["score_at"] == "network":

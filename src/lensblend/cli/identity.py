@@ -10,7 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from lensblend.cli.hydra_app import choices
+from lensblend.errors import DataError
 from lensblend.training.configuration import is_free
+from lensblend.training.documents import read_yaml
 from lensblend.training.phase_run import Identity
 from lensblend.training.redaction import redact
 
@@ -44,7 +46,10 @@ def identify(name: str | None, overrides: Sequence[str]) -> Identity:
 def _varied(overrides: Sequence[str], sweep: Path) -> list[str]:
     """Leave out what every job of a sweep was given: Hydra notes the sweep's own command line in its folder."""
     file = sweep / "multirun.yaml"
-    common = OmegaConf.select(OmegaConf.load(file), "hydra.overrides.task") if file.is_file() else []
+    try:
+        common = read_yaml(file, as_typed=True)["hydra"]["overrides"]["task"]
+    except (FileNotFoundError, DataError, KeyError, TypeError):
+        common = None
     return [override for override in overrides if override not in (common or [])]
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from lensblend.cli.hydra_app import answered, choices, plain, run_verb
+from lensblend.cli.hydra_app import answered, plain, run_verb
 from lensblend.cli.identity import identify
-from lensblend.errors import RequestError
+from lensblend.cli.restored import restored
+from lensblend.errors import DataError, RequestError
 from lensblend.training.configuration import overrides_hash, read_config
 from lensblend.training.launchers.devices import processes
 
@@ -37,10 +37,16 @@ def train(config: DictConfig) -> None:
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
+    from lensblend.training.documents import check_plain
     from lensblend.training.messages import say
     from lensblend.training.phase_run import Identity
     from lensblend.training.runner import Training
 
+    try:
+        # What is recorded is never resolved again, so that it means the same wherever it is read.
+        check_plain(content, "The configuration")
+    except DataError as error:
+        raise RequestError(str(error)) from None
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
     identity = Identity() if given == ["resume"] else identify(content["name"], overrides)
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))
@@ -77,33 +83,6 @@ def _refuse_several_devices(config: DictConfig) -> None:
             f"`trainer.devices={trainer.get('devices')}` needs several processes, but hydra/launcher={launcher} runs "
             "all jobs of a sweep in one; leave it at hydra/launcher=subprocess, which gives each job its own."
         )
-
-
-def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration that a run's folder holds, with the values given beside ``resume=`` set in it.
-
-    Args:
-        run_dir: The run's folder.
-        overrides: The command line, as Hydra takes it.
-
-    Raises:
-        RequestError: The folder is no run's, or an override is more than ``key=value``.
-    """
-    config = OmegaConf.create(read_config(run_dir))
-    groups = choices()
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.key_or_group
-        if key == "resume":
-            continue
-        if override.is_delete() or key in groups:
-            raise RequestError(
-                f"`{override.input_line}` beside `resume={run_dir}`: that run's configuration is restored as it was; "
-                "only single values can be set, such as loader.num_workers=0."
-            )
-        if not override.is_add() and OmegaConf.select(config, key, throw_on_missing=False, default=MISSING) is MISSING:
-            raise RequestError(f"`{key}` is not a key of the configuration in {run_dir / 'config.yaml'}.")
-        OmegaConf.update(config, key, override.value(), force_add=True)
-    return plain(config)
 
 
 def main() -> None:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from lensblend.data.images import MAX_PIXELS
 from lensblend.data.lens import Layer, Lens, develop, pinhole, render
 from lensblend.data.pairs import Pair
 from lensblend.errors import RequestError
 from lensblend.ops.optics import SHARP_RADIUS
+
+MOST_PAIRS = 1_000_000  # of one split; their ids are listed
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def checked_size(image_size: Sequence[int]) -> tuple[int, int]:
     size = tuple(image_size)
     if len(size) != 2 or not all(isinstance(side, int) and side >= 32 for side in size):
         raise RequestError(f"`image_size` is (height, width), both at least 32, but got {list(size)}; use [192, 256].")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise RequestError(f"`image_size` has at most {MAX_PIXELS:,} pixels, but got {list(size)}; use [192, 256].")
     return size[0], size[1]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from lensblend.data.files import FilePairs, Found, match, raise_all, scan
 from lensblend.data.images import SUFFIXES, natural_key
 from lensblend.data.pairs import Split
+from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
 
 EBB_LAYOUTS = {
@@ -157,10 +158,10 @@ def read_ids(path: str | Path) -> list[str]:
         (4400, '4400')
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = list(csv.reader(read_text(path).splitlines()))
+    except (FileNotFoundError, DataError, csv.Error) as error:
         raise RequestError(f"`{path}` is no readable list ({error}); give a CSV file of ids or paths.") from error
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if "".join(row).strip()]
+    rows = [[cell.strip() for cell in row] for row in lines if "".join(row).strip()]
     rows = [row for row in rows if not row[0].startswith("#")]
     if rows and {cell.lower() for cell in rows[0]} <= _HEADERS:
         rows = rows[1:]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lensblend.data.camera import Camera, checked_size
+from lensblend.data.camera import MOST_PAIRS, Camera, checked_size
 from lensblend.data.motorcycle import motorcycle_pair
 from lensblend.data.pairs import Pair, Split
 from lensblend.data.scenes import render_scene
@@ -72,6 +72,8 @@ class Embedded:
     ) -> None:
         if seed < 0 or train < 0 or val < 0:
             raise RequestError(f"`seed`, `train` and `val` are not negative, but got {seed}, {train} and {val}; use 0.")
+        if max(train, val) > MOST_PAIRS:
+            raise RequestError(f"`train` and `val` are at most {MOST_PAIRS:,}, but got {train} and {val}.")
         self._image_size = checked_size(image_size)
         self._lengths = {"train": train, "val": val}
         self._seed = seed

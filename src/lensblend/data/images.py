@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from lensblend.data.arrays import read_array
 from lensblend.data.modes import UnsupportedError, to_rgb, unit_grey
 from lensblend.errors import DataError, RequestError
 
@@ -100,7 +101,7 @@ def read_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarr
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
-        values = _read_npy(path)
+        values = read_array(path, max_pixels)
     else:
         with _opened(path, max_pixels) as image:
             upright = _upright(image)
@@ -276,10 +277,3 @@ def _exif(image: Image.Image, size: tuple[int, int]) -> bytes | None:
         return exif.tobytes()
     except Exception:  # what cannot be parsed cannot be written back; the pixels are good all the same
         return None
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"`{path}` is no readable NPY array ({_one_line(error)}); save it with numpy.save.") from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lensblend.data.camera import Camera, checked_size, photograph
+from lensblend.data.camera import MOST_PAIRS, Camera, checked_size, photograph
 from lensblend.data.composition import compose
 from lensblend.data.pairs import Pair, Split
 from lensblend.errors import RequestError
@@ -49,6 +49,10 @@ class Scenes:
                 f"`seed`, `length` and `val_length` are not negative, but got {seed}, {length} and {val_length}; use 0."
             )
         self._seed = seed
+        if max(length, val_length) > MOST_PAIRS:
+            raise RequestError(
+                f"`length` and `val_length` are at most {MOST_PAIRS:,}, but got {length} and {val_length}."
+            )
         self._image_size = checked_size(image_size)
         self._lengths = {"train": length, "val": val_length}
         self._camera = Camera(aperture, max_radius, near_focus)

@@ -39,6 +39,8 @@ def key_seed(*key: int) -> int:
 
 def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
     """Return (height, width), or refuse what is not two positive integers."""
+    if not isinstance(image_size, list | tuple):
+        raise RequestError(f"`image_size` is (height, width), a list of two, but got {image_size!r}.")
     if len(image_size) != 2 or not all(isinstance(side, int) and side > 0 for side in image_size):
         raise RequestError(f"`image_size` is (height, width), both positive, but got {list(image_size)}.")
     return image_size[0], image_size[1]

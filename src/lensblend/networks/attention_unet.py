@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
 from lensblend.nn.attention import AttentiveResidualBlock, ChannelAttention
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.precision import at_least_float32
 
 LEVELS = 4
@@ -20,7 +20,7 @@ STEMS = {"unshuffle": 2, "full": 1}
 RATES = (2, 4, 8)
 
 
-class AttentionUnet(nn.Module):
+class AttentionUnet(BokehNetwork):
     r"""Render bokeh from the photo alone by a U-Net whose decoder fuses the skips of all levels at each level.
 
     Level :math:`i` of four has :math:`2^{i-1}` times ``width`` features at :math:`2^{-i}` of the photo's size: the stem

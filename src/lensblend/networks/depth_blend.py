@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from lensblend.errors import RequestError
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 
 
-class DepthBlend(nn.Module):
+class DepthBlend(BokehNetwork):
     r"""Render bokeh by choosing, at every pixel, how much of each blurred copy of the photo to show.
 
     .. math:: \hat I = W_0 \odot I + \sum_{i=1}^{n} W_i \odot B(I, k_i), \qquad \sum_i W_i(x, y) = 1

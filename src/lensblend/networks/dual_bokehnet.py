@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
 from lensblend.ops.precision import at_least_float32
 
@@ -23,7 +23,7 @@ DILATIONS = (2, 4, 6, 8)
 LAST_STD = 1e-3
 
 
-class DualBokehNet(nn.Module):
+class DualBokehNet(BokehNetwork):
     r"""Fuse what two equal networks find in the photo: one at its own size (local), one at half of it (global).
 
     Each "bokehNet" halves the size twice, passes four memory blocks with the small photo beside their features, and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from torchvision.models import DenseNet
 
 from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.filtering import filter_locally
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.weights import weights_path
@@ -29,7 +29,7 @@ SLOPE = 0.2
 ENCODER = tuple(f"{part}{index}" for index in (1, 2, 3) for part in ("denseblock", "transition"))
 
 
-class DynamicFilterDense(nn.Module):
+class DynamicFilterDense(BokehNetwork):
     r"""Render bokeh as an image of its own plus the photo filtered by kernels predicted for every pixel.
 
     .. math:: \hat I = A + k * (I - \bar I) + \bar I, \qquad k = \mathrm{softmax}
@@ -71,7 +71,7 @@ class DynamicFilterDense(nn.Module):
         section 4.3 (IPCV IITM).
     """
 
-    guidance: ClassVar[tuple[str, ...]] = ("saliency", "disparity")
+    guidance = ("saliency", "disparity")
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 from torch.nn.utils.parametrizations import spectral_norm
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.blur import blur_stack
 from lensblend.ops.canny import canny
 from lensblend.ops.colour import luma
@@ -29,7 +29,7 @@ SCALES = 3
 KEY_POOL = 4
 
 
-class EdgeGuidedResidual(nn.Module):
+class EdgeGuidedResidual(BokehNetwork):
     r"""Add to the photo's luma what a residual network makes of three blurred copies of it and of its edges.
 
     .. math:: \hat Y = Y + R\bigl(B_1(G_1 * Y, E), B_2(G_2 * Y, E), B_3(G_3 * Y, E)\bigr)

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 
 
-class Ensemble(nn.Module):
+class Ensemble(BokehNetwork):
     """Average what several networks render.
 
     Members are trained one at a time by freezing the others: while some members are frozen (none of their parameters

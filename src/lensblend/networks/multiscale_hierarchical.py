@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
 
 LEVELS = 3
@@ -18,7 +18,7 @@ LEVELS = 3
 DIVISOR = 16
 
 
-class MultiscaleHierarchical(nn.Module):
+class MultiscaleHierarchical(BokehNetwork):
     r"""Render bokeh from the photo alone, first at a quarter of its size, then at half of it, then at its own.
 
     .. math:: R_l = D_l\bigl(F_l + {\uparrow}F_{l+1}\bigr), \qquad F_l = E_l\bigl(I_l + {\uparrow}R_{l+1}\bigr)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.rearrange import batch_to_space, space_to_batch
@@ -20,7 +20,7 @@ BODY = 8
 STEPS = 4
 
 
-class NonlocalAutoencoder(nn.Module):
+class NonlocalAutoencoder(BokehNetwork):
     r"""Render bokeh from the photo alone by residual blocks at a quarter of its size, ever more of whose pixels meet.
 
     The stem moves 4×4 pixels into channels. Each of four encoder steps moves every second row and column into the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.coordinates import coordinate_maps
 from lensblend.ops.filtering import filter_locally
 from lensblend.ops.precision import at_least_float32
@@ -24,7 +23,7 @@ DILATIONS = ((1, 2, 3, 2, 1), (1, 2, 3, 2, 1), (1, 2, 2, 2, 1))
 HIDDEN = 64
 
 
-class PredictiveFilter(nn.Module):
+class PredictiveFilter(BokehNetwork):
     r"""Render bokeh at a quarter, at half and at full size, each time through kernels predicted for every pixel.
 
     .. math:: R_l = k_l * \mathrm{up}(C_l F_l), \qquad F_l = G_l\bigl(I_l, R_{l+1}\bigr), \qquad k_l = \mathrm{softmax}
@@ -60,7 +59,7 @@ class PredictiveFilter(nn.Module):
         section 4.1 (islab-zju). It states neither widths nor K; docs/systems/islab_zju.md says where they are from.
     """
 
-    takes_coordinates: ClassVar[bool] = True
+    takes_coordinates = True
 
     def __init__(self, width: int = 64, kernel_size: int = 7) -> None:
         super().__init__()

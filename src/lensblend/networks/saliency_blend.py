@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 from math import sqrt
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lensblend.errors import RequestError
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
@@ -20,7 +19,7 @@ from lensblend.ops.resize import resize_bilinear
 NORMS = ("none", "minmax")
 
 
-class SaliencyBlend(nn.Module):
+class SaliencyBlend(BokehNetwork):
     r"""Keep what is salient sharp and blur the rest: :math:`\hat I = S \odot I + (1 - S) \odot B(I, k)`.
 
     Equation 1 with one kernel, whose weights are the saliency :math:`W_0 = S` and :math:`W_1 = 1 - S`. Nothing is
@@ -46,7 +45,7 @@ class SaliencyBlend(nn.Module):
         J. Vis. Commun. Image Represent. (2021) 103089, section 5.3 and Table 1 ("Baseline").
     """
 
-    guidance: ClassVar[tuple[str, ...]] = ("saliency",)
+    guidance = ("saliency",)
 
     def __init__(self, bank: KernelBank, saliency_norm: str = "none") -> None:
         super().__init__()

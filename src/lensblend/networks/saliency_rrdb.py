@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.precision import at_least_float32, full_precision
 
 # Two halvings.
@@ -20,7 +18,7 @@ SLOPE = 0.2
 RESIDUAL_SCALE = 0.2
 
 
-class SaliencyRrdb(nn.Module):
+class SaliencyRrdb(BokehNetwork):
     r"""Multiply the photo by a map that is computed at a quarter of its size, then pass it through two convolutions.
 
     .. math:: \hat I = C_2\bigl(C_1(I \odot M(I, S))\bigr)
@@ -54,7 +52,7 @@ class SaliencyRrdb(nn.Module):
         ECCV Workshops 2018, section 3.1.
     """
 
-    guidance: ClassVar[tuple[str, ...]] = ("saliency",)
+    guidance = ("saliency",)
 
     def __init__(self, width: int = 64, blocks: int = 4) -> None:
         super().__init__()

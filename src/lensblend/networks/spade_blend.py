@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.spade import SLOPE, SpadeBlock
 from lensblend.nn.spectral import XavierConv2d
 from lensblend.ops.blending import blend
@@ -35,7 +34,7 @@ BLOCKS = (
 MASK_ACTIVATIONS = {"tanh01": lambda x: (torch.tanh(x) + 1) / 2, "sigmoid": torch.sigmoid, "raw": torch.tanh}
 
 
-class SpadeBlend(nn.Module):
+class SpadeBlend(BokehNetwork):
     r"""Generate a bokeh image and a mask of what stays sharp: :math:`\hat I = I \odot \hat m + G \odot (1 - \hat m)`.
 
     Photo and saliency are reduced to one working size, whatever their shape, and condition every normalisation of a
@@ -72,7 +71,7 @@ class SpadeBlend(nn.Module):
         section 4.7. T. Park et al., "Semantic image synthesis with spatially-adaptive normalization", CVPR 2019.
     """
 
-    guidance: ClassVar[tuple[str, ...]] = ("saliency",)
+    guidance = ("saliency",)
 
     def __init__(
         self,

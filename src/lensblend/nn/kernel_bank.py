@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from lensblend.ops import kernels
 from lensblend.ops.blur import blur, blur_stack
 
 FAMILIES = ("gaussian", "box", "disk")
+LARGEST = 4096  # pixels; a disk of this side takes 128 MiB
 MATCHES = ("size", "variance")
 
 
@@ -62,10 +64,16 @@ class KernelBank(nn.Module):
         _check_sizes(sizes)
         if not 0 < scale < math.inf:
             raise RequestError(f"`scale` is positive and finite, but got {scale}; use 1.0 to keep the sizes.")
+        if sizes[-1] * scale > LARGEST:
+            raise RequestError(
+                f"A kernel is at most {LARGEST} pixels wide, but `sizes` {list(sizes)} × `scale` {scale:g} are more; "
+                "blur a smaller photo."
+            )
         self.family, self.sizes, self.match = family, tuple(sizes), match
         self.scale, self.sigma_rule = scale, sigma_rule
         # Plain tensors, not buffers: float64 must survive `.half()`, and DDP must not broadcast them.
-        self.kernels = tuple(self._build_kernel(size) for size in self.sizes)
+        with torch.device("cpu"):
+            self.kernels = tuple(self._build_kernel(size) for size in self.sizes)
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n 3 h w"]:
         """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""

@@ -1,11 +1,11 @@
-"""What every network takes and returns."""
+"""What every network takes and returns, and the kinds of networks there are."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lensblend.errors import RequestError
 
@@ -24,6 +24,38 @@ class Rendering(NamedTuple):
 
     bokeh: Tensor
     aux: dict[str, Any]
+
+
+class BokehNetwork(nn.Module):
+    """A network that renders bokeh: ``forward(photo, **guidance) -> Rendering``.
+
+    Attributes:
+        guidance: Names of the maps that it takes beside the photo: ``saliency``, ``disparity``.
+        takes_coordinates: Whether it also takes where in its image each pixel of the photo lies.
+    """
+
+    guidance: tuple[str, ...] = ()
+    takes_coordinates: bool = False
+
+
+class PriorNetwork(nn.Module):
+    """A network that estimates maps of a photo, used as guidance: ``forward(photo)`` gives named maps.
+
+    Attributes:
+        estimates: Names of the maps: ``saliency``, ``disparity``.
+    """
+
+    estimates: tuple[str, ...] = ()
+
+
+class Backbone(nn.Module):
+    """A trunk without a head: ``forward(photo)`` gives features at the photo's size.
+
+    Attributes:
+        out_channels: How many of them each pixel has.
+    """
+
+    out_channels: int
 
 
 def check_photo(photo: Tensor) -> None:

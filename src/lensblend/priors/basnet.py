@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from torchvision.models.resnet import BasicBlock
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import check_photo
+from lensblend.nn.rendering import PriorNetwork, check_photo
 from lensblend.ops.resize import resize_bilinear
 from lensblend.priors.published import load_renamed
 from lensblend.priors.weights import weights_path
@@ -58,7 +58,7 @@ class Refinement(nn.Module):
         return self.exit(features)
 
 
-class Basnet(nn.Module):
+class Basnet(PriorNetwork):
     """Predict the saliency of a photo's pixels: the probability that they belong to what the photo shows.
 
     A ResNet-34 without pooling at its start, two more stages, a bridge of dilated convolutions and a decoder with
@@ -90,7 +90,7 @@ class Basnet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    estimates: ClassVar[tuple[str, ...]] = ("saliency",)
+    estimates = ("saliency",)
 
     def __init__(self, width_divisor: int = 1, weights: str | None = None) -> None:
         super().__init__()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import check_photo
+from lensblend.nn.rendering import PriorNetwork, check_photo
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.depth import load_megadepth, read_megadepth
 
 
-class DepthNetwork(nn.Module):
+class DepthNetwork(PriorNetwork):
     """Predict the logarithm of each pixel's depth, up to a constant that differs from photo to photo.
 
     A backbone gets a 3×3 head of one map. With MegaDepth's hourglass this is the released depth network of
@@ -38,7 +38,7 @@ class DepthNetwork(nn.Module):
         Z. Li and N. Snavely, "MegaDepth: learning single-view depth prediction from internet photos", CVPR 2018.
     """
 
-    estimates: ClassVar[tuple[str, ...]] = ("disparity",)
+    estimates = ("disparity",)
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

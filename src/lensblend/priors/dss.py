@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, pad
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import check_photo
+from lensblend.nn.rendering import PriorNetwork, check_photo
 from lensblend.ops.resize import resize_bilinear
 from lensblend.priors.weights import weights_path
 
@@ -38,7 +38,7 @@ SIDES = (
 )
 
 
-class Dss(nn.Module):
+class Dss(PriorNetwork):
     """Predict what stands out in a photo from six depths of VGG-16, the deeper maps guiding the shallower ones.
 
     It has 62,225,498 parameters. Each depth gives a map of logits; a shallower one is joined, through a 1×1
@@ -70,7 +70,7 @@ class Dss(nn.Module):
     mean: Tensor
     std: Tensor
 
-    estimates: ClassVar[tuple[str, ...]] = ("saliency",)
+    estimates = ("saliency",)
 
     def __init__(self, width_divisor: int = 1, weights: str | None = None) -> None:
         super().__init__()

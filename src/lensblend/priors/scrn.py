@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import ClassVar
 
 import timm
 import torch
@@ -15,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
 from lensblend.errors import RequestError
-from lensblend.nn.rendering import check_photo
+from lensblend.nn.rendering import PriorNetwork, check_photo
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.published import load_renamed
 from lensblend.priors.weights import weights_path
@@ -78,7 +77,7 @@ class Decoder(nn.Module):
         return self.head(merged)
 
 
-class Scrn(nn.Module):
+class Scrn(PriorNetwork):
     """Predict what stands out in a photo, and its edges, each refined four times by the other.
 
     ResNet-50 without its classifier (23,508,032 parameters) and heads without any activation: 25,226,498 parameters
@@ -107,7 +106,7 @@ class Scrn(nn.Module):
     mean: Tensor
     std: Tensor
 
-    estimates: ClassVar[tuple[str, ...]] = ("saliency",)
+    estimates = ("saliency",)
 
     def __init__(self, width_divisor: int = 1, weights: str | None = None) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.training.instantiate import build
 from lensblend.training.messages import say
 from lensblend.training.phases import nearest
+from lensblend.training.roles import LOSS, METRIC
 
 
 def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
     for name, node in nodes.items():
         try:
             if node:
-                metrics[name] = build(node, f"metrics.{name}")
+                metrics[name] = build(node, f"metrics.{name}", METRIC)
         except WeightsMissingError as error:
             say(f"`{name}` is left out: {error}")
     return metrics
@@ -36,11 +37,18 @@ def build_loss(nodes: Mapping[str, Any]) -> tuple[WeightedSum, dict[str, str]]:
     for name, node in nodes.items():
         try:
             if node:
-                terms[name] = build({"_": node}, f"loss.{name}")["_"]
+                terms[name] = _term(node, f"loss.{name}")
         except WeightsMissingError as error:
             left_out[name] = str(error)
             say(f"\nThe loss term `{name}` IS OFF in this training: {error}")
     return WeightedSum(terms), left_out
+
+
+def _term(node: Any, where: str) -> dict[str, Any]:
+    """Build the loss of a term; what else the term says, `WeightedSum` checks."""
+    if not isinstance(node, Mapping) or "loss" not in node:
+        raise RequestError(f"`{where}` is a term {{weight, on, loss}} with a `loss`, but got {node!r}.")
+    return {**node, "loss": build(node["loss"], f"{where}.loss", LOSS)}
 
 
 def freeze_all_but(network: nn.Module, trainable: Sequence[str] | None) -> None:

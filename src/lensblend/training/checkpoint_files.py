@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import IO, Any, cast
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
+from lensblend.training.contents import DamagedError, check_archive, check_content, unreadable
 from lensblend.training.files import file_sha256, flush, flush_folder, replace, temporary_beside, write_atomically
-from lensblend.training.restoration import RECORD
 
-FORMAT = 2
+_HASHES = 4096  # bytes
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
@@ -102,9 +104,21 @@ def _write_hashes(path: Path, digests: Iterable[str]) -> None:
 
 
 def known_hashes(path: Path) -> list[str]:
-    """Return the SHA-256 that a checkpoint may have; empty where nothing lies beside it."""
+    """Return the SHA-256 that a checkpoint may have; empty where nothing lies beside it.
+
+    Raises:
+        DamagedError: What lies beside it holds no such lines.
+    """
     file = hash_file(path)
-    return [line.split()[0] for line in file.read_text().splitlines() if line.split()] if file.is_file() else []
+    try:
+        found = [line.split()[0] for line in read_text(file, _HASHES).splitlines() if line.split()]
+    except FileNotFoundError:
+        return []
+    except DataError as error:
+        raise DamagedError(f"{error} Remove it if {path.name} is whole.") from None
+    if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found):
+        raise DamagedError(f"{file} is damaged: it holds no SHA-256; remove it if {path.name} is whole.")
+    return found
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
@@ -137,23 +151,12 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     hashes = known_hashes(path)
     if hashes and file_sha256(path) not in hashes:
         raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {hash_file(path).name} beside it.")
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedError(
-            f"{path} cannot be read as a checkpoint ({reason}); it may be damaged or of other origin."
-        ) from None
-    record = content.get(RECORD) if isinstance(content, dict) else None
-    if not isinstance(record, dict) or "network" not in record:
-        raise DataError(f"{path} is not a lensblend checkpoint: it does not say which network it holds.")
-    if record.get("format", 0) > FORMAT:
-        raise DataError(f"{path} has format {record['format']}, newer than {FORMAT}; update lensblend to read it.")
-    return content
-
-
-class DamagedError(DataError):
-    """A checkpoint that was whole once; the one before it may still be."""
+    except Exception as error:  # what a damaged pickle leads to; torch's own advice would be to run it
+        raise unreadable(path, str(error) or type(error).__name__) from None
+    return check_content(content, path)
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, DamagedError]]]:
@@ -171,7 +174,10 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, DamagedErr
         path = folder / name
         if path.is_file():
             try:
-                steps[path] = int(read_checkpoint(path, mmap=True)["global_step"])
+                content = read_checkpoint(path, mmap=True)
+                if "global_step" not in content:
+                    raise DamagedError(f"{path} is damaged: it has no `global_step` to go on from.")
+                steps[path] = int(content["global_step"])
             except DamagedError as error:
                 damaged.append((path, error))
     return max(steps, key=lambda path: steps[path], default=None), damaged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from lensblend.errors import DataError, RequestError
 from lensblend.networks.ensemble import Ensemble
 from lensblend.priors.depth import is_megadepth_file, load_megadepth
 from lensblend.priors.depth_network import DepthNetwork
-from lensblend.training.checkpoint_files import FORMAT, read_checkpoint
+from lensblend.training.checkpoint_files import read_checkpoint
 from lensblend.training.configuration import config_hash
+from lensblend.training.contents import FORMAT, RECORD, require
+from lensblend.training.documents import parse_yaml
 from lensblend.training.files import file_sha256
-from lensblend.training.instantiate import build
-from lensblend.training.restoration import RECORD
+from lensblend.training.recorded import rebuild
+from lensblend.training.weights import load_weights
 
 
 def describe(
@@ -69,12 +72,24 @@ class Trained:
         record: What the checkpoint says of itself, see :func:`describe`.
         path: The file it came from.
         sha256: The file's hash.
+        is_run: Whether a run's or a phase's folder was named, and not a file. Only then files that the record names,
+            such as its data set's, are read: whoever sends a checkpoint does not choose what it finds here.
     """
 
     network: nn.Module
     record: dict[str, Any]
     path: Path
     sha256: str
+    is_run: bool = False
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration that it was trained with, as plain dicts.
+
+        Raises:
+            DataError: The record holds none.
+        """
+        return parse_config(self.record["config"], self.path)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -96,6 +111,8 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.exists():
         raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
+    if not path.is_dir():
+        raise RequestError(f"`checkpoint` {path} is a pipe or device; give a .ckpt file or a run's folder.")
     direct = path / "best.ckpt"
     found = [direct] if direct.is_file() else sorted(path.glob("*/best.ckpt"), key=lambda p: p.stat().st_mtime_ns)
     if not found:
@@ -112,9 +129,10 @@ def load_network(path: str | Path) -> Trained:
     """
     file = find_checkpoint(path)
     content = read_checkpoint(file)
-    network: nn.Module = build(content[RECORD]["network"], f"{file.name}: network")
-    load_weights(network, content["state_dict"], file)
-    return Trained(network.eval(), content[RECORD], file, file_sha256(file))
+    record = content[RECORD]
+    require(record, file, "image_size", "phase", "config")
+    network = rebuild(record["network"], content["state_dict"], file)
+    return Trained(network.eval(), record, file, file_sha256(file), is_run=Path(path).is_dir())
 
 
 def load_ensemble(paths: Sequence[str | Path]) -> Trained:
@@ -143,16 +161,17 @@ def load_ensemble(paths: Sequence[str | Path]) -> Trained:
         raise RequestError(
             f"The members of an ensemble work at one size, but these were trained at {sizes}; evaluate them apart."
         )
-    configs = [yaml.safe_load(member.record["config"]) for member in members]
     sources = {
-        name: config.get(name)
-        for config, member in reversed(list(zip(configs, members, strict=True)))
+        name: member.config.get(name)
+        for member in reversed(members)
         for name in getattr(member.network, "guidance", ())
     }
     first = members[0]
-    record = {**first.record, "phase": f"mean of {len(members)}", "config": yaml.safe_dump({**configs[0], **sources})}
+    config = yaml.safe_dump({**first.config, **sources})
+    record = {**first.record, "phase": f"mean of {len(members)}", "config": config}
     digest = hashlib.sha256("".join(member.sha256 for member in members).encode()).hexdigest()
-    return Trained(Ensemble([member.network for member in members]).eval(), record, first.path, digest)
+    network = Ensemble([member.network for member in members]).eval()
+    return Trained(network, record, first.path, digest, all(member.is_run for member in members))
 
 
 def check_renders(trained: Trained) -> None:
@@ -164,19 +183,16 @@ def check_renders(trained: Trained) -> None:
         )
 
 
-def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor], file: Path) -> None:
-    """Copy weights into a network, or say in one message how the two differ."""
-    own = network.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
-    if missing or unknown or shapes:
-        example = next(iter(missing + unknown + sorted(shapes)))
-        raise DataError(
-            f"{file} holds another network: {len(missing)} weights are missing, {len(unknown)} are unknown, "
-            f"{len(shapes)} have another shape (first: {example}); "
-            "use the backbone, kernels and model it was trained with."
-        )
-    network.load_state_dict(dict(state))
+def parse_config(text: str, path: Path) -> dict[str, Any]:
+    """Return the configuration in a checkpoint's record, as plain dicts.
+
+    Raises:
+        DataError: It is none.
+    """
+    config = parse_yaml(text, f"{path}: config")
+    if not isinstance(config, dict):
+        raise DataError(f"{path} is damaged: its `config` is no configuration; use another copy.")
+    return config
 
 
 def start_from(network: nn.Module, path: str | Path) -> tuple[Path, str]:

@@ -9,10 +9,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lensblend.errors import DataError, RequestError
+from lensblend.training.documents import read_yaml
 
+# Keys below which there are others.
+GROUPS = (
+    "data",
+    "kernels",
+    "backbone",
+    "model",
+    "saliency",
+    "disparity",
+    "focus",
+    "module",
+    "schedule",
+    "metrics",
+    "trainer",
+    "callbacks",
+    "logger",
+    "loader",
+    "checkpoint",
+    "not_finite",
+)
 # Keys that may differ when a run is continued: they change what is watched or how fast, not what is learned.
 FREE_KEYS = (
     "run_dir",
@@ -50,12 +68,32 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         hint = f"; did you mean `resume={holder}`?" if holder else "; give the folder that a training made."
         raise RequestError(f"`resume={run_dir}` is not a run's folder: it has no config.yaml{hint}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is damaged ({str(error).splitlines()[0]}); repeat the run's own command.") from None
+        content = read_yaml(file)
+    except DataError as error:
+        raise DataError(f"{error} Or repeat the run's own command.") from None
     if not isinstance(content, dict):
         raise DataError(f"{file} is damaged: it holds no configuration; repeat the run's own command.")
+    _check_shape(content, file)
     return content
+
+
+def _check_shape(content: Mapping[str, Any], file: Path) -> None:
+    """Refuse a configuration in which a group of keys is something else."""
+    wrong = [key for key in GROUPS if not isinstance(_or(content, key, {}), dict)]
+    if not wrong:
+        schedule = _or(content, "schedule", {})
+        phases, run = _or(schedule, "phases", {}), _or(schedule, "run", [])
+        if not isinstance(phases, dict) or not all(isinstance(phase, dict) for phase in phases.values()):
+            wrong = ["schedule.phases"]
+        elif not isinstance(run, list) or not all(isinstance(name, str) for name in run):
+            wrong = ["schedule.run"]
+    if wrong:
+        raise DataError(f"{file} is damaged: its `{wrong[0]}` is of the wrong type; repeat the run's own command.")
+
+
+def _or(node: Mapping[str, Any], key: str, default: Any) -> Any:
+    value = node.get(key)
+    return default if value is None else value
 
 
 def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], of: Path, allowed: Sequence[str]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
-from lensblend.errors import LensblendError, StorageError, TrainingError
+from lensblend.errors import DataError, LensblendError, StorageError, TrainingError
 from lensblend.training.phases import Phase
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
@@ -31,6 +32,25 @@ def explain_failure(error: BaseException, name: str, phase: Phase) -> BaseExcept
     if isinstance(error, OSError) and error.filename is not None:
         return StorageError(f"{name}: {error.strerror or error}: {error.filename}; see whether the disk works.")
     return error
+
+
+def explain_restart(error: BaseException, checkpoint: Path) -> DataError:
+    """Return the error for a training that could not take a step from where it had stopped.
+
+    Args:
+        error: What PyTorch or Lightning raised.
+        checkpoint: What training went on from.
+    """
+    return DataError(
+        f"{checkpoint} cannot be gone on from ({type(error).__name__}: {first_line(error)}); it may be damaged, or of "
+        f"other versions. Put another copy in its place, or remove {checkpoint.parent} to train this phase from its "
+        "start."
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or what it is."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

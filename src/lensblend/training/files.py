@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lensblend.errors import StorageError
+from lensblend.errors import DataError, StorageError
 
 TEMPORARY = ".tmp"
+_LONGEST_NAME = 100  # bytes; a file system takes 255, of a whole name with all that is added to it
 _PERMISSION = "you may not write there: choose another `run_dir` or change its permissions"
 _IN_THE_WAY = "something of that name is in the way: move it"
 _REMEDIES = {
@@ -27,6 +28,29 @@ _REMEDIES = {
     errno.EEXIST: _IN_THE_WAY,
 }
 DISK_ERRORS = tuple(_REMEDIES)
+
+
+def is_name(text: str) -> bool:
+    r"""Tell whether a text can be the name of a file or a folder, and of nothing but what lies in its parent.
+
+    Example:
+        >>> [is_name(text) for text in ("phase1", "fine L1", "../phase1", ".hydra", "a\\nb", "")]
+        [True, True, False, False, False, False]
+    """
+    fits = 0 < len(os.fsencode(text)) <= _LONGEST_NAME if text.isprintable() else False
+    return fits and "/" not in text and "\\" not in text and not text.startswith((".", "-"))
+
+
+def below(folder: Path, name: str) -> Path:
+    """Return what is called so in a folder, to be written in.
+
+    Raises:
+        DataError: A link of that name leads out of the folder: what is written would end up elsewhere.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{path} is a link that leads out of {folder}; put the folder itself in its place.")
+    return path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from lensblend.data.files import scan
@@ -23,26 +22,12 @@ from lensblend.errors import DataError, RequestError
 from lensblend.ops.focus import focus_from_pair
 from lensblend.training.checkpoints import Trained
 from lensblend.training.inference import to_batch
-from lensblend.training.instantiate import build, get_target
-from lensblend.training.prior_maps import NetworkMap
+from lensblend.training.instantiate import OPENING, build, classes_in
+from lensblend.training.prior_maps import Guide, NetworkMap
+from lensblend.training.roles import MAP_SOURCE, MODELS
 
 
-@runtime_checkable
-class Guide(Protocol):
-    """A source of one map per photo.
-
-    Attributes:
-        identity: Tells it from sources that give other maps.
-    """
-
-    identity: str
-
-    def __call__(self, pair: Pair) -> NDArray[np.float32]:
-        """Return the map at the photo's size, in [0, 1]."""
-        ...
-
-
-class Truth:
+class Truth(Guide):
     """What the data set itself knows: its masks as saliency and as focus, its disparities as disparity.
 
     Args:
@@ -71,7 +56,7 @@ class Truth:
         return known.astype(np.float32)
 
 
-class FromPair:
+class FromPair(Guide):
     """Where the target is as sharp as the photo; see `lensblend.ops.focus.focus_from_pair`.
 
     Args:
@@ -95,7 +80,7 @@ class FromPair:
         return focus_from_pair(photo, target)[0, 0].numpy()
 
 
-class MapFiles:
+class MapFiles(Guide):
     """Maps in a folder, each named like its photo: PNG and other images (white = 1), or NPY of values in [0, 1].
 
     Args:
@@ -200,17 +185,8 @@ class GuidedSource:
 
 def guidance_of(node: Any, where: str) -> tuple[str, ...]:
     """Return the maps that a network's node asks for, with those of the networks within it, each once."""
-    found: list[str] = []
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            declared = getattr(get_target(node, where), "guidance", ())
-            found += declared if isinstance(declared, tuple) else ()
-        for key, value in node.items():
-            found += guidance_of(value, f"{where}.{key}")
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            found += guidance_of(value, f"{where}[{index}]")
-    return tuple(dict.fromkeys(found))
+    declared = [getattr(definition, "guidance", ()) for definition in classes_in(node, where, *MODELS)]
+    return tuple(dict.fromkeys(name for names in declared for name in names))
 
 
 def build_guides(names: Iterable[str], nodes: Mapping[str, Any]) -> dict[str, Guide]:
@@ -229,7 +205,7 @@ def build_guides(names: Iterable[str], nodes: Mapping[str, Any]) -> dict[str, Gu
         node = nodes.get(name)
         if not node:
             raise RequestError(f"`{name}` is needed, but no source is set: use {name}=truth, file or a network's name.")
-        guides[name] = build(node, name, name=name)
+        guides[name] = build(node, name, MAP_SOURCE, name=name)
     return guides
 
 
@@ -241,13 +217,27 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
         instead: By map: a node of the configuration; or, as text, a folder of maps, or the weights of the prior
             network of the training, a file or a run's folder.
     """
-    config: dict[str, Any] = yaml.safe_load(trained.record["config"])
     nodes = {}
     names = getattr(trained.network, "guidance", ())
     for name in names:
-        node, other = config.get(name) or {}, (instead or {}).get(name)
+        node, other = trained.config.get(name) or {}, (instead or {}).get(name)
+        if not isinstance(node, dict):
+            raise DataError(f"{trained.path} is damaged: its configuration's `{name}` is no source of maps.")
+        if not other and not trained.is_run:
+            _refuse_files(name, node, trained.path)
         nodes[name] = _source_node(name, node, other) if isinstance(other, str) else other or node
     return build_guides(names, nodes)
+
+
+def _refuse_files(name: str, node: Mapping[str, Any], path: Path) -> None:
+    """Refuse maps whose source a checkpoint of unknown origin would choose among the files of this machine."""
+    named = [key for key in ("folder", *OPENING) if node.get(key)]
+    if named:
+        raise RequestError(
+            f"{path} was trained with {name} from {node[named[0]]!r}, which a single file does not decide here: name a "
+            f"source (`lensblend render --{name} SOURCE`, `lensblend evaluate {name}=...`), or give the run's folder "
+            "instead of the file."
+        )
 
 
 def _source_node(name: str, node: Mapping[str, Any], source: str) -> Mapping[str, Any]:

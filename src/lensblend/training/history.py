@@ -11,9 +11,12 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lensblend.data.regular_files import read_text
+from lensblend.errors import DataError
 from lensblend.training.files import write_atomically
 from lensblend.training.phase_run import PhaseRun
 
+_LARGEST = 2**30  # bytes
 KEYS = ("phase", "epoch", "step")
 
 
@@ -84,8 +87,21 @@ class MetricsCsv(Logger):
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return a CSV file's rows, empty cells left out; none where there is no file."""
-    if not path.exists():
+    """Return a CSV file's rows, empty cells left out; none where there is no file.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    try:
+        text = read_text(path, limit=_LARGEST)
+    except FileNotFoundError:
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{k: v for k, v in row.items() if v != "" or k in KEYS} for row in csv.DictReader(file)]
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        damaged = any(None in row or None in row.values() or not row["step"].isdecimal() for row in rows)
+        damaged = damaged or any("phase" not in row for row in rows)
+    except (csv.Error, KeyError) as error:
+        raise DataError(f"{path} is damaged ({error}); move it away to go on without its rows.") from None
+    if damaged:
+        raise DataError(f"{path} is damaged: it holds rows that no training writes; move it away.")
+    return [{k: v for k, v in row.items() if v != "" or k in KEYS} for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lensblend.data.transforms import resize_lanczos, resize_map
-from lensblend.errors import RequestError
+from lensblend.errors import DataError, LensblendError, RequestError
 from lensblend.nn.rendering import Rendering
 from lensblend.ops.resize import resize_bilinear
 from lensblend.training.pictures import to_8bit
@@ -81,7 +81,7 @@ def render_photo(
         for name, plane in (guidance or {}).items()
     }
     if blend_at == "network":
-        rendering: Rendering = network(small, **maps)
+        rendering = _run(network, small, **maps)
         height, width = photo.shape[:2]
         if (height, width) == image_size:
             return rendering
@@ -90,8 +90,31 @@ def render_photo(
         raise RequestError(f"`blend_at` is network or photo, but got {blend_at!r}.")
     if "full_photo" not in inspect.signature(network.forward).parameters:
         raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
-    full: Rendering = network(small, full_photo=to_batch(photo, device), **maps)
-    return full
+    return _run(network, small, full_photo=to_batch(photo, device), **maps)
+
+
+def _run(network: nn.Module, photo: Tensor, **guidance: Tensor) -> Rendering:
+    """Render, or say in one line why the network does not."""
+    rendering: Any = explained(network, photo, **guidance)
+    if not isinstance(rendering, Rendering):
+        raise DataError(f"{type(network).__name__} returns {type(rendering).__name__}, not a rendering.")
+    return rendering
+
+
+def explained(network: nn.Module, photo: Tensor, **guidance: Tensor) -> Any:
+    """Call a network; what goes wrong in it is said in one line.
+
+    Raises:
+        DataError: In place of PyTorch's own errors: sizes that do not fit, no memory.
+    """
+    try:
+        return network(photo, **guidance)
+    except LensblendError:
+        raise
+    except Exception as error:
+        height, width = photo.shape[-2:]
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{type(network).__name__} failed on a photo of {height}×{width}: {reason}") from error
 
 
 def weight_maps(rendering: Rendering) -> list[NDArray[np.uint8]]:

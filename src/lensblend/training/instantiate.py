@@ -1,115 +1,184 @@
-"""Build objects from plain dicts, and only objects that a training may need.
+"""Build objects from plain dicts, each of a class that may stand where its node stands.
 
-Hydra runs whatever a ``_target_`` names, also ``builtins.open``; a configuration or a checkpoint of unknown origin
-would thereby write files. Every ``instantiate`` of the project goes through :func:`build`, whose allowlist is fixed in
-code.
+Configurations and checkpoints name classes by a ``_target_``. Nothing in a node is ever resolved or called by name but
+these classes, which `lensblend.training.roles` finds; that is what keeps a foreign checkpoint from running commands.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import hydra.utils
-
-from lensblend.errors import LensblendError, RequestError
+from lensblend.errors import DataError, LensblendError, RequestError
+from lensblend.training.documents import check_plain
 from lensblend.training.phases import nearest
+from lensblend.training.roles import Role, find_class
 
-ALLOWED = (
-    "lensblend.backbones.",
-    "lensblend.data.",
-    "lensblend.losses.",
-    "lensblend.metrics.",
-    "lensblend.networks.",
-    "lensblend.nn.",
-    "lensblend.priors.",
-    "lensblend.training.",
-    "pytorch_lightning.callbacks.",
-    "pytorch_lightning.loggers.",
-    "pytorch_lightning.strategies.",
-    "torch.nn.",
-    "torch.optim.",
-)
-# Hydra logs what it cannot import before it raises it; the error alone is what a user needs.
-logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
-
-# The only functions among the targets.
-FACTORIES = ("lensblend.training.callbacks.progress.progress",)
+# What a node may say besides its class's arguments.
+_SPECIAL = ("_target_", "_args_", "_partial_")
+# Arguments that open a file or a connection. A checkpoint holds all weights itself, and leaves them unset.
+OPENING = ("weights", "download")
+_SCALARS = (int, float, str, bool)
+Roles = Sequence[Role]
 
 
-def build(node: Mapping[str, Any], where: str, **arguments: Any) -> Any:
-    """Instantiate a node and everything in it.
+def build(node: Mapping[str, Any], where: str, *roles: Role, **arguments: Any) -> Any:
+    """Build the object that a node describes, and everything in it.
 
     Args:
-        node: A mapping with a ``_target_``; plain dicts and lists only.
-        where: The node's path in the configuration, for messages.
-        arguments: Further arguments of the outermost object.
+        node: A mapping with a ``_target_``; further keys are the class's arguments, ``_args_`` those by position. Plain
+            dicts and lists only; mappings and lists in it may hold further nodes.
+        where: The node's place in the configuration, for messages.
+        roles: What may stand there.
+        arguments: Further arguments of the outermost object, handed over as they are.
 
     Returns:
         The object, or a ``functools.partial`` where the node says ``_partial_: true``.
 
     Raises:
-        RequestError: A ``_target_`` is not allowed or does not exist, or its constructor refuses an argument.
+        RequestError: A ``_target_`` may not stand where it does, or does not exist; or its constructor refuses an
+            argument.
     """
-    _check(node, where)
-    try:
-        if not arguments:
-            return hydra.utils.instantiate(node, _convert_="all")
-        # Handed over by a call, not through Hydra, which would take dicts among them for further nodes.
-        return hydra.utils.instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
-    except Exception as error:
-        # Hydra wraps what a constructor raised; the constructor's own message is the one that helps.
-        cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, LensblendError):
-            cause = cause.__cause__
-        if isinstance(cause, LensblendError):
-            raise cause from None
-        raise RequestError(f"`{where}` could not be built from {node.get('_target_')}: {cause}") from error
+    _check(node, where, roles, arguments)
+    return _make(node, where, roles, arguments)
 
 
-def get_target(node: Mapping[str, Any], where: str) -> Any:
-    """Return the class that a node names, without building it.
+def build_recorded(node: Any, where: str, *roles: Role) -> Any:
+    """Build what a checkpoint's record describes, which may be of unknown origin: it opens no files.
+
+    Raises:
+        RequestError: As `build`; or an argument would open a file or fetch one.
+    """
+    _check(node, where, roles, {})
+    for place, part, _, _ in _nodes(node, where, roles):
+        opened = [key for key in OPENING if part.get(key)]
+        if opened:
+            raise RequestError(
+                f"`{place}.{opened[0]}` is {part[opened[0]]!r}, but a checkpoint holds its weights itself and names no "
+                "files; it is damaged or of other origin."
+            )
+    return _make(node, where, roles, {})
+
+
+def classes_in(node: Any, where: str, *roles: Role) -> Iterator[type]:
+    """Yield the classes that a node and those within it name, without building them.
 
     Raises:
         RequestError: As `build`.
     """
-    _check_target(node, where)
-    return hydra.utils.get_object(node["_target_"])
+    _check(node, where, roles, None)
+    for _, _, definition, _ in _nodes(node, where, roles):
+        yield definition
 
 
-def _check(node: Any, where: str) -> None:
-    """Refuse targets off the allowlist and arguments that the target does not take, before anything is built."""
+def _check(node: Any, where: str, roles: Roles, arguments: Mapping[str, Any] | None) -> None:
+    """Refuse classes that may not stand there, and arguments that they do not take, before anything is built."""
+    try:
+        check_plain(node, where)
+    except DataError as error:
+        raise RequestError(str(error)) from None
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        titles = " or ".join(role.title for role in roles)
+        raise RequestError(f"`{where}` describes {titles} by its `_target_`, but got {_short(node)}.")
+    for place, part, definition, _ in _nodes(node, where, roles):
+        _check_arguments(part, place, definition, arguments if part is node else None)
+
+
+def _nodes(node: Any, where: str, roles: Roles) -> Iterator[tuple[str, Mapping[str, Any], type, Roles]]:
+    """Yield each node: its place, itself, its class, and the roles of what stands within it."""
     if isinstance(node, Mapping):
         if "_target_" in node:
-            _check_target(node, where)
+            definition, role = find_class(node["_target_"], f"{where}._target_", roles)
+            roles = role.within
+            yield where, node, definition, roles
+        elif stray := [key for key in _SPECIAL if key in node]:
+            raise RequestError(f"`{where}.{stray[0]}` belongs beside a `_target_`, but there is none.")
         for key, value in node.items():
-            _check(value, f"{where}.{key}")
-    elif isinstance(node, Sequence) and not isinstance(node, str):
+            yield from _nodes(value, f"{where}.{key}", roles)
+    elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
-            _check(value, f"{where}[{index}]")
+            yield from _nodes(value, f"{where}[{index}]", roles)
 
 
-def _check_target(node: Mapping[str, Any], where: str) -> None:
-    target = node["_target_"]
-    refusal = RequestError(
-        f"`{where}._target_` is {target!r}, which may not be built; allowed are classes of "
-        f"{', '.join(prefix.rstrip('.') for prefix in ALLOWED)}."
-    )
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise refusal
+def _check_arguments(
+    node: Mapping[str, Any], where: str, definition: type, arguments: Mapping[str, Any] | None
+) -> None:
+    named = [key for key in node if key not in _SPECIAL]
+    unknown = [key for key in named if key.startswith("_")]
+    if unknown:
+        raise RequestError(f"`{where}.{unknown[0]}` is none of {', '.join(_SPECIAL)}, which a node may say.")
+    if not isinstance(node.get("_args_", []), list | tuple):
+        raise RequestError(f"`{where}._args_` is a list of arguments, but got {_short(node['_args_'])}.")
+    if not isinstance(node.get("_partial_", False), bool):
+        raise RequestError(f"`{where}._partial_` is true or false, but got {_short(node['_partial_'])}.")
+    parameters = inspect.signature(definition).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _hints(definition)
+    for key in named:
+        if arguments and key in arguments:
+            raise RequestError(f"`{where}.{key}` is set by the training itself; leave it out.")
+        if key not in parameters and not takes_any:
+            raise RequestError(
+                f"`{where}.{key}` is not an argument of {node['_target_']}{nearest(key, list(parameters))}"
+            )
+        if key in hints and not _fits(node[key], hints[key]):
+            kind = str(parameters[key].annotation).replace("typing.", "")
+            raise RequestError(f"`{where}.{key}` is {_short(node[key])}, but it is of type {kind}.")
+
+
+def _hints(definition: type) -> dict[str, Any]:
+    """Return the types of the arguments of one of our own classes; those of others are not written to be checked."""
+    if not definition.__module__.startswith("lensblend."):
+        return {}
+    makers = (vars(kind)[name] for kind in definition.__mro__ for name in ("__init__", "__new__") if name in vars(kind))
+    maker: Any = next(makers)
     try:
-        definition = hydra.utils.get_object(target)
-        parameters = inspect.signature(definition).parameters
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise RequestError(f"`{where}._target_` is {target!r}, which cannot be found: {error}") from None
-    # A path through an allowed module can end anywhere (`lensblend.x.os.mkdir`): what counts is where it is defined.
-    defined = f"{getattr(definition, '__module__', '')}."
-    if target not in FACTORIES and not (inspect.isclass(definition) and defined.startswith(ALLOWED)):
-        raise refusal
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in node:
-        if not str(key).startswith("_") and key not in parameters:
-            raise RequestError(f"`{where}.{key}` is not an argument of {target}{nearest(str(key), list(parameters))}")
+        return get_type_hints(maker.__func__ if isinstance(maker, staticmethod) else maker)
+    except (NameError, TypeError):  # names that only type checkers import
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Tell whether a plain value is of a type made of numbers, texts, lists and mappings; of any other, it is."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, option) for option in inner)
+    if origin is Literal:
+        return value in inner
+    if isinstance(value, Mapping):
+        return hint not in _SCALARS and origin is not Sequence
+    if hint in _SCALARS:
+        numbers = (int, float) if hint is float else hint
+        return isinstance(value, numbers) and isinstance(value, bool) == (hint is bool)
+    if origin in (Sequence, list, tuple):
+        return isinstance(value, list | tuple) and (not inner or all(_fits(item, inner[0]) for item in value))
+    return hint is not type(None) or value is None
+
+
+def _make(node: Any, where: str, roles: Roles, arguments: Mapping[str, Any]) -> Any:
+    if isinstance(node, list | tuple):
+        return [_make(value, f"{where}[{index}]", roles, {}) for index, value in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    if "_target_" not in node:
+        return {key: _make(value, f"{where}.{key}", roles, {}) for key, value in node.items()}
+    definition, role = find_class(node["_target_"], f"{where}._target_", roles)
+    placed = _make(node.get("_args_", []), f"{where}._args_", role.within, {})
+    named = {key: _make(value, f"{where}.{key}", role.within, {}) for key, value in node.items() if key not in _SPECIAL}
+    if node.get("_partial_", False):
+        return functools.partial(definition, *placed, **named, **arguments)
+    try:
+        return definition(*placed, **named, **arguments)
+    except LensblendError:
+        raise
+    except Exception as error:  # constructors of PyTorch and Lightning raise whatever a value leads to
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RequestError(f"`{where}` could not be built from {node['_target_']}: {reason}") from error
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -9,7 +9,10 @@ from typing import Any
 
 from lensblend.data.transforms import check_crop, check_image_size
 from lensblend.errors import RequestError
+from lensblend.training.files import is_name
 
+# Names that a run's folder has for other things than phases.
+RESERVED = ("compare", "evaluation", "panels", "photo", "rendered", "wandb")
 LR_PATHS = ("cosine", "exponential", "linear", "polynomial", "step", "constant")
 MONITORS = {"val/psnr": "max", "val/ssim": "max", "val/ssim_wang": "max", "val/lpips": "min"}
 MONITORS |= {"val/mae": "min", "val/f_measure": "max", "val/iou": "max", "val/si_rmse": "min", "val/ordinal": "max"}
@@ -121,10 +124,13 @@ class Schedule:
         every = _replacements(config.get("every_phase") or {})
         phases = {}
         for name, values in config["phases"].items():
+            check_phase_name(name)
             try:
                 phases[name] = Phase(**{**values, **every})
             except RequestError as error:
                 raise RequestError(f"schedule.phases.{name}: {error}") from None
+            except (TypeError, ValueError, AttributeError) as error:
+                raise RequestError(f"schedule.phases.{name} holds a value of the wrong type: {error}.") from None
         run = list(config["run"])
         for name in run:
             if name not in phases:
@@ -137,6 +143,30 @@ class Schedule:
         if total is not None:
             phases |= _shared(total, {name: phases[name] for name in run})
         return cls(run=run, phases=phases, every_phase=every, total_epochs=total)
+
+
+def check_phase_name(name: str) -> None:
+    """Refuse a name that cannot be that of a phase's folder in a run's folder.
+
+    Raises:
+        RequestError: It can not.
+
+    Example:
+        >>> check_phase_name("../phase1")
+        Traceback (most recent call last):
+        lensblend.errors.RequestError: A phase is called '../phase1', but its name is that of a folder: printable, up \
+to 100 bytes, without slashes, not beginning with a dot or a dash.
+    """
+    if not is_name(name):
+        raise RequestError(
+            f"A phase is called {name[:120]!r}, but its name is that of a folder: printable, up to 100 bytes, without "
+            "slashes, not beginning with a dot or a dash."
+        )
+    if name in RESERVED:
+        raise RequestError(
+            f"A phase is called {name!r}, which is the name of another folder of a run; {', '.join(RESERVED)} are "
+            "taken."
+        )
 
 
 def _replacements(every_phase: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,9 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     picture.save(path, format="PNG")
 
 
+ENCODED = ("png", "jpeg")
+
+
 def encode(pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
     """Compress pixels for a page: without loss where they are few, else as JPEG of high quality and full colour.
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,17 +17,34 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lensblend.data.pairs import Pair
+from lensblend.data.regular_files import open_regular
 from lensblend.data.transforms import check_image_size, resize_lanczos, resize_map
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.training.checkpoints import load_network
 from lensblend.training.files import file_sha256, write_atomically
-from lensblend.training.inference import device_of, to_batch
+from lensblend.training.inference import device_of, explained, to_batch
 
 FORMAT = 1
+_LARGEST = 2**28  # bytes of a kept map
 
 
-class NetworkMap:
+@runtime_checkable
+class Guide(Protocol):
+    """A source of one map per photo.
+
+    Attributes:
+        identity: Tells it from sources that give other maps.
+    """
+
+    identity: str
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map at the photo's size, in [0, 1]."""
+        ...
+
+
+class NetworkMap(Guide):
     """Maps that a prior network computes, once per photo.
 
     A map is kept at the network's size, in half precision, in ``$LENSBLEND_CACHE/guidance`` (by default
@@ -110,7 +127,7 @@ def estimate(
         By name, at the network's size: ``saliency`` as a probability, ``disparity`` as inverse depth over its maximum.
     """
     device = device_of(network)
-    maps = estimates(network(to_batch(resize_lanczos(photo, image_size), device)))
+    maps = estimates(explained(network, to_batch(resize_lanczos(photo, image_size), device)))
     return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
 
 
@@ -144,7 +161,8 @@ def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Modul
 def _read(file: Path, image_size: tuple[int, int]) -> NDArray[np.float16] | None:
     """Read a kept map; None if there is none, or a damaged one (it is computed again)."""
     try:
-        values = np.load(file, allow_pickle=False)
+        with open_regular(file) as stream:
+            values = np.load(io.BytesIO(stream.read(_LARGEST)), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return cast("NDArray[np.float16]", values) if values.shape == image_size and values.dtype == np.float16 else None

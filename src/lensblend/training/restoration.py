@@ -17,10 +17,10 @@ from lensblend.errors import RequestError
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Rendering
+from lensblend.training.contents import RECORD
 from lensblend.training.pictures import cells, to_8bit
 from lensblend.training.truths import truths
 
-RECORD = "lensblend"
 # What "poly" means in semantic segmentation, from DeepLab on.
 POWER = 0.9
 

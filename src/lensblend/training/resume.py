@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lensblend.errors import DataError
 from lensblend.training.checkpoint_files import (
     BEST,
@@ -18,9 +16,10 @@ from lensblend.training.checkpoint_files import (
     read_checkpoint,
     set_aside,
 )
+from lensblend.training.checkpoints import parse_config
 from lensblend.training.configuration import check_unchanged
+from lensblend.training.contents import RECORD, require
 from lensblend.training.messages import is_first_process, say
-from lensblend.training.restoration import RECORD
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         return None
     content = read_checkpoint(path)
     record = content[RECORD]
+    require(record, path, "phase", "config")
     if record["phase"] != folder.name:
         raise DataError(f"{path} is a checkpoint of {record['phase']}, not of {folder.name}; move it away.")
     if "position" not in record:
@@ -82,7 +82,7 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
             f"{path} is of an older format ({record.get('format')}) without a position; its weights can "
             f"start another run: init_from={path}"
         )
-    check_unchanged(yaml.safe_load(record["config"]), config, path, allowed)
+    check_unchanged(parse_config(record["config"], path), config, path, allowed)
     if path.name == BEST and is_first_process():
         # A crash came between the two: `last` is the last one again.
         copy_checkpoint(path, folder / LAST)
@@ -91,6 +91,6 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         path=path,
         step=int(content["global_step"]),
         position=(position["epoch"], position["batch"], position["batches"]),
-        parent=dict(record["parent"]),
+        parent=dict(record.get("parent", {})),
         state=content["state_dict"],
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.progress import track
 from torch import nn
@@ -25,12 +24,12 @@ from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.checkpoint_files import AtomicCheckpointIO
-from lensblend.training.checkpoints import describe, load_weights, start_from
+from lensblend.training.checkpoints import describe, start_from
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.configuration import check_unchanged, config_hash, read_config
 from lensblend.training.datamodule import PairsDataModule
-from lensblend.training.failures import explain_failure
-from lensblend.training.files import clear_temporaries, file_sha256, write_atomically
+from lensblend.training.failures import explain_failure, explain_restart, first_line
+from lensblend.training.files import below, clear_temporaries, file_sha256, write_atomically
 from lensblend.training.fitting import fit_quietly
 from lensblend.training.guidance import GuidedSource, build_guides, guidance_of
 from lensblend.training.inference import choose_device
@@ -38,10 +37,12 @@ from lensblend.training.instantiate import build
 from lensblend.training.interruption import Interruption
 from lensblend.training.messages import is_first_process, say
 from lensblend.training.phase_run import Identity, PhaseRun
-from lensblend.training.phases import Phase, Schedule
+from lensblend.training.phases import RESERVED, Phase, Schedule
 from lensblend.training.resume import Stopped, find_stopped
+from lensblend.training.roles import CALLBACK, DATA, LOGGER, MODELS, MODULE, OPTIMIZER, Role
 from lensblend.training.status import Lock, Status
 from lensblend.training.truths import needed_maps
+from lensblend.training.weights import load_weights
 
 
 class Training:
@@ -89,6 +90,8 @@ class Training:
     def _keep_config(self) -> None:
         """Write config.yaml; where something has been saved, compare with what that was trained with."""
         file = self.run_dir / "config.yaml"
+        for name in RESERVED:
+            below(self.run_dir, name)
         if file.exists() and any(self.run_dir.glob("*/*.ckpt")):
             allowed = self.config.get("resume_overrides") or []
             for line in check_unchanged(read_config(self.run_dir), self.config, self.run_dir, allowed):
@@ -112,7 +115,7 @@ class Training:
     def _run_phases(self, schedule: Schedule) -> str:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-        source: Source = build(self.config["data"], "data")
+        source: Source = build(self.config["data"], "data", DATA)
         train, val = len(source.split("train").ids), len(source.split("val").ids)
         say(source.summary() if hasattr(source, "summary") else f"Data: {train} training and {val} validation pairs")
         if val == 0:
@@ -142,13 +145,13 @@ class Training:
         return guided
 
     def _fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> str:
-        folder = self.run_dir / name
+        folder = below(self.run_dir, name)
         if is_first_process():
             clear_temporaries(folder)
         allowed = self.config.get("resume_overrides") or []
         stopped = find_stopped(folder, self.config, self.status.steps_saved(name), allowed)
         pl.seed_everything(self.config["seed"], verbose=False)
-        network: nn.Module = build(self.config["model"], "model")
+        network: nn.Module = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped)
@@ -157,7 +160,7 @@ class Training:
         step = stopped.step if stopped else 0
         phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
         module = self._module(name, phase, network, metrics, parent)
-        loggers = [build(node, f"logger.{key}")(phase_run) for key, node in self.config["logger"].items() if node]
+        loggers = [make(phase_run) for make in self._configured("logger", LOGGER)]
         exit_code = 1
         try:
             keep = self._keep(name, phase)
@@ -177,6 +180,8 @@ class Training:
             raise
         except Exception as error:
             explained = explain_failure(error, name, phase)
+            if explained is error and stopped and not keep.began:
+                explained = explain_restart(error, stopped.path)
             if explained is error:
                 raise
             raise explained from error
@@ -232,10 +237,11 @@ class Training:
         module: pl.LightningModule = build(
             self.config["module"],
             "module",
+            MODULE,
             network=network,
             loss=loss,
             metrics=metrics,
-            optimizer=build({**phase.optimizer, "_partial_": True, "lr": phase.lr}, "optimizer"),
+            optimizer=build({**phase.optimizer, "_partial_": True, "lr": phase.lr}, "optimizer", OPTIMIZER),
             lr_path=phase.lr_path,
             lr_every=phase.lr_every,
             lr_ratio=phase.lr_final / phase.lr,
@@ -252,11 +258,15 @@ class Training:
             **self.config["checkpoint"],
         )
 
+    def _configured(self, group: str, role: Role) -> list[Any]:
+        """Build what a group of the configuration names, leaving out what is set to null."""
+        return [build(node, f"{group}.{key}", role) for key, node in self.config[group].items() if node]
+
     @without_srun()
     def _trainer(
         self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, limits: Mapping[str, Any]
     ) -> pl.Trainer:
-        configured = [build(node, f"callbacks.{key}") for key, node in self.config["callbacks"].items() if node]
+        configured = self._configured("callbacks", CALLBACK)
         agree, reseed = Agree(self.config, self.run_dir), Reseed(self.config["seed"])
         finite = Finite(folder, **self.config["not_finite"])
         try:
@@ -272,8 +282,8 @@ class Training:
                 use_distributed_sampler=False,
                 enable_model_summary=False,
             )
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise RequestError(f"`trainer` was refused by Lightning: {error}") from error
+        except Exception as error:  # Lightning refuses values in a dozen ways
+            raise RequestError(f"`trainer` was refused by Lightning: {first_line(error)}") from error
 
     def _introduce(self, name: str, phase: Phase, network: nn.Module, start: str) -> None:
         parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))

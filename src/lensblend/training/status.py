@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from lensblend.errors import RequestError
+from lensblend.errors import DataError, RequestError
 from lensblend.training.files import write_atomically
 from lensblend.training.messages import is_first_process, say
+from lensblend.training.status_file import read_status
 
 
 class Status:
@@ -25,11 +28,12 @@ class Status:
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / "status.json"
         self.content: dict[str, Any] = {"state": "new", "phases": {}}
-        if self._path.exists():
-            try:
-                self.content = {**self.content, **json.loads(self._path.read_text(encoding="utf-8"))}
-            except (ValueError, TypeError):
-                say(f"{self._path} is damaged and is written anew: the checkpoints say where to go on.")
+        try:
+            self.content = {**self.content, **read_status(self._path)}
+        except FileNotFoundError:
+            pass
+        except DataError as error:
+            say(f"{error} It is written anew: the checkpoints say where to go on.")
 
     def update(self, **values: Any) -> None:
         """Set values of the training and write the file atomically.
@@ -77,7 +81,7 @@ class Lock:
         if not is_first_process():
             return self
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._file = (self._run_dir / ".lock").open("a+")
+        self._file = _open_lock(self._run_dir / ".lock")
         try:
             # A record lock: unlike flock's, data workers do not inherit it.
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,3 +103,18 @@ class Lock:
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _open_lock(file: Path) -> IO[str]:
+    """Open the lock's own file, never what a link or a pipe of that name leads to: its content is replaced."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(file, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise DataError(f"{file} is no file ({error.strerror}); remove it and repeat the command.") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{file} is a pipe or device, not a file; remove it and repeat the command.")
+    return os.fdopen(descriptor, "a+")

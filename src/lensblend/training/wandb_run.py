@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lensblend.errors import Interrupted, RequestError
+from lensblend.data.regular_files import read_text
+from lensblend.errors import DataError, Interrupted, RequestError
 from lensblend.training.files import write_atomically
 from lensblend.training.messages import is_first_process
 from lensblend.training.phase_run import PhaseRun
@@ -178,4 +179,7 @@ def _run_id(folder: Path) -> str | None:
     file = folder / "wandb_id"
     if not file.exists():
         write_atomically(file, secrets.token_hex(4) + "\n")
-    return file.read_text(encoding="utf-8").strip()
+    found = read_text(file).strip()
+    if not re.fullmatch(r"[\w-]{1,64}", found):
+        raise DataError(f"{file} is damaged: it holds no id of a W&B run; remove it, and a new run is begun.")
+    return found

@@ -12,12 +12,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from lensblend.errors import Interrupted, TrainingError
+from lensblend.errors import DataError, Interrupted, TrainingError
 from lensblend.training.checkpoint_files import BEST, LAST, copy_checkpoint
+from lensblend.training.contents import RECORD
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
 from lensblend.training.phases import MONITORS
-from lensblend.training.restoration import RECORD
 
 # What a process wants between two steps; higher numbers are the signal that asked it to stop.
 NOTHING, SAVE = 0, 1
@@ -64,10 +64,24 @@ class KeepLastAndBest(Checkpoint):
         self._saved_at = time.monotonic()
         self._position = (0, 0)
         self._is_validating = False
+        # Whether a step has been done: what a restart failed on before that lies in its checkpoint.
+        self.began = False
+        self._restored: tuple[int, int, int] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back from Lightning, which has just set its own handlers."""
+        """Take the signals back from Lightning, which has just set its own handlers.
+
+        Raises:
+            DataError: Lightning has not found all that the checkpoint is to hold, and would go on with something new.
+        """
         self._interruption.install()
+        now = (len(trainer.optimizers), len(trainer.lr_scheduler_configs), trainer.global_step)
+        if self._restored not in (None, now):
+            raise DataError(
+                f"{trainer.ckpt_path} is damaged: it says {self._restored} of optimizers, learning rates and steps, "
+                f"but training would go on with {now}. Put another copy in its place, or remove {self.folder} to train "
+                "this phase from its start."
+            )
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
 
@@ -76,6 +90,7 @@ class KeepLastAndBest(Checkpoint):
     ) -> None:
         """Save, or save and stop, between two optimizer steps."""
         if batch_idx % trainer.accumulate_grad_batches == 0:
+            self.began = self.began or trainer.global_step > self._saved_step
             self._position = (trainer.current_epoch, batch_idx)
             self._answer(trainer)
 
@@ -184,6 +199,8 @@ class KeepLastAndBest(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Begin an epoch anew whose batches are others than when the checkpoint was written."""
+        optimizers, rates = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+        self._restored = (len(optimizers), len(rates), checkpoint["global_step"])
         data = _data(trainer)
         if data is not None and data.batches_done() != data.start[1]:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]

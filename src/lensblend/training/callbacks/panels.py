@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
+from lensblend.training.files import below
 from lensblend.training.pictures import error_map, save_picture, sheet
 
 Rows = dict[str, dict[str, NDArray[np.uint8]]]
@@ -50,7 +51,7 @@ class Panels(pl.Callback):
 
     def _draw(self, trainer: pl.Trainer, rows: Rows, epochs: int) -> None:
         phase = Path(trainer.default_root_dir)
-        save_picture(sheet(rows), phase.parent / "panels" / f"{phase.name}-epoch{epochs:04d}.png")
+        save_picture(sheet(rows), below(phase.parent, "panels") / f"{phase.name}-epoch{epochs:04d}.png")
         for logger in trainer.loggers:
             if hasattr(logger, "log_panels"):
                 logger.log_panels(rows, _step(trainer))

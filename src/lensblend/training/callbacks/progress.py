@@ -10,13 +10,16 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
 
-def progress(every_seconds: float = 30.0) -> ProgressBar:
-    """Return a rich bar where a person watches, and plain lines for log files.
+class Progress(pl.Callback):
+    """Become a rich bar where a person watches, and plain lines in log files.
 
     Args:
         every_seconds: At most one plain line in this time, besides one at the end of each epoch.
     """
-    return TerminalProgress() if sys.stdout.isatty() else PlainProgress(every_seconds)
+
+    def __new__(cls, every_seconds: float = 30.0) -> Any:
+        """Choose by where the output goes."""
+        return TerminalProgress() if sys.stdout.isatty() else PlainProgress(every_seconds)
 
 
 class TerminalProgress(RichProgressBar):

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from lensblend.data.pairs import Pair, Pairs, Source
+from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError, RequestError
 from lensblend.training.comparison.aim2019_observations import observations_markdown
@@ -33,8 +33,8 @@ from lensblend.training.comparison.tables import (
 from lensblend.training.evaluation import decimals
 from lensblend.training.files import write_atomically
 from lensblend.training.gallery import Cell, Picture, Section, Shown, write_gallery
-from lensblend.training.instantiate import build
 from lensblend.training.messages import say
+from lensblend.training.recorded import recorded_data
 
 AIM2019 = "aim2019"
 Track = Callable[[Iterable[int], str], Iterable[int]]
@@ -164,7 +164,7 @@ def _shared_pairs(entries: Sequence[Entry], labels: Sequence[str], limit: int | 
             )
         key = json.dumps(node, sort_keys=True, default=str)
         if key not in built:
-            built[key] = cast("Source", build(node, "data")).split("val")
+            built[key] = recorded_data(entry.config, entry.run_dir / "config.yaml", is_run=True).split("val")
         pairs[entry.run_dir] = built[key]
         first, own = (list(p.ids)[:limit] for p in (pairs[entries[0].run_dir], built[key]))
         if first != own:

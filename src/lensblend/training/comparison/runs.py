@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from lensblend.errors import DataError, RequestError
 from lensblend.training.configuration import read_config
+from lensblend.training.status_file import read_status
 
 PhaseChoice = Callable[[Mapping[str, Any], Sequence[str]], Sequence[str]]
 """Takes a run's configuration and its finished phases, at least one, in their order; returns those to compare."""
@@ -155,15 +155,13 @@ def _entries_of(run_dir: Path, phase: str | None, choose: PhaseChoice) -> list[E
 
 
 def _read_status(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise DataError("it has not started: there is no status.json, only what Hydra wrote")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and isinstance(content.get("phases", {}), dict):
-            return content
-    except ValueError:
-        pass
-    raise DataError("its status.json is damaged; `lensblend train resume=` on that folder writes it anew")
+        return read_status(file)
+    except FileNotFoundError:
+        raise DataError("it has not started: there is no status.json, only what Hydra wrote") from None
+    except DataError as error:
+        said = f"its status.json is damaged; `lensblend train resume=` on that folder writes it anew ({error})"
+        raise DataError(said) from None
 
 
 def choose_reference(entries: Sequence[Entry], labels: Sequence[str], against: str | None) -> int:

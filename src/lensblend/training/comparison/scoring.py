@@ -15,6 +15,7 @@ import torch
 
 import lensblend
 from lensblend.data.pairs import Pair, Pairs
+from lensblend.data.regular_files import read_text
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
 from lensblend.nn.rendering import Rendering
@@ -22,11 +23,13 @@ from lensblend.training.checkpoints import load_network
 from lensblend.training.comparison import measures
 from lensblend.training.comparison.cost import hardware, metered
 from lensblend.training.comparison.runs import Entry
+from lensblend.training.documents import read_json
 from lensblend.training.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
-from lensblend.training.files import file_sha256, write_atomically
-from lensblend.training.guidance import Guide, Guided, build_guides, guidance_of
+from lensblend.training.files import below, file_sha256, write_atomically
+from lensblend.training.guidance import Guided, build_guides, guidance_of
 from lensblend.training.inference import BlendAt, device_of
-from lensblend.training.pictures import encode
+from lensblend.training.pictures import ENCODED, encode
+from lensblend.training.prior_maps import Guide
 
 FORMAT = 2
 
@@ -79,7 +82,8 @@ class Scored:
     def picture(self, index: int, weight: int | None = None) -> Path:
         """Return the file of a pair's rendering, or of one of its weight maps."""
         stem = f"{index:04d}" if weight is None else f"{index:04d}-W{weight}"
-        return next(self.folder.glob(f"{stem}.*"), self.folder / f"{stem}.png")
+        files = [self.folder / f"{stem}.{suffix}" for suffix in ENCODED]
+        return next((file for file in files if file.is_file() and not file.is_symlink()), files[0])
 
 
 def score_entry(
@@ -103,7 +107,7 @@ def score_entry(
     ids = list(pairs.ids)[: request.limit]
     if not ids:
         raise DataError(f"The data of {entry.run_dir} has no validation pairs; compare runs that have some.")
-    folder = entry.run_dir / "compare" / entry.phase
+    folder = below(below(entry.run_dir, "compare"), entry.phase)
     about = _about(entry, request)
     kept, reason = _read_kept(folder, about, ids, request)
     if kept is not None:
@@ -143,7 +147,7 @@ def _read_kept(
     if request.again:
         return None, "new, as asked for"
     try:
-        content = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "about.json")
         rows = _read_csv(folder / "scores.csv")[: len(ids)]
         scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows}
         kept = Scored(scores, {row["id"]: row["content"] for row in rows}, content, folder)
@@ -152,7 +156,9 @@ def _read_kept(
             for row in _read_csv(folder / "measures.csv")[: len(ids)]:
                 kept.measures[row["id"]] = {name: float(value) for name, value in row.items() if name != "id"}
         maps = range(len(content["maps"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        if not _is_about(content):
+            raise DataError(f"{folder / 'about.json'} is damaged.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
         return None, "new: what was kept is damaged or of other metrics"
     if changed:
         return None, f"new: kept scores have another {', '.join(changed)}"
@@ -162,6 +168,20 @@ def _read_kept(
     if not all(kept.picture(i, weight).is_file() for i in wanted for weight in (None, *maps)):
         return None, "new: pictures are missing"
     return kept, "kept"
+
+
+def _is_about(content: Mapping[str, Any]) -> bool:
+    """Tell whether what was measured beside the scores is of the types that tables and pages are made of."""
+    numbers = [content.get(key) for key in ("parameters", "seconds", "macs")]
+    sides = content["image_size"]
+    return (
+        all(number is None or (isinstance(number, int | float) and number >= 0) for number in numbers)
+        and isinstance(content["parameters"], int)
+        and len(sides) == 2
+        and all(isinstance(side, int) and side > 0 for side in sides)
+        and all(isinstance(caption, str) for caption in content["maps"])
+        and all(isinstance(content.get(key) or "", str) for key in ("device", "hardware", "phase"))
+    )
 
 
 def _fits(key: str, wanted: Any, kept: Any) -> bool:
@@ -174,7 +194,7 @@ def _fits(key: str, wanted: Any, kept: Any) -> bool:
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    return list(csv.DictReader(io.StringIO(read_text(file))))
 
 
 def _score(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lensblend.errors import Interrupted, RequestError
+from lensblend.errors import DataError, Interrupted, RequestError
+from lensblend.training import status_file
 from lensblend.training.configuration import overrides_hash
 
 STATUS = "status.json"
@@ -69,10 +69,9 @@ class Outcome:
 def read_status(folder: Path) -> dict[str, Any]:
     """Return what a job's folder says of it, empty where it says nothing that can be read."""
     try:
-        content = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return status_file.read_status(folder / STATUS)
+    except (FileNotFoundError, DataError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def done_before(job: Job) -> Outcome | None:

@@ -1,0 +1,89 @@
+"""The configuration that a run's folder holds, taken up again: checked as a new one is, and kept within its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import MISSING, OmegaConf
+
+from lensblend.cli.config import Train
+from lensblend.cli.hydra_app import choices, plain
+from lensblend.errors import DataError, RequestError
+from lensblend.training.configuration import read_config
+
+# Arguments by which callbacks and loggers are told where to write.
+PLACES = ("dirpath", "save_dir", "exclude_batches_path")
+
+
+def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration that a run's folder holds, with the values given beside ``resume=`` set in it.
+
+    Args:
+        run_dir: The run's folder.
+        overrides: The command line, as Hydra takes it.
+
+    Raises:
+        RequestError: The folder is no run's, an override is more than ``key=value``, or something would be written
+            outside the folder.
+        DataError: What the folder holds is no configuration of a training.
+    """
+    config = OmegaConf.create(read_config(run_dir))
+    groups = choices()
+    given = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if key == "resume":
+            continue
+        if override.is_delete() or key in groups:
+            raise RequestError(
+                f"`{override.input_line}` beside `resume={run_dir}`: that run's configuration is restored as it was; "
+                "only single values can be set, such as loader.num_workers=0."
+            )
+        if not override.is_add() and OmegaConf.select(config, key, throw_on_missing=False, default=MISSING) is MISSING:
+            raise RequestError(f"`{key}` is not a key of the configuration in {run_dir / 'config.yaml'}.")
+        OmegaConf.update(config, key, override.value(), force_add=True)
+        given.append(str(key))
+    content = plain(config)
+    _check_types(content, run_dir / "config.yaml")
+    return _within(run_dir, content, given)
+
+
+def _check_types(content: Mapping[str, Any], file: Path) -> None:
+    """Refuse keys that there are not, and values of the wrong types, as composing does for a new training."""
+    schema = OmegaConf.structured(Train)
+    known = [field.name for field in fields(Train)]
+    unknown = [key for key in content if key not in known]
+    if unknown:
+        raise DataError(f"{file} is damaged: `{unknown[0]}` is not a key of a training's configuration; remove it.")
+    missing = [key for key in known if OmegaConf.is_missing(schema, key) and key not in (*content, "run_dir")]
+    if missing:
+        raise DataError(f"{file} is damaged: it has no `{missing[0]}`; repeat the run's own command.")
+    OmegaConf.to_object(OmegaConf.merge(schema, dict(content), {"run_dir": str(file.parent)}))
+
+
+def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
+    """Keep a training that goes on in a folder from writing outside it, unless the command itself says where.
+
+    Args:
+        run_dir: The run's folder.
+        content: Its configuration.
+        given: The keys that the command set.
+    """
+    cache = content["data"].get("cache")
+    if cache and "data.cache" not in given:
+        print(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add data.cache={cache}")
+        content = {**content, "data": {**content["data"], "cache": None}}
+    nodes = {f"{group}.{name}": node for group in ("callbacks", "logger") for name, node in content[group].items()}
+    for where, node in nodes.items():
+        for key in PLACES if isinstance(node, dict) else ():
+            place, full = node.get(key), f"{where}.{key}"
+            if place and full not in given and not Path(str(place)).resolve().is_relative_to(run_dir.resolve()):
+                raise RequestError(
+                    f"`{full}` in {run_dir / 'config.yaml'} is {place!r}, outside the run's folder; to write there, "
+                    f"add {full}={place}"
+                )
+    return content
