@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from lensblend.training.comparison.cost import count_macs
     from lensblend.training.guidance import guidance_of
     from lensblend.training.instantiate import build
-from lensblend.training.roles import MODELS
+    from lensblend.training.roles import MODELS
 
     register()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):

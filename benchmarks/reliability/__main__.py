@@ -27,6 +27,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 import torch  # noqa: E402
 from reliability import (  # noqa: E402
     faults,
+    hostile_checkpoints,
+    hostile_runs,
     kills,
     metrics_ddp,
     numerics,
@@ -38,6 +40,10 @@ from reliability import (  # noqa: E402
 )
 from reliability.rows import Bench, Case, Row  # noqa: E402
 
+SAFE = (
+    "exit code 1 or 2 within seconds, a short message that names the file or the key, no traceback; or the work is "
+    "done without the damaged part; nothing else runs, is written, is removed, is told or is asked of a network"
+)
 ROWS = (
     Row(
         "R1",
@@ -144,6 +150,21 @@ ROWS = (
         "trained",
         requests.requests,
     ),
+    Row(
+        "S1",
+        "checkpoints from somebody else: interpolations, dangerous and odd targets, nodes, sizes, records, "
+        "configurations, data, weights, pickles, archives, special files, hashes × render, evaluate, train from it, "
+        "train and render with its maps",
+        SAFE,
+        hostile_checkpoints.checkpoints,
+    ),
+    Row(
+        "S2",
+        "runs' folders from somebody else: config.yaml, its nodes, phases and values, status.json, metrics.csv, the "
+        "lock, links, checkpoints and each part of them, kept comparisons × train resume=, compare, evaluate, render",
+        SAFE,
+        hostile_runs.run_folders,
+    ),
 )
 
 
@@ -216,7 +237,7 @@ def _apart(row: Row, bench: Bench) -> Iterator[Case]:
 def _lines(path: Path) -> dict[str, str]:
     """Return a page's table line by row, and what it says of R18 besides."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith("| R")}
+    table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith(("| R", "| S"))}
     notes = [line for line in lines if line.startswith("R18: ")]
     return table | ({"note": notes[0]} if notes else {})
 
@@ -232,7 +253,7 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dic
         "What happens to a training that is killed, interrupted, or denied disk, memory or numbers, alone or as a",
         "job of a sweep. A case (other than R11's, R15's and R19's) is a real training in processes of its own, with",
         "the published network at a sixteenth of its width (R1: a quarter), on 32×48 pixels; every kill is a real",
-        "`kill -9` at a random moment.",
+        "`kill -9` at a random moment. In S1 and S2, a genuine checkpoint or run is damaged and given to the verbs.",
         "`make reliability` runs all of it, `make reliability-quick` a few cases of each row.",
         "",
         "| row | what was done | a case passes when | cases | failures | date | commit |",

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 # One thread a process: the networks here are small, several trainings run at once, and the parent must have started
@@ -22,8 +23,9 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from wandb.sdk.data_types._private import MEDIA_TMP
 
+# What every training imports, before it is forked.
 import lensblend.cli.train
-import lensblend.training.runner
+import lensblend.training.runner  # noqa: F401
 
 torch.set_num_threads(1)
 SMALL = (
@@ -118,10 +120,24 @@ def start(
         variables = [{**variables[0], **shared, "LOCAL_RANK": str(rank)} for rank in range(world)]
         arguments += ["trainer=ddp_cpu", f"trainer.devices={world}", "trainer.log_every_n_steps=1"]
     log.parent.mkdir(parents=True, exist_ok=True)
-    return Child([_fork(arguments, log, values, before) for values in variables], log, {})
+    return Child([_fork("train", arguments, log, values, before) for values in variables], log, {})
 
 
-def _fork(arguments: list[str], log: Path, env: Mapping[str, str], before: Callable[[], None] | None) -> int:
+def call(
+    verb: str,
+    arguments: Sequence[str],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Child:
+    """Start any verb with its arguments; see `train`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return Child([_fork(verb, arguments, log, env or {}, before)], log, {})
+
+
+def _fork(
+    verb: str, arguments: Sequence[str], log: Path, env: Mapping[str, str], before: Callable[[], None] | None
+) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -140,10 +156,10 @@ def _fork(arguments: list[str], log: Path, env: Mapping[str, str], before: Calla
         sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1) for descriptor in (1, 2))
         os.environ.update(env)
         rank_zero_only.rank = int(env.get("LOCAL_RANK", 0))  # read from the environment when Lightning is imported
-        sys.argv = ["lensblend train", *arguments]
+        sys.argv = [f"lensblend {verb}", *arguments]
         if before is not None:
             before()
-        lensblend.cli.train.main()
+        import_module(f"lensblend.cli.{verb}").main()
         code = 0
     except SystemExit as stop:
         code = stop.code

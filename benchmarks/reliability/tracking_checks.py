@@ -204,7 +204,7 @@ def no_secrets(training: Recorded, runs: list[OfflineRun]) -> list[str]:
 def _pairs(training: Recorded) -> list[str]:
     """Return the keys of the pairs that are pictured: the first and the fourth of six, by the data set itself."""
     from lensblend.training.instantiate import build
-from lensblend.training.roles import DATA
+    from lensblend.training.roles import DATA
 
     ids = build(training.config["data"], "data", DATA).split("val").ids[:6]
     return sorted(f"panels/{ids[index]}" for index in (0, 3))

@@ -1,5 +1,7 @@
 """Errors that a user can act on: each message names the value that was wrong and the remedy."""
 
+_SHORT = 120
+
 
 class LensblendError(Exception):
     """The work could not be done; a command ends with ``exit_code`` and prints the message alone."""
@@ -43,3 +45,24 @@ class Interrupted(BaseException):
         super().__init__(signal)
         self.signal = signal
         self.saved = saved
+
+
+def short(value: object) -> str:
+    """Return how a value is written, for a message: its beginning where it is long.
+
+    Example:
+        >>> short("x" * 1000)[-6:], short([1, "a"])
+        ('xxx...', "[1, 'a']")
+    """
+    text = repr(value)
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
+
+
+def printable(text: str) -> str:
+    r"""Return a message as a terminal may print it: what would steer the terminal, in a file's name say, is escaped.
+
+    Example:
+        >>> printable("a\tb\x1b[2J")
+        'a\tb\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)

@@ -1,6 +1,7 @@
 """Encoders of timm against timm itself."""
 
 import socket
+import zipfile
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from lensblend.backbones.tensor_files import archive_problem, read_tensors
 from lensblend.backbones.timm_pyramid import TESTED_ENCODERS, TimmPyramid
 from lensblend.errors import DataError, RequestError, WeightsMissingError
+from lensblend.metrics.perceptual import Lpips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -190,3 +193,17 @@ def test_nothing_is_downloaded(monkeypatch):
     build("resnet18")
     with pytest.raises(RequestError, match=r"no encoder `hf-hub:timm/resnet18.a1_in1k`"):
         build("hf-hub:timm/resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize("read", [lambda path: read_tensors(path, "x"), lambda path: Lpips(weights=str(path))])
+def test_an_archive_that_unfolds_to_more_than_its_size_is_not_unfolded(read, tmp_path):
+    path = tmp_path / "theirs.pth"
+    torch.save({"x": torch.zeros(10_000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match=r"theirs\.pth"):
+        read(path)
+    assert "unfold to more" in archive_problem(path)

@@ -501,6 +501,14 @@ def test_an_array_that_is_no_map_is_refused_before_it_is_read(tmp_path, name):
     assert len(str(raised.value)) < 600
 
 
+def test_an_array_beyond_the_limit_is_not_read(tmp_path):
+    with (tmp_path / "map.npy").open("wb") as file:
+        file.write(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}"))
+        file.truncate(file.tell() + 4 * 10**12)  # as long as its header says, and no byte of it on the disk
+    with pytest.raises(DataError, match=r"map\.npy.*the file's size another"):
+        read_map(tmp_path / "map.npy")
+
+
 def test_a_pipe_is_no_array(tmp_path):
     os.mkfifo(tmp_path / "map.npy")
     with pytest.raises(DataError, match="pipe or device"):

@@ -4,11 +4,13 @@ import json
 import os
 
 import pytest
+from PIL import Image
 
 from lensblend.errors import DataError, RequestError, StorageError
 from lensblend.training.configuration import read_config
 from lensblend.training.files import below, write_atomically
 from lensblend.training.history import read_rows
+from lensblend.training.pictures import save_picture
 from lensblend.training.status import Lock, Status
 from lensblend.training.status_file import read_status
 
@@ -116,3 +118,15 @@ def test_a_configuration_that_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "config.yaml")
     with pytest.raises((RequestError, StorageError), match=r"config\.yaml"):
         read_config(tmp_path)
+
+
+def test_a_picture_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path):
+    (tmp_path / "precious").write_text("dear")
+    for write, name in (
+        (lambda path: save_picture(Image.new("RGB", (4, 4)), path), "x.png"),
+        (lambda path: write_atomically(path, "x"), "x.csv"),
+    ):
+        (tmp_path / name).symlink_to("precious")
+        write(tmp_path / name)
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "precious").read_text() == "dear"

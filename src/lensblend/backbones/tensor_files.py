@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ def read_tensors(path: str | Path, expected: str, key: str | None = None) -> dic
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # What was saved before archives were used has none.
+        wrong = archive_problem(path) if zipfile.is_zipfile(path) else None
+        if wrong is not None:
+            raise ValueError(wrong)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
         raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
@@ -41,3 +46,20 @@ def read_tensors(path: str | Path, expected: str, key: str | None = None) -> dic
     if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise DataError(f'"{path}" is no mapping of names to tensors; give {expected}.')
     return dict(tensors)
+
+
+def archive_problem(path: Path) -> str | None:
+    """Return why a file is not an archive as `torch.save` writes it; None if it is one.
+
+    Its members lie in it as they are. Members that are compressed, or share their bytes, could unfold to far more than
+    the file's size when they are read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        return str(error) or type(error).__name__
+    size = path.stat().st_size
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+        return f"its members unfold to more than its {size:,} bytes"
+    return None

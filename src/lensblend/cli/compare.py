@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.errors import DataError, LensblendError
+from lensblend.errors import DataError, LensblendError, printable
 
 if TYPE_CHECKING:
     from lensblend.training.comparison.runs import PhaseChoice
@@ -144,7 +144,7 @@ def main() -> None:
     try:
         compare(arguments)
     except LensblendError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         sys.exit(error.exit_code)
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from lensblend.errors import LensblendError
+from lensblend.errors import LensblendError, printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +86,7 @@ def main() -> None:
     try:
         demo(arguments.output, arguments.smoke)
     except LensblendError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         sys.exit(error.exit_code)
 
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.explanations import explain, unknown_key
-from lensblend.errors import Interrupted, LensblendError, RequestError
+from lensblend.errors import Interrupted, LensblendError, RequestError, printable
 from lensblend.training.files import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
@@ -99,7 +99,7 @@ def answered(config_name: str, full_errors: bool = False) -> Iterator[None]:
     except (LensblendError, HydraException, OmegaConfBaseException) as error:
         if full_errors:
             raise
-        sys.stderr.write(f"{explain(error, config_name)}\n")
+        sys.stderr.write(f"{printable(explain(error, config_name))}\n")
         sys.exit(error.exit_code if isinstance(error, LensblendError) else 2)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
@@ -118,7 +118,7 @@ def _noted(config_name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sys.stderr.write(f"Job {HydraConfig.get().job.num} failed: {explain(error, config_name)}\n")
+        sys.stderr.write(f"Job {HydraConfig.get().job.num} failed: {printable(explain(error, config_name))}\n")
         raise
 
 

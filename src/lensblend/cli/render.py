@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.errors import DataError, LensblendError, RequestError
+from lensblend.errors import DataError, LensblendError, RequestError, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +167,7 @@ def main() -> None:
     try:
         render(arguments)
     except LensblendError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         sys.exit(error.exit_code)
 
 

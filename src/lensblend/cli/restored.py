@@ -9,8 +9,10 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.config import Train
+from lensblend.cli.explanations import explain
 from lensblend.cli.hydra_app import choices, plain
 from lensblend.errors import DataError, RequestError
 from lensblend.training.configuration import read_config
@@ -62,7 +64,10 @@ def _check_types(content: Mapping[str, Any], file: Path) -> None:
     missing = [key for key in known if OmegaConf.is_missing(schema, key) and key not in (*content, "run_dir")]
     if missing:
         raise DataError(f"{file} is damaged: it has no `{missing[0]}`; repeat the run's own command.")
-    OmegaConf.to_object(OmegaConf.merge(schema, dict(content), {"run_dir": str(file.parent)}))
+    try:
+        OmegaConf.to_object(OmegaConf.merge(schema, dict(content), {"run_dir": str(file.parent)}))
+    except OmegaConfBaseException as error:
+        raise DataError(f"{file}: {explain(error, 'train')}") from None
 
 
 def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
@@ -73,9 +78,12 @@ def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dic
         content: Its configuration.
         given: The keys that the command set.
     """
+    # Imported late: it knows of several processes from Lightning, which composing does without.
+    from lensblend.training.messages import say
+
     cache = content["data"].get("cache")
     if cache and "data.cache" not in given:
-        print(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add data.cache={cache}")
+        say(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add data.cache={cache}")
         content = {**content, "data": {**content["data"], "cache": None}}
     nodes = {f"{group}.{name}": node for group in ("callbacks", "logger") for name, node in content[group].items()}
     for where, node in nodes.items():

@@ -18,6 +18,8 @@ from lensblend.errors import DataError, RequestError
 from lensblend.training.configuration import overrides_hash, read_config
 from lensblend.training.launchers.devices import processes
 
+SEEDS = 2**32  # as many as NumPy takes
+
 
 def train(config: DictConfig) -> None:
     """Train every phase of the schedule in the run's folder, or go on in the folder that ``resume`` names."""
@@ -47,6 +49,8 @@ def train(config: DictConfig) -> None:
         check_plain(content, "The configuration")
     except DataError as error:
         raise RequestError(str(error)) from None
+    if not 0 <= content["seed"] < SEEDS:
+        raise RequestError(f"`seed` is 0 to {SEEDS - 1}, but got {content['seed']}.")
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
     identity = Identity() if given == ["resume"] else identify(content["name"], overrides)
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))

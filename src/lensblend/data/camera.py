@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -33,7 +34,7 @@ class Camera:
     near_focus: float = 0.9
 
     def __post_init__(self) -> None:
-        if self.aperture < 0 or self.max_radius < 0:
+        if not (0 <= self.aperture < inf and 0 <= self.max_radius < inf):
             raise RequestError(
                 "`aperture` and `max_radius` are fractions of the photo's width and not negative, "
                 f"but got {self.aperture} and {self.max_radius}; use 0 for a pinhole."

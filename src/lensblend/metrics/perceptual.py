@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.functional.image.lpips import _LPIPS
 
+from lensblend.backbones.tensor_files import archive_problem
 from lensblend.errors import DataError, RequestError
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.priors.weights import weights_path
@@ -84,6 +86,9 @@ def _build_network(path: Path) -> _LPIPS:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
+        wrong = archive_problem(path) if zipfile.is_zipfile(path) else None
+        if wrong is not None:
+            raise ValueError(wrong)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(f"{path} cannot be read as a file of weights ({error}); fetch it again.") from error

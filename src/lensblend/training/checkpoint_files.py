@@ -13,9 +13,10 @@ from typing import IO, Any, cast
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from lensblend.backbones.tensor_files import archive_problem
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
-from lensblend.training.contents import DamagedError, check_archive, check_content, unreadable
+from lensblend.training.contents import DamagedError, check_content, unreadable
 from lensblend.training.files import file_sha256, flush, flush_folder, replace, temporary_beside, write_atomically
 
 _HASHES = 4096  # bytes
@@ -151,7 +152,9 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     hashes = known_hashes(path)
     if hashes and file_sha256(path) not in hashes:
         raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {hash_file(path).name} beside it.")
-    check_archive(path)
+    wrong = archive_problem(path)
+    if wrong is not None:
+        raise unreadable(path, wrong)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # what a damaged pickle leads to; torch's own advice would be to run it

@@ -42,7 +42,7 @@ def describe(
     """
     return {
         "format": FORMAT,
-        "network": _without_weights(network),
+        "network": without_weights(network),
         "phase": phase,
         "image_size": list(image_size),
         "config": yaml.safe_dump(dict(config), sort_keys=False),
@@ -56,11 +56,11 @@ def describe(
     }
 
 
-def _without_weights(node: Any) -> Any:
+def without_weights(node: Any) -> Any:
     """Leave out the files that a network's parts started from: a checkpoint holds their weights itself."""
     if isinstance(node, Mapping):
-        return {key: None if key == "weights" else _without_weights(value) for key, value in node.items()}
-    return [_without_weights(value) for value in node] if isinstance(node, list) else node
+        return {key: None if key == "weights" else without_weights(value) for key, value in node.items()}
+    return [without_weights(value) for value in node] if isinstance(node, list) else node
 
 
 @dataclass(frozen=True)

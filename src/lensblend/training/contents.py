@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from lensblend.data.images import MAX_PIXELS
 from lensblend.data.transforms import check_image_size
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, short
 from lensblend.training.documents import check_plain
 from lensblend.training.files import is_name
 
@@ -33,24 +32,6 @@ _KINDS: dict[str, tuple[type, str]] = {
 
 class DamagedError(DataError):
     """A checkpoint that was whole once; the one before it may still be."""
-
-
-def check_archive(path: Path) -> None:
-    """Refuse a file that is not what `torch.save` writes: an archive whose members lie in it as they are.
-
-    Members that are compressed, or share their bytes, could unfold to far more than the file's size.
-
-    Raises:
-        DamagedError: It is none.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise unreadable(path, str(error)) from None
-    size = path.stat().st_size
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
-        raise unreadable(path, f"its members unfold to more than its {size:,} bytes")
 
 
 def unreadable(path: Path, reason: str) -> DamagedError:
@@ -138,9 +119,7 @@ def _check_count(node: Mapping[str, Any], path: Path, key: str) -> None:
 
 
 def _wrong(path: Path, key: str, value: object, wanted: str) -> DamagedError:
-    text = repr(value)
-    text = text if len(text) <= 120 else f"{text[:117]}..."
-    return DamagedError(f"{path} is damaged: its `{key}` is {text}, not {wanted}; use another copy.")
+    return DamagedError(f"{path} is damaged: its `{key}` is {short(value)}, not {wanted}; use another copy.")
 
 
 def _tensors(content: Any, path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -161,11 +140,20 @@ def _tensors(content: Any, path: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _check_tensor(where: str, tensor: Tensor, path: Path) -> None:
     """Refuse a tensor that is not plain numbers which lie in the file."""
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu" or tensor.is_complex():
-        kind = "quantized" if tensor.is_quantized else f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
-        raise DamagedError(f"{path} is damaged: `{where}` is {kind}, not plain numbers on the CPU; use another copy.")
+    if (
+        tensor.is_nested
+        or tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.device.type != "cpu"
+        or tensor.is_complex()
+    ):
+        plain = not (tensor.is_quantized or tensor.is_nested)
+        kind = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}" if plain else "quantized or nested"
+        raise DamagedError(
+            f"{path} is damaged: {short(where)} is {kind}, not plain numbers on the CPU; use another copy."
+        )
     if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
         raise DamagedError(
-            f"{path} is damaged: `{where}` claims {tensor.numel():,} numbers, more than the file holds for it; "
+            f"{path} is damaged: {short(where)} claims {tensor.numel():,} numbers, more than the file holds for it; "
             "use another copy."
         )

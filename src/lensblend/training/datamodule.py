@@ -51,6 +51,9 @@ class PairsDataModule(pl.LightningDataModule):
         super().__init__()
         if num_workers < 0:
             raise RequestError(f"`loader.num_workers` is 0 or more, but got {num_workers}.")
+        for name, limit in (("limit_train", limit_train), ("limit_val", limit_val)):
+            if limit is not None and limit < 1:
+                raise RequestError(f"`loader.{name}` is 1 or more, or null for all pairs, but got {limit}.")
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers

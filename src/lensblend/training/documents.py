@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lensblend.data.regular_files import read_text
-from lensblend.errors import DataError
+from lensblend.errors import DataError, short
 
 DEEPEST = 64  # mappings and lists within each other
 MOST_VALUES = 100_000
@@ -49,14 +49,14 @@ here; write the value itself.
         if isinstance(node, Mapping):
             for key, value in node.items():
                 if not isinstance(key, str) or ("${" in key and not as_typed):
-                    raise DataError(f"{source}: `{path or 'the top'}` has the key {_short(key)}; keys are plain texts.")
+                    raise DataError(f"{source}: `{path or 'the top'}` has the key {short(key)}; keys are plain texts.")
                 waiting.append((value, f"{path}.{key}" if path else key, depth + 1))
         elif isinstance(node, list | tuple):
             waiting.extend((value, f"{path}[{index}]", depth + 1) for index, value in enumerate(node))
         elif isinstance(node, str):
             if "${" in node and not as_typed:
                 raise DataError(
-                    f"{source}: `{path}` is {_short(node)}, but interpolations are not resolved here; write "
+                    f"{source}: `{path}` is {short(node)}, but interpolations are not resolved here; write "
                     "the value itself."
                 )
         elif not isinstance(node, int | float | None):
@@ -142,8 +142,3 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is damaged ({reason}); restore it.") from None
     check_plain(document, path, as_typed=True)
     return document
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

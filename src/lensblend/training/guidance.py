@@ -20,7 +20,7 @@ from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
 from lensblend.ops.focus import focus_from_pair
-from lensblend.training.checkpoints import Trained
+from lensblend.training.checkpoints import Trained, without_weights
 from lensblend.training.inference import to_batch
 from lensblend.training.instantiate import OPENING, build, classes_in
 from lensblend.training.prior_maps import Guide, NetworkMap
@@ -223,8 +223,10 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
         node, other = trained.config.get(name) or {}, (instead or {}).get(name)
         if not isinstance(node, dict):
             raise DataError(f"{trained.path} is damaged: its configuration's `{name}` is no source of maps.")
-        if not other and not trained.is_run:
-            _refuse_files(name, node, trained.path)
+        if not trained.is_run:
+            if not other:
+                _refuse_files(name, node, trained.path)
+            node = without_weights(node)
         nodes[name] = _source_node(name, node, other) if isinstance(other, str) else other or node
     return build_guides(names, nodes)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from lensblend.errors import DataError, LensblendError, RequestError
+from lensblend.errors import DataError, LensblendError, RequestError, short
 from lensblend.training.documents import check_plain
 from lensblend.training.phases import nearest
 from lensblend.training.roles import Role, find_class
@@ -82,18 +82,20 @@ def _check(node: Any, where: str, roles: Roles, arguments: Mapping[str, Any] | N
         raise RequestError(str(error)) from None
     if not isinstance(node, Mapping) or "_target_" not in node:
         titles = " or ".join(role.title for role in roles)
-        raise RequestError(f"`{where}` describes {titles} by its `_target_`, but got {_short(node)}.")
-    for place, part, definition, _ in _nodes(node, where, roles):
+        raise RequestError(f"`{where}` describes {titles} by its `_target_`, but got {short(node)}.")
+    for place, part, definition, role in _nodes(node, where, roles):
         _check_arguments(part, place, definition, arguments if part is node else None)
+        if part.get("_partial_", False) and not role.waits:
+            raise RequestError(f"`{place}._partial_` is true, but {role.title} is built at once; leave it out.")
 
 
-def _nodes(node: Any, where: str, roles: Roles) -> Iterator[tuple[str, Mapping[str, Any], type, Roles]]:
-    """Yield each node: its place, itself, its class, and the roles of what stands within it."""
+def _nodes(node: Any, where: str, roles: Roles) -> Iterator[tuple[str, Mapping[str, Any], type, Role]]:
+    """Yield each node: its place, itself, its class and the role that it plays."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             definition, role = find_class(node["_target_"], f"{where}._target_", roles)
             roles = role.within
-            yield where, node, definition, roles
+            yield where, node, definition, role
         elif stray := [key for key in _SPECIAL if key in node]:
             raise RequestError(f"`{where}.{stray[0]}` belongs beside a `_target_`, but there is none.")
         for key, value in node.items():
@@ -111,9 +113,9 @@ def _check_arguments(
     if unknown:
         raise RequestError(f"`{where}.{unknown[0]}` is none of {', '.join(_SPECIAL)}, which a node may say.")
     if not isinstance(node.get("_args_", []), list | tuple):
-        raise RequestError(f"`{where}._args_` is a list of arguments, but got {_short(node['_args_'])}.")
+        raise RequestError(f"`{where}._args_` is a list of arguments, but got {short(node['_args_'])}.")
     if not isinstance(node.get("_partial_", False), bool):
-        raise RequestError(f"`{where}._partial_` is true or false, but got {_short(node['_partial_'])}.")
+        raise RequestError(f"`{where}._partial_` is true or false, but got {short(node['_partial_'])}.")
     parameters = inspect.signature(definition).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = _hints(definition)
@@ -126,7 +128,7 @@ def _check_arguments(
             )
         if key in hints and not _fits(node[key], hints[key]):
             kind = str(parameters[key].annotation).replace("typing.", "")
-            raise RequestError(f"`{where}.{key}` is {_short(node[key])}, but it is of type {kind}.")
+            raise RequestError(f"`{where}.{key}` is {short(node[key])}, but it is of type {kind}.")
 
 
 def _hints(definition: type) -> dict[str, Any]:
@@ -177,8 +179,3 @@ def _make(node: Any, where: str, roles: Roles, arguments: Mapping[str, Any]) -> 
     except Exception as error:  # constructors of PyTorch and Lightning raise whatever a value leads to
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RequestError(f"`{where}` could not be built from {node['_target_']}: {reason}") from error
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."

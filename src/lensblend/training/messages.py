@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from pytorch_lightning.utilities import rank_zero_only
 
+from lensblend.errors import printable
+
 
 def know_node(environment: Mapping[str, str]) -> None:
     """Keep the first process of a second machine from taking itself for the training's first.
@@ -26,7 +28,7 @@ def know_node(environment: Mapping[str, str]) -> None:
 @rank_zero_only
 def say(text: str) -> None:
     """Print a line at once, from the first of several processes only."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def is_first_process() -> bool:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lensblend.training.files import write_atomically
+
 CELL_HEIGHT = 192
 GAP = 6
 WHITE_ERROR = 64
@@ -106,9 +108,10 @@ def _scaled(picture: Image.Image, height: int) -> Image.Image:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG, creating its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, format="PNG")
+    """Write a PNG atomically, creating its folder."""
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    write_atomically(path, content.getvalue())
 
 
 ENCODED = ("png", "jpeg")

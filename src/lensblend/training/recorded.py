@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from lensblend.data.pairs import Source
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, LensblendError, RequestError
 from lensblend.training.instantiate import build, build_recorded, classes_in
 from lensblend.training.roles import DATA, GENERATED_DATA, MODELS, plays
 from lensblend.training.weights import check_fits, load_weights
@@ -37,11 +38,8 @@ def rebuild(node: Any, state: Mapping[str, Tensor], file: Path) -> nn.Module:
         DataError: The weights are another network's.
     """
     where = f"{file}: network"
-    try:
+    with _placed(where, file):
         outline = sketch(node, where)
-    except RequestError as error:
-        # A constructor's own message does not know where the node stands.
-        raise RequestError(str(error) if str(file) in str(error) else f"`{where}`: {error}") from None
     check_fits(outline, state, file)
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in state.values()}
     held = sum(storages.values())
@@ -71,18 +69,29 @@ def recorded_data(config: Mapping[str, Any], source: Path, is_run: bool) -> Sour
     node = config.get("data")
     if not isinstance(node, Mapping):
         raise RequestError(f"{source} does not say on which data set it was trained; name one: data=...")
+    where = f"{source}: data"
+    definition = next(classes_in(node, where, DATA))
+    if not is_run and not plays(definition, GENERATED_DATA):
+        raise RequestError(
+            f"{source} was trained on files ({definition.__name__}), which a single checkpoint does not choose here: "
+            "name the data set (data=...), or give the run's folder instead of the file."
+        )
     # Where rendered pairs are kept is this machine's own affair.
     node = {key: value for key, value in node.items() if key != "cache"}
-    where = f"{source}: data"
-    if not is_run:
-        for definition in classes_in(node, where, DATA):
-            if not plays(definition, GENERATED_DATA):
-                raise RequestError(
-                    f"{source} was trained on files ({definition.__name__}), which a single checkpoint does not choose "
-                    "here: name the data set (data=...), or give the run's folder instead of the file."
-                )
-    source_of_pairs: Source = build(node, where, DATA)
+    with _placed(where, source):
+        source_of_pairs: Source = build(node, where, DATA)
     return source_of_pairs
+
+
+@contextmanager
+def _placed(where: str, file: Path) -> Iterator[None]:
+    """Say in which file something stands; a constructor's own message does not know."""
+    try:
+        yield
+    except LensblendError as error:
+        if str(file) in str(error):
+            raise
+        raise type(error)(f"`{where}`: {error}") from None
 
 
 def sketch(node: Any, where: str) -> nn.Module:

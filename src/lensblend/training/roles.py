@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, short
 from lensblend.training.phases import nearest
 
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
@@ -33,6 +33,7 @@ class Role:
         packages: Modules, or packages with all their modules.
         exporters: Packages of other projects, by which their users call classes that are defined below.
         parts: Names, in this module, of the roles that may stand within the arguments.
+        waits: Whether it is built later, when the training knows the rest of its arguments (``_partial_: true``).
     """
 
     title: str
@@ -40,6 +41,7 @@ class Role:
     packages: tuple[str, ...]
     exporters: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    waits: bool = False
 
     @property
     def within(self) -> tuple[Role, ...]:
@@ -97,7 +99,7 @@ LOSS = Role(
     "a loss", "torch.nn.Module", ("lensblend.losses", "torch.nn.modules.loss"), ("lensblend.losses", "torch.nn")
 )
 METRIC = Role("a metric", "lensblend.metrics.per_image.PerImageMetric", ("lensblend.metrics",))
-OPTIMIZER = Role("an optimizer", "torch.optim.Optimizer", ("torch.optim",), ("torch.optim",))
+OPTIMIZER = Role("an optimizer", "torch.optim.Optimizer", ("torch.optim",), ("torch.optim",), waits=True)
 DATA = Role("a data set", "lensblend.data.pairs.Source", ("lensblend.data",))
 GENERATED_DATA = Role(
     "a data set that reads no files",
@@ -126,6 +128,7 @@ LOGGER = Role(
     "a logger",
     "pytorch_lightning.loggers.Logger",
     ("lensblend.training.history", "lensblend.training.wandb_run"),
+    waits=True,
 )
 # A network may render, or estimate what another is guided by.
 MODELS = (NETWORK, PRIOR)
@@ -203,8 +206,6 @@ def _is_in(module: str, packages: Sequence[str]) -> bool:
 
 
 def _refusal(target: object, where: str, roles: Sequence[Role]) -> RequestError:
-    text = repr(target)
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     wanted = ", or ".join(f"{role.title} (a public class of {role.places})" for role in roles)
     takes = f"it takes {wanted}" if roles else "it takes no further nodes"
-    return RequestError(f"`{where}` is {text}, which may not be built there: {takes}.")
+    return RequestError(f"`{where}` is {short(target)}, which may not be built there: {takes}.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lensblend.errors import DataError
+from lensblend.errors import DataError, short
 
 
 def check_fits(network: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
@@ -29,14 +29,14 @@ def check_fits(network: nn.Module, state: Mapping[str, Tensor], file: Path) -> N
         example = next(iter(missing + unknown + sorted(shapes)))
         raise DataError(
             f"{file} holds another network: {len(missing)} weights are missing, {len(unknown)} are unknown, "
-            f"{len(shapes)} have another shape (first: {example}); "
+            f"{len(shapes)} have another shape (first: {short(example)[1:-1]}); "
             "use the backbone, kernels and model it was trained with."
         )
     for name, tensor in own.items():
         given = state[name]
         if given.is_floating_point() != tensor.is_floating_point() or (torch.bool in (given.dtype, tensor.dtype)):
             raise DataError(
-                f"{file} is damaged: its weight `{name}` is {state[name].dtype}, but the network's is {tensor.dtype}; "
+                f"{file} is damaged: its weight {short(name)} is {given.dtype}, but the network's is {tensor.dtype}; "
                 "use another copy."
             )
 
@@ -45,13 +45,14 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], file: Path) ->
     """Copy weights into a network.
 
     Raises:
-        DataError: They do not fit, or are not finite.
+        DataError: They do not fit, or are not finite in the network's precision.
     """
     check_fits(network, state, file)
-    wrong = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    network.load_state_dict(dict(state))
+    loaded = network.state_dict()
+    wrong = [name for name, tensor in loaded.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if wrong:
         raise DataError(
-            f"{file} holds {len(wrong)} weights that are not finite (first: {wrong[0]}) and would render nothing; "
-            "use a checkpoint from before the training went wrong."
+            f"{file} holds {len(wrong)} weights that are not finite (first: {short(wrong[0])[1:-1]}) and would render "
+            "nothing; use a checkpoint from before the training went wrong."
         )
-    network.load_state_dict(dict(state))

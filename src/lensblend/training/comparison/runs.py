@@ -144,7 +144,10 @@ def _entries_of(run_dir: Path, phase: str | None, choose: PhaseChoice) -> list[E
     if not (run_dir / "config.yaml").is_file():
         raise DataError("its config.yaml is missing; `lensblend train` with the run's own command writes it anew")
     config = read_config(run_dir)
-    if str(config.get("module", {}).get("_target_", "")).endswith(".Estimation"):
+    unsaid = [key for key in ("data", "model") if not config.get(key)]
+    if unsaid:
+        raise DataError(f"its config.yaml does not say its `{unsaid[0]}`")
+    if str((config.get("module") or {}).get("_target_", "")).endswith(".Estimation"):
         raise RequestError("it estimates saliency or depth and renders nothing; its scores are in its metrics.csv")
     chosen = [phase] if phase else choose(config, done)
     entries = [Entry(run_dir, name, config, tuple(status.get("tags", ()))) for name in chosen]
