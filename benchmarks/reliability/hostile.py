@@ -291,7 +291,8 @@ def _look(folder: Path, free: Sequence[str]) -> dict[str, tuple[Any, ...]]:
 
 def _tells(folder: Path, free: Sequence[str]) -> bool:
     """Return whether a verb has written the secret where it may write."""
-    for path in (path for place in free for path in [folder / place, *(folder / place).rglob("*")]):
+    own = [folder / place for place in free if not (folder / place).is_symlink()]
+    for path in (path for place in own for path in [place, *place.rglob("*")]):
         entry = os.lstat(path) if os.path.lexists(path) else None
         if entry and stat.S_ISREG(entry.st_mode) and entry.st_size < 1 << 22 and SECRET.encode() in path.read_bytes():
             return True

@@ -61,7 +61,16 @@ KEYS = (
 )
 Damage = Callable[[Path, Box], object]
 DEPTH = 3000
-REMOVED = object()
+
+
+class _Removed:
+    """What takes the place of a value that is left out."""
+
+    def __repr__(self) -> str:
+        return "(left out)"
+
+
+REMOVED = _Removed()
 # What stands for opcodes in `write`, where pickle itself would not write such things.
 RAW: dict[str, tuple[str | bytes, ...]] = {
     "<deep mapping>": (*(b"}", "a") * DEPTH, b"N", b"s" * DEPTH),
@@ -694,7 +703,6 @@ STATES: dict[str, Damage] = {
     "complex": some(lambda weight: weight.to(torch.complex64)),
     "truths": some(lambda weight: weight > 0),
     "whole numbers": some(lambda weight: weight.long()),
-    "bits of eight": some(lambda weight: weight.to(torch.float8_e4m3fn)),
     "NaN": some(lambda weight: weight * math.nan),
     "one NaN": some(lambda weight: _first(weight, math.nan)),
     "one infinite": some(lambda weight: _first(weight, -math.inf)),
@@ -710,6 +718,7 @@ ALIKE: dict[str, Damage] = {
     "float64": every(lambda weight: weight.double()),
     "float16": every(lambda weight: weight.half()),
     "bfloat16": every(lambda weight: weight.bfloat16()),
+    "bits of eight": some(lambda weight: weight.to(torch.float8_e4m3fn)),
     "one number for all": some(lambda weight: weight.flatten()[:1].view(1, 1, 1, 1).expand(weight.shape)),
     "turned round": some(lambda weight: weight.transpose(0, 3).contiguous().transpose(0, 3)),
     "parameters": every(lambda weight: torch.nn.Parameter(weight, weight.is_floating_point())),
@@ -880,7 +889,7 @@ def kinds() -> dict[str, list[Hostile]]:
             Hostile("writes a file, as the bank", net("bank", CREATED["writes a file"]), (*BUILD, "train"), ("train",)),
             *turns(dict(interpolations()), BUILD_TURNS, says=KEYS),
         ],
-        "target": turns(dict(dangerous()), BUILD_TURNS, says=(*KEYS, "name")),
+        "target": turns(dict(dangerous()), BUILD_TURNS, says=(*KEYS, "name", "secret.yaml", "evil.pkl")),
         "odd target": turns({name: net("_target_", value) for name, value in TARGETS.items()}, BUILD_TURNS),
         "odd node": turns(NODES, BUILD_TURNS, says=KEYS),
         "odd size": [

@@ -449,7 +449,7 @@ LOCKS: dict[str, Damage] = {name: damage for name, damage in ODD.items() if name
 PARTS: dict[str, tuple[Any, ...]] = {
     "global_step": (REMOVED, "3", -1, 10**30, None, math.nan, [3], torch.ones(2)),
     "lensblend/phase": (REMOVED, "phase1", 5),
-    "lensblend/parent": (REMOVED, [1], {"path": 5}),
+    "lensblend/parent": ([1], {"path": 5}),
     "lensblend/config": (REMOVED, "data: [}", f"{LAUGHS}data: *a39\n", 5, "data: !!python/name:os.system\n"),
     "lensblend/position": (REMOVED, {}, "x", [1, 1, 2]),
     "lensblend/position/epoch": (REMOVED, "x", -1, 10**12, None, math.nan),
@@ -462,14 +462,14 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "optimizer_states/0/param_groups/0/lr": ("x", math.nan, {"_target_": "os.system"}),
     "optimizer_states/0/param_groups/0/betas": ("x", [5]),
     "lr_schedulers": (REMOVED, [], [5], [{}]),
-    "lr_schedulers/0/last_epoch": ("x", 10**30),
+    "lr_schedulers/0/last_epoch": ("x",),
     "lr_schedulers/0/step": ("evil",),
     "lr_schedulers/0/lr_lambdas": ("x",),
     "loops": (REMOVED, None, {}),
     "loops/fit_loop": (REMOVED, "x", {}),
     "loops/fit_loop/epoch_progress": ({}, {"total": 5}),
     "loops/fit_loop/epoch_progress/current/completed": ("x", -5, 10**12),
-    "loops/fit_loop/epoch_loop.batch_progress/current": ({}, {"ready": "x"}),
+    "loops/fit_loop/epoch_loop.batch_progress/current": ({"ready": "x"},),
     "loops/fit_loop/epoch_loop.state_dict/_batches_that_stepped": ("x",),
     "callbacks": ("x", {"KeepLastAndBest": 5}),
     "callbacks/KeepLastAndBest/best": ("x", [1]),
@@ -486,8 +486,11 @@ SPARE: dict[str, tuple[Any, ...]] = {
     "callbacks/Finite": ({"count": "x"},),
     "pytorch-lightning_version": ("999.0.0",),
     "evil": (1, {"_target_": "os.system"}),
+    "lr_schedulers/0/last_epoch": (10**30,),
+    "loops/fit_loop/epoch_loop.batch_progress/current": ({},),
     "hyper_parameters": ({"_class_path": "os.system"},),
     "PairsDataModule": ({"a": 1},),
+    "lensblend/parent": (REMOVED,),
     "lensblend/versions": ("x", None),
     "lensblend/config_hash": (5, "x"),
 }
@@ -542,7 +545,7 @@ def several(
     """Return a case for each value of each key."""
     return [
         Hostile(
-            f"{where} = {'(left out)' if value is REMOVED else repr(value):.40}",
+            f"{where} = {value!r:.40}",
             make(where, value),
             verbs,
             **{"says": words(where), **options},

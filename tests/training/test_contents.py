@@ -142,6 +142,7 @@ HOSTILE = {
     "position part": record(position={"epoch": 1}),
     "position negative": record(position={**POSITION, "batch": -1}),
     "position text": record(position={**POSITION, "epoch": "1"}),
+    "position beyond its epoch": record(position={**POSITION, "batch": 4}),
     "position huge": record(position={**POSITION, "epoch": 10**30}),
     "parent list": record(parent=["x"]),
     "parent number": record(parent={"path": 1}),

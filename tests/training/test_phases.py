@@ -161,7 +161,22 @@ def test_other_names_are_free(name):
     assert Schedule.from_config({"run": [name], "phases": {name: PHASE}}).run == [name]
 
 
-@pytest.mark.parametrize("change", [{"lr": "x"}, {"max_epochs": None}, {"image_size": 5}, {"zz": 1}, {"monitor": []}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": "x"},
+        {"max_epochs": None},
+        {"optimizer": "adam"},
+        {"optimizer": [1]},
+        {"trainable": [5]},
+        {"trainable": "x"},
+        {"loss": "l1"},
+        {"loss": {"l1": 5}},
+        {"image_size": 5},
+        {"zz": 1},
+        {"monitor": []},
+    ],
+)
 def test_a_value_of_another_type_is_refused_with_the_phase(change):
     with pytest.raises(RequestError, match=r"schedule\.phases\.coarse"):
         Schedule.from_config(schedule(phases={"coarse": {**PHASE, **change}, "fine": PHASE}))

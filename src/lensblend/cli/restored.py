@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lensblend.cli.config import Train
 from lensblend.cli.explanations import explain
 from lensblend.cli.hydra_app import choices, plain
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, short
 from lensblend.training.configuration import read_config
 
 # Arguments by which callbacks and loggers are told where to write.
@@ -50,8 +50,15 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
         OmegaConf.update(config, key, override.value(), force_add=True)
         given.append(str(key))
     content = plain(config)
+    content |= {key: value for key, value in _defaults().items() if key not in content}
     _check_types(content, run_dir / "config.yaml")
     return _within(run_dir, content, given)
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what stands for keys that earlier versions did not write."""
+    schema: Any = OmegaConf.to_container(OmegaConf.structured(Train), throw_on_missing=False)
+    return {key: value for key, value in schema.items() if value not in (None, "???") and key != "schedule"}
 
 
 def _check_types(content: Mapping[str, Any], file: Path) -> None:
@@ -64,6 +71,10 @@ def _check_types(content: Mapping[str, Any], file: Path) -> None:
     missing = [key for key in known if OmegaConf.is_missing(schema, key) and key not in (*content, "run_dir")]
     if missing:
         raise DataError(f"{file} is damaged: it has no `{missing[0]}`; repeat the run's own command.")
+    for key in ("init_from", "name"):
+        # The schema would make a text of a number.
+        if not isinstance(content.get(key) or "", str):
+            raise DataError(f"{file} is damaged: its `{key}` is {short(content[key])}, not a text.")
     try:
         OmegaConf.to_object(OmegaConf.merge(schema, dict(content), {"run_dir": str(file.parent)}))
     except OmegaConfBaseException as error:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from lensblend.errors import DataError
 
 TEXT_LIMIT = 16 * 2**20  # bytes of a list, a table or a status
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file, or a link to one, for reading.
 
     Raises:

@@ -20,6 +20,7 @@ from lensblend.training.contents import DamagedError, check_content, unreadable
 from lensblend.training.files import file_sha256, flush, flush_folder, replace, temporary_beside, write_atomically
 
 _HASHES = 4096  # bytes
+_HASHED = 2**32  # bytes
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
@@ -149,10 +150,12 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """
     if not path.is_file():
         raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
-    hashes = known_hashes(path)
-    if hashes and file_sha256(path) not in hashes:
-        raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {hash_file(path).name} beside it.")
     wrong = archive_problem(path)
+    hashes = known_hashes(path)
+    # What is no archive may be hundreds of gigabytes of nothing, which need not be hashed.
+    is_hashed = wrong is None or path.stat().st_size < _HASHED
+    if hashes and is_hashed and file_sha256(path) not in hashes:
+        raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {hash_file(path).name} beside it.")
     if wrong is not None:
         raise unreadable(path, wrong)
     try:
@@ -160,6 +163,18 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     except Exception as error:  # what a damaged pickle leads to; torch's own advice would be to run it
         raise unreadable(path, str(error) or type(error).__name__) from None
     return check_content(content, path)
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """Return a checkpoint's SHA-256.
+
+    Raises:
+        DataError: It is no file that could be one.
+    """
+    wrong = archive_problem(path)
+    if wrong is not None:
+        raise unreadable(path, wrong)
+    return file_sha256(path)
 
 
 def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, DamagedError]]]:

@@ -87,6 +87,8 @@ def _check_record(record: Mapping[str, Any], path: Path) -> None:
         if name not in record["position"]:
             raise _wrong(path, "position", record["position"], _KINDS["position"][1])
         _check_count(record["position"], path, name)
+    if "position" in record and record["position"]["batch"] > record["position"]["batches"]:
+        raise _wrong(path, "position", record["position"], "one within an epoch")
 
 
 def _check_size(image_size: Any, path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lensblend.data.regular_files import open_regular
 from lensblend.errors import DataError, StorageError
 
 TEMPORARY = ".tmp"
@@ -68,6 +69,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
             flush(file.fileno())
         replace(temporary, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if there is one.
+
+    Raises:
+        StorageError: It cannot be removed; it may be a folder.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(cannot_write(path, error)) from error
 
 
 @contextmanager
@@ -134,6 +147,17 @@ def cannot_write(path: Path, error: OSError) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return a file's SHA-256 in hexadecimal.
+
+    Raises:
+        DataError: It is no regular file, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error}); see whether it is the file meant."
+        ) from None

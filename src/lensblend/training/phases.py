@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lensblend.data.transforms import check_crop, check_image_size
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, short
 from lensblend.training.files import is_name
 
 # Names that a run's folder has for other things than phases.
@@ -60,6 +60,7 @@ class Phase:
     validate_every: int = 1
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         check_image_size(self.image_size)
         if self.crop is not None:
             check_crop(self.crop, self.image_size)
@@ -74,6 +75,20 @@ class Phase:
         self._check_lr_every()
         if self.monitor not in MONITORS:
             raise RequestError(f"`monitor` is one of {', '.join(MONITORS)}, but got {self.monitor!r}.")
+
+    def _check_kinds(self) -> None:
+        """Refuse what is no group of keys, or no list of names."""
+        for name, kind in (("loss", "terms by name"), ("optimizer", "a `_target_` and its arguments")):
+            if not isinstance(getattr(self, name), Mapping):
+                raise RequestError(f"`{name}` is a group of keys, {kind}, but got {short(getattr(self, name))}.")
+        wrong = [name for name, term in self.loss.items() if term is not None and not isinstance(term, Mapping)]
+        if wrong:
+            raise RequestError(
+                f"`loss.{wrong[0]}` is a term {{weight, on, loss}}, but got {short(self.loss[wrong[0]])}."
+            )
+        names = self.trainable
+        if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
+            raise RequestError(f"`trainable` is a list of beginnings of parameters' names, but got {short(names)}.")
 
     def _check_lr_every(self) -> None:
         """Refuse epochs between drops that are missing, have nothing to do, or leave no room for a drop."""

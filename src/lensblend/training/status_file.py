@@ -39,7 +39,7 @@ def read_status(file: Path) -> dict[str, Any]:
 
 def _is_status(content: Mapping[str, Any]) -> bool:
     """Tell whether a file says of a training and its phases what `Status` writes, in values of the right types."""
-    if not _has_types(content, _OF_A_TRAINING):
+    if not _has_types(content, _OF_A_TRAINING) or ("phases" in content and content["phases"] is None):
         return False
     texts = [*(content.get("tags") or ()), *(content.get("choices") or {}).values()]
     phases: Mapping[str, Any] = content.get("phases") or {}
@@ -51,7 +51,7 @@ def _is_status(content: Mapping[str, Any]) -> bool:
 
 
 def _is_phase(phase: Mapping[str, Any]) -> bool:
-    if not _has_types(phase, _OF_A_PHASE) or (phase.get("step") or 0) < 0:
+    if not _has_types(phase, _OF_A_PHASE) or phase.get("step", 0) is None or phase.get("step", 0) < 0:
         return False
     numbers = [value for key in ("scores", "best") for value in (phase.get(key) or {}).values()]
     return all(isinstance(number, int | float) for number in numbers)

@@ -67,6 +67,7 @@ class KeepLastAndBest(Checkpoint):
         # Whether a step has been done: what a restart failed on before that lies in its checkpoint.
         self.began = False
         self._restored: tuple[int, int, int] | None = None
+        self._restored_epoch: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals back from Lightning, which has just set its own handlers.
@@ -76,11 +77,14 @@ class KeepLastAndBest(Checkpoint):
         """
         self._interruption.install()
         now = (len(trainer.optimizers), len(trainer.lr_scheduler_configs), trainer.global_step)
-        if self._restored not in (None, now):
+        # At an epoch's end the next one is the position, and Lightning counts the one before.
+        epoch = self._restored_epoch
+        strayed = epoch is not None and abs(trainer.current_epoch - epoch) > 1
+        if self._restored is not None and (self._restored != now or strayed):
             raise DataError(
-                f"{trainer.ckpt_path} is damaged: it says {self._restored} of optimizers, learning rates and steps, "
-                f"but training would go on with {now}. Put another copy in its place, or remove {self.folder} to train "
-                "this phase from its start."
+                f"{trainer.ckpt_path} is damaged: it says {self._restored} of optimizers, learning rates and steps, in "
+                f"epoch {epoch}, but training would go on with {now} in epoch {trainer.current_epoch}. "
+                f"Put another copy in its place, or remove {self.folder} to train this phase from its start."
             )
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
@@ -201,6 +205,7 @@ class KeepLastAndBest(Checkpoint):
         """Begin an epoch anew whose batches are others than when the checkpoint was written."""
         optimizers, rates = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
         self._restored = (len(optimizers), len(rates), checkpoint["global_step"])
+        self._restored_epoch = checkpoint.get(RECORD, {}).get("position", {}).get("epoch")
         data = _data(trainer)
         if data is not None and data.batches_done() != data.start[1]:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]

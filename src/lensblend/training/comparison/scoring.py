@@ -19,13 +19,14 @@ from lensblend.data.regular_files import read_text
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
 from lensblend.nn.rendering import Rendering
+from lensblend.training.checkpoint_files import checkpoint_sha256
 from lensblend.training.checkpoints import load_network
 from lensblend.training.comparison import measures
 from lensblend.training.comparison.cost import hardware, metered
 from lensblend.training.comparison.runs import Entry
 from lensblend.training.documents import read_json
 from lensblend.training.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
-from lensblend.training.files import below, file_sha256, write_atomically
+from lensblend.training.files import below, remove, write_atomically
 from lensblend.training.guidance import Guided, build_guides, guidance_of
 from lensblend.training.inference import BlendAt, device_of
 from lensblend.training.pictures import ENCODED, encode
@@ -121,7 +122,7 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "lensblend": lensblend.__version__,
-        "checkpoint_sha256": file_sha256(entry.checkpoint),
+        "checkpoint_sha256": checkpoint_sha256(entry.checkpoint),
         "data": entry.config["data"],
         "split": "val",
         "guidance": {name: guide.identity for name, guide in _guides(entry).items()},
@@ -213,10 +214,8 @@ def _score(
     maps: list[str] = []
     measured: dict[str, Scores] = {}
     # Written last, removed first: a folder without it is not used, so a comparison that was stopped leaves no half.
-    (folder / "about.json").unlink(missing_ok=True)
-    (folder / "measures.csv").unlink(missing_ok=True)
-    for old in folder.glob("[0-9]*"):
-        old.unlink()
+    for old in (folder / "about.json", folder / "measures.csv", *folder.glob("[0-9]*")):
+        remove(old)
 
     def keep(pair: Pair, rendering: Rendering, row: Row, _: Scores) -> None:
         index = len(contents)
