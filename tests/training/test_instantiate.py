@@ -296,6 +296,8 @@ def test_an_interpolation_is_refused_with_its_path(text):
         ("lensblend.networks.depth_blend.DepthBlend", "by its `_target_`"),
         ({**MODEL, "backbone": KERNELS}, "states its `out_channels`"),
         ({**MODEL, "backbone": {"_target_": TIMM, "weights": "/dev/zero"}}, "no files"),
+        ({**MODEL, "backbone": {"_target_": TIMM, "_args_": ["resnet18", 16, "/dev/zero"]}}, "no files"),
+        ({**MODEL, "bank": {"_target_": KERNELS["_target_"], "_args_": [5]}}, "`x.bank.family` is 5"),
         ({**MODEL, "bank": {**KERNELS, "sizes": [100_001]}}, "at most 4096 pixels wide"),
         ({**MODEL, "bank": {**KERNELS, "scale": 1e9}}, "at most 4096 pixels wide"),
         ({"_target_": "lensblend.networks.saliency_rrdb.SaliencyRrdb", "blocks": 10**9}, "more than 10,000 parts"),

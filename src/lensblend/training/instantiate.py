@@ -53,12 +53,13 @@ def build_recorded(node: Any, where: str, *roles: Role) -> Any:
         RequestError: As `build`; or an argument would open a file or fetch one.
     """
     _check(node, where, roles, {})
-    for place, part, _, _ in _nodes(node, where, roles):
-        opened = [key for key in OPENING if part.get(key)]
+    for place, part, definition, _ in _nodes(node, where, roles):
+        given = _given(part, definition)
+        opened = [key for key in OPENING if given.get(key)]
         if opened:
             raise RequestError(
-                f"`{place}.{opened[0]}` is {part[opened[0]]!r}, but a checkpoint holds its weights itself and names no "
-                "files; it is damaged or of other origin."
+                f"`{place}.{opened[0]}` is {short(given[opened[0]])}, but a checkpoint holds its weights itself and "
+                "names no files; it is damaged or of other origin."
             )
     return _make(node, where, roles, {})
 
@@ -126,9 +127,16 @@ def _check_arguments(
             raise RequestError(
                 f"`{where}.{key}` is not an argument of {node['_target_']}{nearest(key, list(parameters))}"
             )
-        if key in hints and not _fits(node[key], hints[key]):
+    for key, value in _given(node, definition).items():
+        if key in hints and not _fits(value, hints[key]):
             kind = str(parameters[key].annotation).replace("typing.", "")
-            raise RequestError(f"`{where}.{key}` is {short(node[key])}, but it is of type {kind}.")
+            raise RequestError(f"`{where}.{key}` is {short(value)}, but it is of type {kind}.")
+
+
+def _given(node: Mapping[str, Any], definition: type) -> dict[str, Any]:
+    """Return a node's arguments by their names, those given by position as well."""
+    placed = zip(inspect.signature(definition).parameters, node.get("_args_", []), strict=False)
+    return {**dict(placed), **{key: value for key, value in node.items() if key not in _SPECIAL}}
 
 
 def _hints(definition: type) -> dict[str, Any]:
