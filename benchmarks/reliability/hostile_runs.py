@@ -354,6 +354,8 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "trainer/enable_progress_bar": (False, "x"),
     "trainer/fast_dev_run": (True,),
 }
+# Those that have a default, which is taken where they are missing.
+DEFAULTS = ("metrics", "callbacks", "logger", "checkpoint")
 MISSING = (
     *("data", "model", "module", "metrics", "callbacks", "logger", "loader", "checkpoint", "not_finite", "seed"),
     *("deterministic", "schedule", "schedule/run", "schedule/phases", "schedule/phases/phase2", "trainer"),
@@ -468,7 +470,7 @@ PARTS: dict[str, tuple[Any, ...]] = {
     "loops": (REMOVED, None, {}),
     "loops/fit_loop": (REMOVED, "x", {}),
     "loops/fit_loop/epoch_progress": ({}, {"total": 5}),
-    "loops/fit_loop/epoch_progress/current/completed": ("x", -5, 10**12),
+    "loops/fit_loop/epoch_progress/current/completed": ("x", 10**12),
     "loops/fit_loop/epoch_loop.batch_progress/current": ({"ready": "x"},),
     "loops/fit_loop/epoch_loop.state_dict/_batches_that_stepped": ("x",),
     "callbacks": ("x", {"KeepLastAndBest": 5}),
@@ -487,6 +489,7 @@ SPARE: dict[str, tuple[Any, ...]] = {
     "pytorch-lightning_version": ("999.0.0",),
     "evil": (1, {"_target_": "os.system"}),
     "lr_schedulers/0/last_epoch": (10**30,),
+    "loops/fit_loop/epoch_progress/current/completed": (-5,),
     "loops/fit_loop/epoch_loop.batch_progress/current": ({},),
     "hyper_parameters": ({"_class_path": "os.system"},),
     "PairsDataModule": ({"a": 1},),
@@ -570,7 +573,8 @@ def kinds() -> dict[str, list[Hostile]]:
         "phase": [Hostile(f"{name!r:.40}", phase(name), RESUME, says=("phase", "schedule")) for name in NAMES],
         "value": [
             *several(VALUES, config, RESUME),
-            *several({key: (REMOVED,) for key in MISSING}, config, RESUME),
+            *several({key: (REMOVED,) for key in MISSING if key not in DEFAULTS}, config, RESUME),
+            *several({key: (REMOVED,) for key in DEFAULTS}, config, RESUME, passes=RESUME),
             *several({"init_from": (5, [1], {"a": 1})}, lambda *where: both(config(*where), fresh), RESUME),
             *several(HARMLESS, config, RESUME, passes=RESUME),
             *(
