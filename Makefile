@@ -56,10 +56,10 @@ bench: setup  ## measure the blurs against the dense convolution
 	$(BIN)/python benchmarks/blur.py
 
 reliability: setup  ## kill, interrupt and starve real trainings, all counts (about an hour)
-	$(BIN)/python benchmarks/reliability --full --output docs/benchmarks/reliability.md
+	$(BIN)/python tests/reliability --full --output docs/benchmarks/reliability.md
 
 reliability-quick: setup  ## a few cases of each row of `make reliability` (minutes)
-	$(BIN)/python benchmarks/reliability
+	$(BIN)/python tests/reliability
 
 slurm-test: setup  ## preempt, limit and cancel sweeps on a real one-node SLURM (root; a quarter of an hour)
 	$(BIN)/python tests/slurm --output docs/benchmarks/slurm.md

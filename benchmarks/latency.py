@@ -77,10 +77,10 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from omegaconf import OmegaConf
 
     from lensblend.cli.config import config_folder, register
-    from lensblend.training.comparison.cost import count_macs
-    from lensblend.training.guidance import guidance_of
-    from lensblend.training.instantiate import build
-    from lensblend.training.roles import MODELS
+    from lensblend.comparison.cost import count_macs
+    from lensblend.inference.guidance import guidance_of
+    from lensblend.runs.instantiate import build
+    from lensblend.runs.roles import MODELS
 
     register()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -22,14 +22,14 @@ import torch
 from rich.progress import track
 from scipy.stats import t
 
+from lensblend.comparison.runs import Entry, every_phase, find_entries
+from lensblend.comparison.scoring import Request, Scored, score_entry
+from lensblend.comparison.statistics import CONFIDENCE, difference_interval
+from lensblend.comparison.studies.paper import TABLES, deviations, is_row
+from lensblend.inference.evaluation import aligned, decimals
 from lensblend.metrics.fidelity import Psnr, Ssim
-from lensblend.training.comparison.paper import TABLES, deviations, is_row
-from lensblend.training.comparison.runs import Entry, every_phase, find_entries
-from lensblend.training.comparison.scoring import Request, Scored, score_entry
-from lensblend.training.comparison.statistics import CONFIDENCE, difference_interval
-from lensblend.training.evaluation import aligned, decimals
-from lensblend.training.instantiate import build
-from lensblend.training.roles import DATA
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import DATA
 
 METRICS = ("psnr", "ssim")
 

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lensblend.training.offline_runs import OfflineRun, read_runs
+from reliability.offline_runs import OfflineRun, read_runs
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "images"
 SWEEP = (

@@ -20,8 +20,8 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path):
     work.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-        vendored = "lensblend/training/page/vendor/img-comparison-slider"
-        page = [f"lensblend/training/page/gallery.{kind}" for kind in ("html", "css", "js")]
+        vendored = "lensblend/comparison/page/vendor/img-comparison-slider"
+        page = [f"lensblend/comparison/page/gallery.{kind}" for kind in ("html", "css", "js")]
         assert {*page, f"{vendored}/index.js", f"{vendored}/LICENSE"} <= set(archive.namelist())
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = subprocess.run(

@@ -1,5 +1,8 @@
 """Errors that a user can act on: each message names the value that was wrong and the remedy."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 _SHORT = 120
 
 
@@ -66,3 +69,15 @@ def printable(text: str) -> str:
         'a\tb\\x1b[2J'
     """
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Finish an error message with the nearest valid word, or with all of them.
+
+    Example:
+        >>> nearest("phase4", ["phase1", "warm_up"])
+        '; did you mean `phase1`? There are: phase1, warm_up.'
+    """
+    close = get_close_matches(word, known, n=1)
+    guess = f"; did you mean `{close[0]}`?" if close else "."
+    return f"{guess} There are: {', '.join(known)}."

@@ -11,8 +11,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional
 
 from lensblend.data.embedded import Embedded
-from lensblend.training.checkpoints import load_network
-from lensblend.training.inference import render_photo
+from lensblend.inference.rendering import render_photo
+from lensblend.runs.checkpoints import load_network
 
 TINY = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=none", "callbacks.panels=null")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lensblend.training.configuration import overrides_hash
+from lensblend.runs.configuration import overrides_hash
 
 SMALL = (
     "experiment=demo",

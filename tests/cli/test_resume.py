@@ -14,9 +14,10 @@ import torch
 import yaml
 
 from lensblend.cli.config import run_folder
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, hash_file, read_checkpoint
+from lensblend.runs.checkpoint_files import hash_file, read_checkpoint
+from lensblend.runs.status import Lock, Status
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.restoration import Restoration
-from lensblend.training.status import Lock, Status
 
 SMALL = [
     "debug=smoke",
@@ -441,7 +442,7 @@ def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process
         ("name",): ("${oc.env:HOME}", "`name` is"),
         ("model", "bank", "sizes"): (["${oc.create:{_target_: os.system}}"], r"`model.bank.sizes[0]` is"),
         ("model", "backbone"): ({"_target_": "os.system", "_args_": [f"touch {outside}"]}, "may not be built there"),
-        ("module", "_target_"): ("lensblend.training.launchers.local._Running", "may not be built there"),
+        ("module", "_target_"): ("lensblend.launchers.local._Running", "may not be built there"),
         ("data", "_target_"): ("lensblend.networks.ensemble.Ensemble", "may not be built there"),
         ("metrics", "psnr"): ({"_target_": "lensblend.losses.pixel.L1"}, "`metrics.psnr._target_`"),
         ("logger", "csv", "_target_"): ("pytorch_lightning.loggers.CSVLogger", "`logger.csv._target_`"),

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lensblend.training.checkpoint_files import read_checkpoint
+from lensblend.runs.checkpoint_files import read_checkpoint
 
 TEAMS = ["islab_zju", "ipcv_iitm", "vidar", "xmu_viplab", "kaist_viclab", "slyym", "bazinga", "aps_vision"]
 # The recipe's phases, losses, optimizers and batches; a few pairs of the embedded data, and crops of what remains.

@@ -8,10 +8,10 @@ import torch
 from omegaconf import OmegaConf
 
 from lensblend.cli.config import config_folder, register
-from lensblend.training.building import build_loss
-from lensblend.training.instantiate import build
+from lensblend.runs.building import build_loss
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import MODELS
 from lensblend.training.phases import Schedule
-from lensblend.training.roles import MODELS
 
 FOLDER = config_folder()
 GROUPS = (

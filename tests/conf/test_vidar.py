@@ -5,8 +5,8 @@ import torch
 import yaml
 
 from lensblend.cli.config import config_folder
-from lensblend.training.instantiate import build
-from lensblend.training.roles import MODELS
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import MODELS
 
 
 def read(name):

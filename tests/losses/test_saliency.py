@@ -9,7 +9,7 @@ import yaml
 from skimage.metrics import structural_similarity
 
 from lensblend.losses.saliency import BinaryCrossEntropy, MaskSsim, SoftIou
-from lensblend.training.building import build_loss
+from lensblend.runs.building import build_loss
 
 CONF = Path(__file__).parents[2] / "conf/loss"
 Arrays = tuple[np.ndarray, np.ndarray]

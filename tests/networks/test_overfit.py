@@ -10,10 +10,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from skimage.transform import resize
 
 from lensblend.cli.config import config_folder, register
-from lensblend.training.building import build_loss
-from lensblend.training.guidance import guidance_of
-from lensblend.training.instantiate import build
-from lensblend.training.roles import MODELS
+from lensblend.inference.guidance import guidance_of
+from lensblend.runs.building import build_loss
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import MODELS
 from lensblend.training.truths import truths
 
 SIDE, STEPS = 64, 300

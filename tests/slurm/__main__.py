@@ -23,11 +23,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "benchmarks")]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import cases  # noqa: E402
 import torch  # noqa: E402
 from lab import Lab, cluster  # noqa: E402
+
 from reliability.rows import Case  # noqa: E402
 
 CASES: dict[str, Callable[[Lab], Case]] = {

@@ -15,7 +15,7 @@ from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.nn.rendering import Rendering
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.finite import Finite
-from lensblend.training.checkpoint_files import AtomicCheckpointIO
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.restoration import Restoration
 
 BATCHES = 4

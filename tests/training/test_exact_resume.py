@@ -20,13 +20,14 @@ from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
 from lensblend.nn.rendering import Rendering
+from lensblend.runs.checkpoint_files import copy_checkpoint, read_checkpoint
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.reseed import Reseed
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, copy_checkpoint, read_checkpoint
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
-from lensblend.training.history import MetricsCsv
 from lensblend.training.interruption import Interruption
+from lensblend.training.loggers.metrics_csv import MetricsCsv
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.restoration import Restoration
 from lensblend.training.resume import find_stopped

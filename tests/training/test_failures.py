@@ -1,4 +1,4 @@
-"""Messages for what PyTorch raises; the harness in benchmarks/reliability provokes each for real."""
+"""Messages for what PyTorch raises; the harness in tests/reliability provokes each for real."""
 
 import pytest
 import torch

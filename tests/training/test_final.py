@@ -12,9 +12,10 @@ from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
 from lensblend.nn.rendering import Rendering
+from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.training.callbacks.final import TIMED, Final
 from lensblend.training.callbacks.keep import KeepLastAndBest
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.restoration import Restoration
 

@@ -7,10 +7,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lensblend.errors import RequestError, TrainingError
+from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
-from lensblend.training.checkpoint_files import AtomicCheckpointIO, read_checkpoint
-from lensblend.training.history import MetricsCsv, read_rows
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
+from lensblend.training.loggers.metrics_csv import MetricsCsv, read_rows
 from lensblend.training.phase_run import PhaseRun
 
 # Lightning's advice on workers and the like, which the runner silences with its reasons.

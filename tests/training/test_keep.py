@@ -5,7 +5,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lensblend.training.callbacks.keep import KeepLastAndBest
-from lensblend.training.checkpoint_files import AtomicCheckpointIO
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 
 # Lightning's advice on workers and the like, which the runner silences with its reasons.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR,
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.nn.rendering import Rendering
-from lensblend.training.restoration import Restoration, lr_factor, lr_progress
+from lensblend.training.learning_rate import lr_factor, lr_progress
+from lensblend.training.restoration import Restoration
 
 BATCHES = 6
 

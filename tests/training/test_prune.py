@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lensblend.errors import RequestError
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import Prune, is_pruned
-from lensblend.training.checkpoint_files import AtomicCheckpointIO
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 
 optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lensblend.errors import DataError, LensblendError, printable
 
 if TYPE_CHECKING:
-    from lensblend.training.comparison.runs import PhaseChoice
+    from lensblend.comparison.runs import PhaseChoice
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,20 +75,20 @@ def _count(text: str, least: int = 0) -> int:
 
 def _choice(tables: Sequence[str]) -> PhaseChoice:
     """Return which phases of a run tables need."""
-    from lensblend.training.comparison.runs import every_phase, last_phase
+    from lensblend.comparison.runs import every_phase, last_phase
 
     if "4" in tables:
         return every_phase
     if "aim2019" not in tables:
         return last_phase
-    from lensblend.training.comparison.aim2019 import phases_compared
+    from lensblend.comparison.studies.aim2019 import phases_compared
 
     return phases_compared
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Find the runs, score them, and write and print the tables."""
-    from lensblend.training.comparison.runs import find_entries
+    from lensblend.comparison.runs import find_entries
 
     entries, left_out = find_entries(arguments.runs, arguments.phase, _choice(arguments.table))
     for run in left_out:
@@ -97,12 +97,12 @@ def compare(arguments: argparse.Namespace) -> None:
         raise DataError(f"None of the {len(left_out)} runs can be compared; see above.")
     from rich.progress import track
 
-    from lensblend.training.building import build_metrics
-    from lensblend.training.comparison import report
-    from lensblend.training.comparison.findings import MAPS
-    from lensblend.training.comparison.scoring import Request
-    from lensblend.training.files import file_sha256
-    from lensblend.training.inference import choose_device
+    from lensblend.comparison import report
+    from lensblend.comparison.scoring import Request
+    from lensblend.comparison.studies.findings import MAPS
+    from lensblend.inference.rendering import choose_device
+    from lensblend.runs.building import build_metrics
+    from lensblend.runs.files import file_sha256
 
     weights: Path | None = arguments.lpips_weights
     metrics = build_metrics(

@@ -24,7 +24,7 @@ def evaluate(config: DictConfig) -> None:
         raise RequestError(f"`split` is train or val, but got {node['split']!r}.")
     if node["score_at"] not in ("photo", "network"):
         raise RequestError(f"`score_at` is photo or network, but got {node['score_at']!r}.")
-    from lensblend.training.building import build_metrics
+    from lensblend.runs.building import build_metrics
 
     metrics = build_metrics(node["metrics"])
     if node["checkpoint"] is None:
@@ -36,7 +36,7 @@ def evaluate(config: DictConfig) -> None:
 def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from rich.progress import track
 
-    from lensblend.training.evaluation import match_folders, means, score_folders, write_scores
+    from lensblend.inference.evaluation import match_folders, means, score_folders, write_scores
 
     files = match_folders(Path(node["predictions"]), Path(node["targets"]))
     scores = score_folders(metrics, track(files, "Scoring"))
@@ -47,16 +47,16 @@ def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from rich.progress import track
 
+    from lensblend.comparison.gallery import Gallery
     from lensblend.data.samples import Resized
     from lensblend.data.transforms import check_image_size
-    from lensblend.training.checkpoints import check_renders, load_ensemble
-    from lensblend.training.evaluation import bank_at, means, score_network, score_references, write_scores
-    from lensblend.training.gallery import Gallery
-    from lensblend.training.guidance import Guided, guides_of
-    from lensblend.training.inference import choose_device
-    from lensblend.training.instantiate import build
-    from lensblend.training.recorded import recorded_data
-    from lensblend.training.roles import DATA
+    from lensblend.inference.evaluation import bank_at, means, score_network, score_references, write_scores
+    from lensblend.inference.guidance import Guided, guides_of
+    from lensblend.inference.rendering import choose_device
+    from lensblend.runs.checkpoints import check_renders, load_ensemble
+    from lensblend.runs.instantiate import build
+    from lensblend.runs.recorded import recorded_data
+    from lensblend.runs.roles import DATA
 
     paths = node["checkpoint"] if isinstance(node["checkpoint"], list) else [node["checkpoint"]]
     wrong = [path for path in paths if not isinstance(path, str)]
@@ -104,7 +104,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
 
 def _conclude(output: Path, rows: dict[str, Any], count: int) -> None:
-    from lensblend.training.evaluation import markdown_table
+    from lensblend.inference.evaluation import markdown_table
 
     print(f"\nMeans over {count} images:\n\n{markdown_table(rows)}\n\nscores.csv and metrics.json are in {output}")
 

@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 
 from lensblend.cli.hydra_app import choices
 from lensblend.errors import DataError
-from lensblend.training.configuration import is_free
-from lensblend.training.documents import read_yaml
+from lensblend.runs.configuration import is_free
+from lensblend.runs.documents import read_yaml
+from lensblend.runs.redaction import redact
 from lensblend.training.phase_run import Identity
-from lensblend.training.redaction import redact
 
 TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 # Besides what may change when a run goes on: the machine, how much is trained for a check, what is scored.

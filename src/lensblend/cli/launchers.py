@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lensblend.errors import Interrupted, RequestError, TrainingError
-from lensblend.training.launchers.jobs import Folders, Job, Outcome
+from lensblend.launchers.jobs import Folders, Job, Outcome
 
 # What a job does not inherit of the sweep's own command line: how jobs are started, and their folders. How they are
 # made it does: pruning asks the study that the sweeper keeps.
@@ -95,7 +95,7 @@ class JobLauncher(Launcher):
         """Run jobs and return how they ended, in their order."""
 
     def _job(self, number: int, overrides: Sequence[str]) -> Job:
-        from lensblend.training.launchers.devices import on_gpu, processes
+        from lensblend.launchers.devices import on_gpu, processes
 
         config = self._context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
@@ -148,7 +148,7 @@ class SubprocessLauncher(JobLauncher):
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run jobs and return how they ended, in their order."""
         from lensblend.cli.hydra_app import environment_before
-        from lensblend.training.launchers.local import run_jobs
+        from lensblend.launchers.local import run_jobs
 
         if self.slots < 1:
             raise RequestError(f"`hydra.launcher.slots` is how many jobs run at once, at least 1: got {self.slots}.")
@@ -161,7 +161,7 @@ class SlurmLauncher(JobLauncher):
     Args:
         wait: Wait for the jobs; otherwise print their numbers and return.
         resume: See `JobLauncher`.
-        wishes: What each job asks SLURM for, see `lensblend.training.launchers.slurm.Wishes`.
+        wishes: What each job asks SLURM for, see `lensblend.launchers.slurm.Wishes`.
     """
 
     def __init__(self, wait: bool = True, resume: bool = False, **wishes: Any) -> None:
@@ -172,7 +172,7 @@ class SlurmLauncher(JobLauncher):
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Submit jobs, wait for them if wanted, and return how they ended, in their order."""
         from lensblend.cli.hydra_app import environment_before
-        from lensblend.training.launchers.slurm import Wishes, run_jobs
+        from lensblend.launchers.slurm import Wishes, run_jobs
 
         environment = {**os.environ, **environment_before()}
         return run_jobs(jobs, Wishes(**self.wishes), self._sweep_dir, environment, self.wait)

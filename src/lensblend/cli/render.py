@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lensblend.training.checkpoints import Trained
+    from lensblend.runs.checkpoints import Trained
 
 Step = Callable[[Path, Path], None]
 
@@ -58,8 +58,8 @@ def render(arguments: argparse.Namespace) -> None:
     targets = _targets(arguments.photos, arguments.output)
     from rich.progress import track
 
-    from lensblend.training.checkpoints import load_ensemble
-    from lensblend.training.inference import choose_device
+    from lensblend.inference.rendering import choose_device
+    from lensblend.runs.checkpoints import load_ensemble
 
     trained = load_ensemble(arguments.model)
     network = trained.network.to(choose_device(arguments.device))
@@ -86,10 +86,10 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
     """Return what renders one photo into one file."""
     from lensblend.data.images import read_photo_with_metadata, write_image
     from lensblend.data.pairs import Pair
-    from lensblend.training.guidance import guides_of
-    from lensblend.training.inference import render_photo, weight_maps
-    from lensblend.training.pictures import to_8bit
-    from lensblend.training.prior_maps import estimates
+    from lensblend.inference.guidance import guides_of
+    from lensblend.inference.pictures import to_8bit
+    from lensblend.inference.prior_maps import estimates
+    from lensblend.inference.rendering import render_photo, weight_maps
 
     network = trained.network
     guides = guides_of(trained, {"saliency": arguments.saliency, "disparity": arguments.disparity})
@@ -113,7 +113,7 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
 def _estimate(trained: Trained, arguments: argparse.Namespace) -> Step:
     """Return what pictures the maps of one photo: saliency, or inverse depth, white = nearest."""
     from lensblend.data.images import read_photo_with_metadata
-    from lensblend.training.prior_maps import estimate
+    from lensblend.inference.prior_maps import estimate
 
     def step(source: Path, target: Path) -> None:
         photo = read_photo_with_metadata(source)
@@ -129,7 +129,7 @@ def _write_map(target: Path, name: str, plane: NDArray[np.float32], photo: NDArr
 
     from lensblend.data.images import write_image
     from lensblend.data.transforms import resize_map
-    from lensblend.training.pictures import to_8bit
+    from lensblend.inference.pictures import to_8bit
 
     height, width = photo.shape[:2]
     write_image(

@@ -15,7 +15,7 @@ from lensblend.cli.config import Train
 from lensblend.cli.explanations import explain
 from lensblend.cli.hydra_app import choices, plain
 from lensblend.errors import DataError, RequestError, short
-from lensblend.training.configuration import read_config
+from lensblend.runs.configuration import read_config
 
 # Arguments by which callbacks and loggers are told where to write.
 PLACES = ("dirpath", "save_dir", "exclude_batches_path")
@@ -90,7 +90,7 @@ def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dic
         given: The keys that the command set.
     """
     # Imported late: it knows of several processes from Lightning, which composing does without.
-    from lensblend.training.messages import say
+    from lensblend.runs.messages import say
 
     cache = content["data"].get("cache")
     if cache and "data.cache" not in given:

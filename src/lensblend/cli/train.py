@@ -15,8 +15,8 @@ from lensblend.cli.hydra_app import answered, plain, run_verb
 from lensblend.cli.identity import identify
 from lensblend.cli.restored import restored
 from lensblend.errors import DataError, RequestError
-from lensblend.training.configuration import overrides_hash, read_config
-from lensblend.training.launchers.devices import processes
+from lensblend.launchers.devices import processes
+from lensblend.runs.configuration import overrides_hash, read_config
 
 SEEDS = 2**32  # as many as NumPy takes
 
@@ -39,8 +39,8 @@ def train(config: DictConfig) -> None:
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     # Imported late: `--help` and `--cfg` need none of it.
-    from lensblend.training.documents import check_plain
-    from lensblend.training.messages import say
+    from lensblend.runs.documents import check_plain
+    from lensblend.runs.messages import say
     from lensblend.training.phase_run import Identity
     from lensblend.training.runner import Training
 

@@ -1,4 +1,4 @@
-"""Where Lightning has ideas of its own about SLURM."""
+"""Where Lightning has ideas of its own about clusters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from pytorch_lightning.utilities import rank_zero_only
+
+from lensblend.runs.messages import is_first_process
+
+
+def tell_lightning_its_rank() -> None:
+    """Keep the first process of a second machine from logging as the training's first.
+
+    Lightning knows a process's place once its trainer has been built; before, it looks at variables that a machine
+    which was told only ``NODE_RANK`` does not have.
+    """
+    if not is_first_process() and not getattr(rank_zero_only, "rank", 0):
+        setattr(rank_zero_only, "rank", 1)  # noqa: B010  # any but 0, until Lightning sets the right one
 
 
 def cluster_plugins() -> list[SLURMEnvironment]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lensblend.errors import RequestError
-from lensblend.training.pictures import to_8bit
-from lensblend.training.prior_maps import estimates
+from lensblend.inference.pictures import to_8bit
+from lensblend.inference.prior_maps import estimates
 from lensblend.training.restoration import Restoration
 from lensblend.training.truths import truths
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 from lensblend.data.transforms import check_crop, check_image_size
-from lensblend.errors import RequestError, short
-from lensblend.training.files import is_name
+from lensblend.errors import RequestError, nearest, short
+from lensblend.runs.files import is_name
 
 # Names that a run's folder has for other things than phases.
 RESERVED = ("compare", "evaluation", "panels", "photo", "rendered", "wandb")
@@ -224,15 +223,3 @@ def _of_length(phase: Phase, epochs: int) -> Phase:
         return replace(phase, max_epochs=1, lr_path="constant", lr_every=None)
     every = max(round(phase.lr_every * epochs / phase.max_epochs), 1)
     return replace(phase, max_epochs=epochs, lr_every=min(every, epochs - 1))
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Finish an error message with the nearest valid word, or with all of them.
-
-    Example:
-        >>> nearest("phase4", ["phase1", "warm_up"])
-        '; did you mean `phase1`? There are: phase1, warm_up.'
-    """
-    close = get_close_matches(word, known, n=1)
-    guess = f"; did you mean `{close[0]}`?" if close else "."
-    return f"{guess} There are: {', '.join(known)}."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lensblend.errors import DataError
-from lensblend.training.checkpoint_files import (
+from lensblend.runs.checkpoint_files import (
     BEST,
     LAST,
     copy_checkpoint,
@@ -16,10 +16,10 @@ from lensblend.training.checkpoint_files import (
     read_checkpoint,
     set_aside,
 )
-from lensblend.training.checkpoints import parse_config
-from lensblend.training.configuration import check_unchanged
-from lensblend.training.contents import RECORD, require
-from lensblend.training.messages import is_first_process, say
+from lensblend.runs.checkpoints import parse_config
+from lensblend.runs.configuration import check_unchanged
+from lensblend.runs.contents import RECORD, require
+from lensblend.runs.messages import is_first_process, say
 
 
 @dataclass(frozen=True)

@@ -16,33 +16,33 @@ from torch import nn
 
 from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
-from lensblend.training.building import build_loss, build_metrics, freeze_all_but
+from lensblend.inference.guidance import GuidedSource, build_guides, guidance_of
+from lensblend.inference.rendering import choose_device
+from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
+from lensblend.runs.checkpoints import describe, start_from
+from lensblend.runs.configuration import check_unchanged, config_hash, read_config
+from lensblend.runs.files import below, clear_temporaries, file_sha256, write_atomically
+from lensblend.runs.instantiate import build
+from lensblend.runs.messages import is_first_process, say
+from lensblend.runs.roles import CALLBACK, DATA, LOGGER, MODELS, MODULE, OPTIMIZER, Role
+from lensblend.runs.status import Lock, Status
+from lensblend.runs.weights import load_weights
 from lensblend.training.callbacks.agree import Agree
 from lensblend.training.callbacks.final import Final
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
-from lensblend.training.checkpoint_files import AtomicCheckpointIO
-from lensblend.training.checkpoints import describe, start_from
-from lensblend.training.cluster import cluster_plugins, without_srun
-from lensblend.training.configuration import check_unchanged, config_hash, read_config
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
+from lensblend.training.cluster import cluster_plugins, tell_lightning_its_rank, without_srun
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure, explain_restart, first_line
-from lensblend.training.files import below, clear_temporaries, file_sha256, write_atomically
 from lensblend.training.fitting import fit_quietly
-from lensblend.training.guidance import GuidedSource, build_guides, guidance_of
-from lensblend.training.inference import choose_device
-from lensblend.training.instantiate import build
 from lensblend.training.interruption import Interruption
-from lensblend.training.messages import is_first_process, say
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule
 from lensblend.training.resume import Stopped, find_stopped
-from lensblend.training.roles import CALLBACK, DATA, LOGGER, MODELS, MODULE, OPTIMIZER, Role
-from lensblend.training.status import Lock, Status
 from lensblend.training.truths import needed_maps
-from lensblend.training.weights import load_weights
 
 
 class Training:
@@ -68,6 +68,7 @@ class Training:
 
     def run(self) -> None:
         """Train every phase of ``schedule.run`` that is not done, and record how it ended."""
+        tell_lightning_its_rank()
         with self.interruption, Lock(self.run_dir):
             self.status = Status(self.run_dir)
             self.identity = self._identify()

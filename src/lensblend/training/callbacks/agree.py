@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 
 from lensblend.errors import TrainingError
-from lensblend.training.configuration import config_hash, flat
+from lensblend.runs.configuration import config_hash, flat
 
 
 class Agree(pl.Callback):

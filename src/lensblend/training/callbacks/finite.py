@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lensblend.errors import RequestError, TrainingError
-from lensblend.training.checkpoint_files import LAST, read_checkpoint
-from lensblend.training.messages import say
+from lensblend.runs.checkpoint_files import LAST, read_checkpoint
+from lensblend.runs.messages import say
 
 POLICIES = ("stop", "skip", "roll_back")
 

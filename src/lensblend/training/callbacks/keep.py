@@ -13,8 +13,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from lensblend.errors import DataError, Interrupted, TrainingError
-from lensblend.training.checkpoint_files import BEST, LAST, copy_checkpoint
-from lensblend.training.contents import RECORD
+from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
+from lensblend.runs.contents import RECORD
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
 from lensblend.training.phases import MONITORS

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import default_collate
 
-from lensblend.training.files import below
-from lensblend.training.pictures import error_map, save_picture, sheet
+from lensblend.inference.pictures import error_map, save_picture, sheet
+from lensblend.runs.files import below
 
 Rows = dict[str, dict[str, NDArray[np.uint8]]]
 

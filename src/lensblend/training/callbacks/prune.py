@@ -14,10 +14,10 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lensblend.errors import RequestError
-from lensblend.training.configuration import read_config
-from lensblend.training.messages import say
+from lensblend.runs.configuration import read_config
+from lensblend.runs.messages import say
+from lensblend.runs.redaction import redact
 from lensblend.training.phases import MONITORS, Schedule
-from lensblend.training.redaction import redact
 
 PRUNED, FOLDER = "pruned", "folder"
 _WITHOUT = "or search without pruning: callbacks.prune=null."

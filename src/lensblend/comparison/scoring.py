@@ -1,0 +1,288 @@
+"""Score one run on its validation pairs, and keep scores and pictures in its folder for the next comparison."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lensblend
+from lensblend.comparison.cost import hardware, metered
+from lensblend.comparison.runs import Entry
+from lensblend.comparison.studies import measures
+from lensblend.data.pairs import Pair, Pairs
+from lensblend.data.regular_files import read_text
+from lensblend.data.samples import Resized
+from lensblend.errors import DataError
+from lensblend.inference.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
+from lensblend.inference.guidance import Guided, build_guides, guidance_of
+from lensblend.inference.pictures import ENCODED, encode
+from lensblend.inference.prior_maps import Guide
+from lensblend.inference.rendering import BlendAt, device_of
+from lensblend.nn.rendering import Rendering
+from lensblend.runs.checkpoint_files import checkpoint_sha256
+from lensblend.runs.checkpoints import load_network
+from lensblend.runs.documents import read_json
+from lensblend.runs.files import below, remove, write_atomically
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """How runs are scored.
+
+    Attributes:
+        metrics: By name.
+        device: Where the network runs.
+        blend_at: See `lensblend.inference.rendering.render_photo`.
+        score_at: ``photo`` (the pairs' own size) or ``network`` (both resized to the network's size first).
+        limit: Score the first so many pairs; None scores all.
+        pictures: Keep the pictures of the first so many pairs.
+        lpips_weights: SHA-256 of the file of AlexNet's weights, where one was named.
+        again: Score also what has been scored before.
+        analysis: Also measure the renderings, see `lensblend.comparison.studies.measures`.
+    """
+
+    metrics: Mapping[str, Any]
+    device: torch.device
+    blend_at: BlendAt = "network"
+    score_at: str = "photo"
+    limit: int | None = None
+    pictures: int = 24
+    lpips_weights: str | None = None
+    again: bool = False
+    analysis: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of one entry.
+
+    Attributes:
+        scores: By image id, then by metric.
+        contents: By image id, a hash of the pair's pixels as they were scored.
+        about: What was scored and how; see `_about`.
+        folder: Holds the pictures of the first pairs.
+        measures: By image id, then by measure; empty where they were not asked for.
+    """
+
+    scores: dict[str, Scores]
+    contents: dict[str, str]
+    about: dict[str, Any]
+    folder: Path
+    measures: dict[str, Scores] = field(default_factory=dict)
+
+    def picture(self, index: int, weight: int | None = None) -> Path:
+        """Return the file of a pair's rendering, or of one of its weight maps."""
+        stem = f"{index:04d}" if weight is None else f"{index:04d}-W{weight}"
+        files = [self.folder / f"{stem}.{suffix}" for suffix in ENCODED]
+        return next((file for file in files if file.is_file() and not file.is_symlink()), files[0])
+
+
+def score_entry(
+    entry: Entry, pairs: Pairs, request: Request, track: Callable[[Iterable[int]], Iterable[int]]
+) -> tuple[Scored, str]:
+    """Return an entry's scores: those kept in its folder, where they are of the same, else new ones.
+
+    Args:
+        entry: The run and phase.
+        pairs: Its validation split, at the pairs' own size.
+        request: How to score.
+        track: Shows how far the scoring is.
+
+    Returns:
+        The scores, and how they came about: ``kept``, ``new`` or why what was kept was not used.
+
+    Raises:
+        DataError: The checkpoint is damaged, or there are no pairs.
+        StorageError: The run's folder cannot be written to.
+    """
+    ids = list(pairs.ids)[: request.limit]
+    if not ids:
+        raise DataError(f"The data of {entry.run_dir} has no validation pairs; compare runs that have some.")
+    folder = below(below(entry.run_dir, "compare"), entry.phase)
+    about = _about(entry, request)
+    kept, reason = _read_kept(folder, about, ids, request)
+    if kept is not None:
+        return kept, "kept"
+    return _score(entry, pairs, ids, folder, about, request, track), reason
+
+
+def _about(entry: Entry, request: Request) -> dict[str, Any]:
+    """Return all that decides the scores: what was kept counts only where every value is the same."""
+    names = list(request.metrics)
+    return {
+        "format": FORMAT,
+        "lensblend": lensblend.__version__,
+        "checkpoint_sha256": checkpoint_sha256(entry.checkpoint),
+        "data": entry.config["data"],
+        "split": "val",
+        "guidance": {name: guide.identity for name, guide in _guides(entry).items()},
+        "blend_at": request.blend_at,
+        "score_at": request.score_at,
+        "conventions": {name: CONVENTIONS[name] for name in names},
+        "lpips_weights_sha256": request.lpips_weights if "lpips" in names else None,
+        **({"analysis": measures.FORMAT} if request.analysis else {}),
+    }
+
+
+def _guides(entry: Entry) -> dict[str, Guide]:
+    """Return the sources of the maps that an entry's network takes."""
+    return build_guides(guidance_of(entry.config["model"], "model"), entry.config)
+
+
+def _read_kept(
+    folder: Path, about: Mapping[str, Any], ids: Sequence[str], request: Request
+) -> tuple[Scored | None, str]:
+    """Return what a run's folder holds, or why it cannot be used."""
+    if not (folder / "about.json").is_file():
+        return None, "new"
+    if request.again:
+        return None, "new, as asked for"
+    try:
+        content = read_json(folder / "about.json")
+        rows = _read_csv(folder / "scores.csv")[: len(ids)]
+        scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows}
+        kept = Scored(scores, {row["id"]: row["content"] for row in rows}, content, folder)
+        changed = [key for key, value in about.items() if not _fits(key, value, content.get(key))]
+        if request.analysis and not changed:
+            for row in _read_csv(folder / "measures.csv")[: len(ids)]:
+                kept.measures[row["id"]] = {name: float(value) for name, value in row.items() if name != "id"}
+        maps = range(len(content["maps"]))
+        if not _is_about(content):
+            raise DataError(f"{folder / 'about.json'} is damaged.")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        return None, "new: what was kept is damaged or of other metrics"
+    if changed:
+        return None, f"new: kept scores have another {', '.join(changed)}"
+    if list(scores) != list(ids) or (request.analysis and list(kept.measures) != list(ids)):
+        return None, "new: kept scores are of other images"
+    wanted = range(min(len(ids), request.pictures))
+    if not all(kept.picture(i, weight).is_file() for i in wanted for weight in (None, *maps)):
+        return None, "new: pictures are missing"
+    return kept, "kept"
+
+
+def _is_about(content: Mapping[str, Any]) -> bool:
+    """Tell whether what was measured beside the scores is of the types that tables and pages are made of."""
+    numbers = [content.get(key) for key in ("parameters", "seconds", "macs")]
+    sides = content["image_size"]
+    return (
+        all(number is None or (isinstance(number, int | float) and number >= 0) for number in numbers)
+        and isinstance(content["parameters"], int)
+        and len(sides) == 2
+        and all(isinstance(side, int) and side > 0 for side in sides)
+        and all(isinstance(caption, str) for caption in content["maps"])
+        and all(isinstance(content.get(key) or "", str) for key in ("device", "hardware", "phase"))
+    )
+
+
+def _fits(key: str, wanted: Any, kept: Any) -> bool:
+    """Tell whether a kept value serves; metrics beyond those that are wanted do no harm."""
+    if key == "conventions":
+        return all((kept or {}).get(name) == convention for name, convention in wanted.items())
+    if key == "guidance":
+        return bool(wanted == (kept or {}))
+    return wanted == kept or (key == "lpips_weights_sha256" and wanted is None)
+
+
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(read_text(file))))
+
+
+def _score(
+    entry: Entry,
+    pairs: Pairs,
+    ids: Sequence[str],
+    folder: Path,
+    about: Mapping[str, Any],
+    request: Request,
+    track: Callable[[Iterable[int]], Iterable[int]],
+) -> Scored:
+    trained = load_network(entry.checkpoint)
+    seen = Guided(pairs, guides) if (guides := _guides(entry)) else pairs
+    seen = Resized(seen, trained.image_size) if request.score_at == "network" else seen
+    contents: dict[str, str] = {}
+    maps: list[str] = []
+    measured: dict[str, Scores] = {}
+    # Written last, removed first: a folder without it is not used, so a comparison that was stopped leaves no half.
+    for old in (folder / "about.json", folder / "measures.csv", *folder.glob("[0-9]*")):
+        remove(old)
+
+    def keep(pair: Pair, rendering: Rendering, row: Row, _: Scores) -> None:
+        index = len(contents)
+        contents[pair.id] = content_hash(pair.photo, pair.captured())
+        if request.analysis:
+            weights = rendering.aux.get("weights")
+            measured[pair.id] = measures.measure(pair, row["bokeh"], None if weights is None else weights[0])
+        captions = [caption for caption in row if caption.startswith("W")]
+        maps[:] = captions
+        if index < request.pictures:
+            for stem, caption in [("", "bokeh"), *((f"-W{i}", caption) for i, caption in enumerate(captions))]:
+                content, suffix = encode(row[caption])
+                write_atomically(folder / f"{index:04d}{stem}.{suffix}", content)
+
+    network = trained.network.to(request.device)
+    indices = track(range(len(ids)))
+    with metered(network) as cost:
+        scores = score_network(network, request.metrics, seen, indices, trained.image_size, request.blend_at, keep)
+    about = {
+        **about,
+        "phase": entry.phase,
+        "image_size": list(trained.image_size),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "maps": maps,
+        "device": request.device.type,
+        "hardware": hardware(device_of(network)),
+        "seconds": cost.seconds,
+        "macs": cost.macs,
+        "count": len(scores),
+    }
+    rows = {name: {"content": contents[name], **_written(row)} for name, row in scores.items()}
+    write_atomically(folder / "scores.csv", _csv(rows))
+    if request.analysis:
+        write_atomically(folder / "measures.csv", _csv({name: _written(row) for name, row in measured.items()}))
+    write_atomically(folder / "about.json", json.dumps(about, indent=2) + "\n")
+    return Scored(scores, contents, about, folder, measured)
+
+
+def _written(row: Scores) -> dict[str, str]:
+    """Write numbers in full, so that what is read again is the same."""
+    return {name: repr(value) for name, value in row.items()}
+
+
+def _csv(rows: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a row per image."""
+    columns = list(next(iter(rows.values())))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["id", *columns])
+    writer.writerows([name, *(row[c] for c in columns)] for name, row in rows.items())
+    return file.getvalue()
+
+
+def content_hash(photo: Pixels, target: Pixels) -> str:
+    """Return a short hash of a pair's pixels."""
+    return hashlib.sha256(photo.tobytes() + target.tobytes()).hexdigest()[:16]
+
+
+def data_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the keys of two data nodes that may change the validation pairs, with both values.
+
+    Keys that say where files lie, or which pairs are trained on, do not count.
+
+    Example:
+        >>> data_differences({"seed": 0, "train": 48}, {"seed": 1, "train": 144})
+        {'seed': (0, 1)}
+    """
+    aside = ("root", "cache", "train", "length", "train_list")
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in aside]
+    return {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}

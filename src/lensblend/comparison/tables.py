@@ -1,0 +1,169 @@
+"""Tables of runs and metrics: for people as Markdown, for programs as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from lensblend.comparison.statistics import METHOD, Interval, difference_interval, mean_interval
+from lensblend.inference.evaluation import Scores, aligned, decimals
+from lensblend.metrics.fidelity import Psnr, Ssim, SsimWang
+from lensblend.metrics.perceptual import Lpips
+
+LARGER_IS_BETTER = {metric.name: bool(metric.higher_is_better) for metric in (Psnr, Ssim, SsimWang, Lpips)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the comparison.
+
+    Attributes:
+        label: Names the run.
+        folder: The run's.
+        phase: Which of its phases.
+        parameters: Of its network.
+        means: By metric.
+        differences: By metric, to the run that all are compared with; None for that run itself.
+    """
+
+    label: str
+    folder: str
+    phase: str
+    parameters: int
+    means: dict[str, Interval]
+    differences: dict[str, Interval] | None
+
+
+def compare_scores(
+    named: Mapping[str, Mapping[str, Scores]], reference: int
+) -> dict[str, tuple[dict[str, Interval], dict[str, Interval] | None]]:
+    """Return each run's means and its paired differences to the reference, with intervals.
+
+    Args:
+        named: Scores by run, image and metric; all runs have the same images and metrics.
+        reference: Index of the run that the others are compared with.
+    """
+    against = list(named.values())[reference]
+    metrics = list(next(iter(against.values())))
+    compared = {}
+    for index, (label, scores) in enumerate(named.items()):
+        ours = {m: [scores[name][m] for name in against] for m in metrics}
+        means = {m: mean_interval(ours[m]) for m in metrics}
+        theirs = {m: [row[m] for row in against.values()] for m in metrics}
+        paired = {m: difference_interval(ours[m], theirs[m]) for m in metrics}
+        compared[label] = (means, None if index == reference else paired)
+    return compared
+
+
+def written(interval: Interval, metric: str, signed: bool = False) -> str:
+    """Return an interval for a table: the mean, then its bounds; without bounds where there are none.
+
+    Example:
+        >>> written(Interval(26.194, 25.1, 27.3), "psnr")
+        '26.19 [25.10, 27.30]'
+    """
+    places = f"{'+' if signed else ''}.{decimals(metric)}f"
+    if isnan(interval.low):
+        return format(interval.mean, places)
+    return f"{interval.mean:{places}} [{interval.low:{places}}, {interval.high:{places}}]"
+
+
+def heading(metric: str) -> str:
+    """Return a metric's name with the direction in which it is better, as tables head it."""
+    name = {"psnr": "PSNR", "ssim": "SSIM", "ssim_wang": "SSIM (Wang)", "lpips": "LPIPS"}.get(metric, metric)
+    return f"{name} {'↑' if LARGER_IS_BETTER.get(metric, True) else '↓'}"
+
+
+def verdict(interval: Interval, metric: str) -> str:
+    """Return ``better`` or ``worse`` where a difference's interval excludes zero, else nothing."""
+    if not interval.excludes_zero:
+        return ""
+    return "better" if (interval.mean > 0) == LARGER_IS_BETTER.get(metric, True) else "worse"
+
+
+def table_cells(lines: Sequence[Line]) -> list[list[str]]:
+    """Return the comparison as cells, the head first: a row per run, its means, then its differences."""
+    metrics = list(lines[0].means)
+    reference = next(line.label for line in lines if line.differences is None)
+    several = len(lines) > 1
+    head = ["", *map(heading, metrics), *(f"Δ {heading(m)}" for m in metrics if several), "parameters"]
+    if several:
+        head[0] = f"Δ to {reference}"
+    rows = [head]
+    for line in lines:
+        deltas = [_delta(line, m) for m in metrics] if several else []
+        means = [written(line.means[m], m) for m in metrics]
+        rows.append([line.label, *means, *deltas, f"{line.parameters:,}"])
+    return rows
+
+
+def _delta(line: Line, metric: str) -> str:
+    if line.differences is None:
+        return "–"
+    interval = line.differences[metric]
+    mark = {"better": " ✓", "worse": " ✗", "": ""}[verdict(interval, metric)]
+    return written(interval, metric, signed=True) + mark
+
+
+def marks(lines: Sequence[Line]) -> list[list[str]]:
+    """Return, for each cell of `table_cells`, whether it is the best of its column, better, worse, or nothing."""
+    metrics = list(lines[0].means)
+    several = len(lines) > 1
+    best = {m: (max if LARGER_IS_BETTER.get(m, True) else min)(line.means[m].mean for line in lines) for m in metrics}
+    rows = [[""] * len(table_cells(lines)[0])]
+    for line in lines:
+        means = ["best" if several and line.means[m].mean == best[m] else "" for m in metrics]
+        deltas = [verdict(line.differences[m], m) if line.differences else "" for m in metrics if several]
+        rows.append(["", *means, *deltas, ""])
+    return rows
+
+
+def explanation(count: int, several: bool) -> str:
+    """Return the sentence below the table that says what its brackets and marks are."""
+    if count == 1:
+        return "One image: there are no intervals."
+    text = f"Means over {count} images; in brackets the {METHOD}."
+    if several:
+        text += " Δ: mean of the paired differences; ✓ better, ✗ worse: its interval excludes zero."
+    return text
+
+
+def markdown(lines: Sequence[Line], count: int) -> str:
+    """Return the comparison as a Markdown table with its explanation."""
+    return f"{aligned(table_cells(lines))}\n\n{explanation(count, len(lines) > 1)}"
+
+
+def comparison_csv(lines: Sequence[Line], count: int) -> str:
+    """Return a row per run and metric; empty where there is no interval or nothing to compare with."""
+    reference = next(line.label for line in lines if line.differences is None)
+    columns = ["run", "folder", "phase", "parameters", "metric", "count", "mean", "low", "high"]
+    rows: list[list[Any]] = [[*columns, "against", "difference", "difference_low", "difference_high"]]
+    for line in lines:
+        for metric, mean in line.means.items():
+            own = [line.label, line.folder, line.phase, line.parameters, metric, count, *_numbers(mean)]
+            paired = [reference, *_numbers(line.differences[metric])] if line.differences else [""] * 4
+            rows.append([*own, *paired])
+    return _csv(rows)
+
+
+def scores_csv(named: Mapping[str, Mapping[str, Scores]]) -> str:
+    """Return a row per run and image, a column per metric."""
+    metrics = list(next(iter(next(iter(named.values())).values())))
+    rows: list[list[Any]] = [["run", "id", *metrics]]
+    for label, scores in named.items():
+        rows += [[label, name, *(repr(row[m]) for m in metrics)] for name, row in scores.items()]
+    return _csv(rows)
+
+
+def _numbers(interval: Interval) -> list[str]:
+    return ["" if isnan(value) else repr(value) for value in (interval.mean, interval.low, interval.high)]
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()

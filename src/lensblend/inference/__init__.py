@@ -1,0 +1,1 @@
+"""Photos through a trained network: rendering, guidance, scores, pictures."""

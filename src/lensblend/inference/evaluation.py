@@ -1,0 +1,202 @@
+"""Score renderings image by image: of a network on a split, or of a folder against a folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lensblend.data.images import list_images, read_photo, read_size
+from lensblend.data.pairs import Pair, Pairs
+from lensblend.errors import DataError
+from lensblend.inference.pictures import cells, to_8bit
+from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
+from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Rendering
+
+CONVENTIONS = {
+    "psnr": "dB on 8-bit RGB, mean of per-image values",
+    "ssim": "scikit-image's default: 7x7 uniform window, sample covariance, 8-bit RGB, mean over channels",
+    "ssim_wang": "11x11 Gaussian window, sigma 1.5, 8-bit RGB, mean over channels",
+    "lpips": "AlexNet, version 0.1, on [-1, 1]",
+}
+Pixels = NDArray[np.uint8]
+Scores = dict[str, float]
+Row = Mapping[str, Pixels]
+
+
+def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels) -> Scores:
+    """Score one 8-bit rendering by every metric."""
+    device = torch.device("cpu")
+    rendered, captured = to_batch(bokeh, device), to_batch(target, device)
+    return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
+
+
+def bank_at(bank: KernelBank, image_size: tuple[int, int], photo_size: tuple[int, int]) -> KernelBank:
+    """Return a network's bank with kernels as wide on the photo as the network's are at its own size."""
+    ratio = (photo_size[0] * photo_size[1] / (image_size[0] * image_size[1])) ** 0.5
+    return bank if ratio == 1 else bank.scaled(ratio)
+
+
+def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
+    """Pair two folders' images by name, the suffix aside.
+
+    Raises:
+        DataError: Partners are missing, names are doubled or sizes differ; all of them are listed.
+    """
+    ours, theirs = _by_stem(predictions), _by_stem(targets)
+    problems = [f"{predictions}/{n}: no target of this name" for n in ours if n not in theirs]
+    problems += [f"{targets}/{n}: no prediction of this name" for n in theirs if n not in ours]
+    for name in (n for n in ours if n in theirs):
+        if len(ours[name]) > 1 or len(theirs[name]) > 1:
+            problems.append(f"{name}: several files of this name")
+            continue
+        sizes = read_size(ours[name][0]), read_size(theirs[name][0])
+        if sizes[0] != sizes[1]:
+            problems.append(f"{name}: prediction is {_size(sizes[0])}, target {_size(sizes[1])} (height×width)")
+    if problems:
+        raise DataError(
+            f"{len(problems)} of the images cannot be scored; make names and sizes equal:\n  " + "\n  ".join(problems)
+        )
+    return [(name, ours[name][0], theirs[name][0]) for name in ours]
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for path in list_images(folder):
+        files.setdefault(path.stem, []).append(path)
+    return files
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, Path]]) -> dict[str, Scores]:
+    """Score matched files by name."""
+    return {name: score(metrics, read_photo(ours), read_photo(theirs)) for name, ours, theirs in files}
+
+
+def score_network(
+    network: nn.Module,
+    metrics: Mapping[str, Any],
+    pairs: Pairs,
+    indices: Iterable[int],
+    image_size: tuple[int, int],
+    blend_at: BlendAt,
+    show: Callable[[Pair, Rendering, Row, Scores], None],
+) -> dict[str, Scores]:
+    """Render and score pairs by id.
+
+    Args:
+        network: In evaluation mode.
+        metrics: By name.
+        pairs: A split.
+        indices: Which of its pairs.
+        image_size: Height and width at which the network works.
+        blend_at: See `lensblend.inference.rendering.render_photo`.
+        show: Takes each pair, what was rendered, both as 8-bit pictures, and the scores, as soon as they are there.
+    """
+    names = getattr(getattr(network, "bank", None), "names", ())
+    scores = {}
+    for index in indices:
+        pair = pairs.load(index)
+        guidance = {name: getattr(pair, name) for name in getattr(network, "guidance", ())}
+        rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
+        bokeh = to_8bit(rendering.bokeh[0])
+        scores[pair.id] = score(metrics, bokeh, pair.captured())
+        row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), names)
+        show(pair, rendering, row, scores[pair.id])
+    return scores
+
+
+def score_references(
+    metrics: Mapping[str, Any], bank: KernelBank, pairs: Pairs, indices: Iterable[int]
+) -> dict[str, Scores]:
+    """Score the unmodified photos and each uniform blur, as means over pairs.
+
+    Args:
+        metrics: By name.
+        bank: Blurs, as wide as they are to be on the photos.
+        pairs: A split.
+        indices: Which of its pairs.
+    """
+    sums: dict[str, dict[str, list[float]]] = {name: {m: [] for m in metrics} for name in bank.names}
+    for index in indices:
+        pair = pairs.load(index)
+        stack = bank(to_batch(pair.photo, torch.device("cpu")))[0]
+        for name, copy in zip(bank.names, stack, strict=True):
+            for metric, value in score(metrics, to_8bit(copy), pair.captured()).items():
+                sums[name][metric].append(value)
+    return {name: {m: float(np.mean(v)) for m, v in row.items()} for name, row in sums.items()}
+
+
+def means(scores: Mapping[str, Scores]) -> Scores:
+    """Return the mean of each score over the images."""
+    names = next(iter(scores.values()), {})
+    return {name: float(np.mean([row[name] for row in scores.values()])) for name in names}
+
+
+def write_scores(output: Path, scores: Mapping[str, Scores], about: Mapping[str, Any]) -> None:
+    """Write ``scores.csv`` with a row per image, and ``metrics.json`` with the means, conventions and origin.
+
+    Args:
+        output: The folder; it is made.
+        scores: By image id, then by metric.
+        about: What was scored, e.g. the checkpoint and its hash.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    columns = list(next(iter(scores.values())))
+    with (output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", *columns])
+        writer.writerows([name, *(f"{row[c]:.8g}" for c in columns)] for name, row in scores.items())
+    content = {
+        "count": len(scores),
+        **means(scores),
+        "conventions": {name: CONVENTIONS[name] for name in columns if name in CONVENTIONS},
+        **about,
+    }
+    (output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def markdown_table(rows: Mapping[str, Scores]) -> str:
+    """Return rows of scores as a Markdown table.
+
+    Example:
+        >>> print(markdown_table({"photo": {"psnr": 20.5, "ssim": 0.9}}))
+        |       |  psnr |   ssim |
+        |-------|-------|--------|
+        | photo | 20.50 | 0.9000 |
+    """
+    columns = list(next(iter(rows.values())))
+    lines = [[name, *(f"{row[c]:.{decimals(c)}f}" for c in columns)] for name, row in rows.items()]
+    return aligned([["", *columns], *lines])
+
+
+def decimals(metric: str) -> int:
+    """Return how many decimals a table shows of a metric."""
+    return 2 if metric == "psnr" else 4
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells, the first of them the head, as a Markdown table that reads well as plain text."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    drawn = [
+        "| " + " | ".join(_pad(c, w, i) for i, (c, w) in enumerate(zip(line, widths, strict=True))) + " |"
+        for line in cells
+    ]
+    drawn.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(drawn)
+
+
+def _pad(cell: str, width: int, column: int) -> str:
+    return cell.ljust(width) if column == 0 else cell.rjust(width)

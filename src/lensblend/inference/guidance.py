@@ -1,0 +1,255 @@
+"""Where the maps come from that guide a network or supervise it: a prior network, files, or the data set itself.
+
+conf/{saliency,disparity,focus} choose a source; it is built only where a network or a loss term asks for its map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lensblend.data.files import scan
+from lensblend.data.images import read_map
+from lensblend.data.pairs import Pair, Pairs, Source, Split
+from lensblend.data.transforms import resize_map
+from lensblend.errors import DataError, RequestError
+from lensblend.inference.prior_maps import Guide, NetworkMap
+from lensblend.inference.rendering import to_batch
+from lensblend.ops.focus import focus_from_pair
+from lensblend.runs.checkpoints import Trained, without_weights
+from lensblend.runs.instantiate import OPENING, build, classes_in
+from lensblend.runs.roles import MAP_SOURCE, MODELS
+
+
+class Truth(Guide):
+    """What the data set itself knows: its masks as saliency and as focus, its disparities as disparity.
+
+    Args:
+        name: ``saliency``, ``disparity`` or ``focus``.
+    """
+
+    identity = "truth"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map at the photo's size, in [0, 1].
+
+        Raises:
+            DataError: The pair has none.
+        """
+        known = pair.disparity if self.name == "disparity" else pair.mask
+        if known is None:
+            part = "disparity" if self.name == "disparity" else "mask"
+            raise DataError(
+                f"`{pair.id}` has no {part}, from which `{self.name}=truth` is to come; take the maps from files "
+                f"({self.name}=file {self.name}.folder=DIR) or from a prior network; for one photo, "
+                f"`lensblend render --{self.name} SOURCE`."
+            )
+        return known.astype(np.float32)
+
+
+class FromPair(Guide):
+    """Where the target is as sharp as the photo; see `lensblend.ops.focus.focus_from_pair`.
+
+    Args:
+        name: ``focus``.
+
+    Raises:
+        RequestError: Another map is asked for: a photo to be rendered has no target.
+    """
+
+    identity = "from_pair"
+
+    def __init__(self, name: str) -> None:
+        if name != "focus":
+            raise RequestError(
+                f"`{name}` cannot come from photo and target: a photo to be rendered has none; use file."
+            )
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map at the photo's size, in [0, 1]."""
+        photo, target = (to_batch(image, torch.device("cpu")) for image in (pair.photo, pair.captured()))
+        return focus_from_pair(photo, target)[0, 0].numpy()
+
+
+class MapFiles(Guide):
+    """Maps in a folder, each named like its photo: PNG and other images (white = 1), or NPY of values in [0, 1].
+
+    Args:
+        name: ``saliency``, ``disparity`` or ``focus``.
+        folder: Holds them.
+    """
+
+    def __init__(self, name: str, folder: str) -> None:
+        if not Path(folder).is_dir():
+            raise RequestError(f"`{name}.folder` = `{folder}` is not a folder; name the folder of the maps.")
+        self.name, self.folder = name, folder
+        self.identity = str(Path(folder).resolve())
+        self._files = scan(Path(folder), lambda file: Path(file).stem)
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map, resized to the photo's size.
+
+        Raises:
+            DataError: The photo has no map, or several, or it leaves [0, 1].
+        """
+        files = self._files.get(pair.id, [])
+        if len(files) != 1:
+            raise DataError(
+                f"`{pair.id}` needs one {self.name} map in `{self.folder}`, but there are {len(files)}; "
+                f"name it {pair.id}.png or {pair.id}.npy."
+            )
+        values = read_map(files[0])
+        if values.min() < 0 or values.max() > 1:
+            raise DataError(
+                f"`{files[0]}` holds values from {values.min():g} to {values.max():g}, but {self.name} is in [0, 1]; "
+                "scale them."
+            )
+        height, width = pair.photo.shape[:2]
+        return resize_map(values, (height, width))
+
+
+class Guided:
+    """Pairs with the maps that were asked for."""
+
+    def __init__(self, pairs: Pairs, guides: Mapping[str, Guide]) -> None:
+        self._pairs, self._guides = pairs, guides
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The same ids."""
+        return self._pairs.ids
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Return one pair with its maps."""
+        pair = self._pairs.load(index, epoch)
+        maps: dict[str, Any] = {name: guide(pair) for name, guide in self._guides.items()}
+        return replace(pair, **maps)
+
+
+class GuidedSource:
+    """A data set whose pairs carry the maps that were asked for.
+
+    Args:
+        source: The data set.
+        guides: By the map's name.
+    """
+
+    def __init__(self, source: Source, guides: Mapping[str, Guide]) -> None:
+        self._source, self._guides = source, guides
+
+    def split(self, name: Split) -> Guided:
+        """Return the pairs of one split."""
+        return Guided(self._source.split(name), self._guides)
+
+    def prepare(
+        self,
+        key: str,
+        limits: Mapping[Split, int | None],
+        device: torch.device,
+        track: Callable[[Iterable[int], str], Iterable[int]],
+    ) -> None:
+        """Compute what networks have not yet computed, before reading processes would do so one by one on the CPU.
+
+        Args:
+            key: Names the data set; one that has been gone through before is not again.
+            limits: Use only the first pairs of a split.
+            device: Where networks compute; afterwards they are on the CPU.
+            track: Shows how far it is.
+        """
+        networks = {n: g for n, g in self._guides.items() if isinstance(g, NetworkMap)}
+        if getattr(self._source, "endless", False):
+            return
+        for name, guide in networks.items():
+            for split, limit in limits.items():
+                pairs = self._source.split(split)
+                count = min(len(pairs.ids), limit or len(pairs.ids))
+                mark = guide.folder / f"{split}-{count}-{key[:16]}.done"
+                if count == 0 or mark.is_file():
+                    continue
+                guide.network.to(device)
+                for index in track(range(count), f"{name.capitalize()} of the {split} split"):
+                    guide(pairs.load(index))
+                guide.network.cpu()
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+
+
+def guidance_of(node: Any, where: str) -> tuple[str, ...]:
+    """Return the maps that a network's node asks for, with those of the networks within it, each once."""
+    declared = [getattr(definition, "guidance", ()) for definition in classes_in(node, where, *MODELS)]
+    return tuple(dict.fromkeys(name for names in declared for name in names))
+
+
+def build_guides(names: Iterable[str], nodes: Mapping[str, Any]) -> dict[str, Guide]:
+    """Build the sources of the maps that are needed.
+
+    Args:
+        names: Of ``saliency``, ``disparity`` and ``focus``.
+        nodes: The configuration's nodes by these names.
+
+    Raises:
+        RequestError: A source is not configured.
+        WeightsMissingError: A prior's weights are not here.
+    """
+    guides: dict[str, Guide] = {}
+    for name in names:
+        node = nodes.get(name)
+        if not node:
+            raise RequestError(f"`{name}` is needed, but no source is set: use {name}=truth, file or a network's name.")
+        guides[name] = build(node, name, MAP_SOURCE, name=name)
+    return guides
+
+
+def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dict[str, Guide]:
+    """Build the sources of the maps that a trained network takes: as in its training, or others instead.
+
+    Args:
+        trained: The network and what its checkpoint says.
+        instead: By map: a node of the configuration; or, as text, a folder of maps, or the weights of the prior
+            network of the training, a file or a run's folder.
+    """
+    nodes = {}
+    names = getattr(trained.network, "guidance", ())
+    for name in names:
+        node, other = trained.config.get(name) or {}, (instead or {}).get(name)
+        if not isinstance(node, dict):
+            raise DataError(f"{trained.path} is damaged: its configuration's `{name}` is no source of maps.")
+        if not trained.is_run:
+            if not other:
+                _refuse_files(name, node, trained.path)
+            node = without_weights(node)
+        nodes[name] = _source_node(name, node, other) if isinstance(other, str) else other or node
+    return build_guides(names, nodes)
+
+
+def _refuse_files(name: str, node: Mapping[str, Any], path: Path) -> None:
+    """Refuse maps whose source a checkpoint of unknown origin would choose among the files of this machine."""
+    named = [key for key in ("folder", *OPENING) if node.get(key)]
+    if named:
+        raise RequestError(
+            f"{path} was trained with {name} from {node[named[0]]!r}, which a single file does not decide here: name a "
+            f"source (`lensblend render --{name} SOURCE`, `lensblend evaluate {name}=...`), or give the run's folder "
+            "instead of the file."
+        )
+
+
+def _source_node(name: str, node: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """Return the node of a source that a command line names by one path."""
+    path = Path(source)
+    if path.is_dir() and not any(path.glob("**/best.ckpt")):
+        return {"_target_": "lensblend.inference.guidance.MapFiles", "folder": source}
+    if "network" not in node:
+        raise RequestError(
+            f"`--{name} {source}` names weights, but the network was trained with {name} that no prior network gave; "
+            "name a folder of maps."
+        )
+    return {**node, "weights": source}

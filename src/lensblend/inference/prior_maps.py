@@ -1,0 +1,168 @@
+"""Saliency and disparity of photos by prior networks, computed once per photo and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lensblend.data.pairs import Pair
+from lensblend.data.regular_files import open_regular
+from lensblend.data.transforms import check_image_size, resize_lanczos, resize_map
+from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
+from lensblend.inference.rendering import device_of, explained, to_batch
+from lensblend.priors.depth_network import inverse_depth
+from lensblend.runs.checkpoints import load_network
+from lensblend.runs.files import file_sha256, write_atomically
+
+FORMAT = 1
+_LARGEST = 2**28  # bytes of a kept map
+
+
+@runtime_checkable
+class Guide(Protocol):
+    """A source of one map per photo.
+
+    Attributes:
+        identity: Tells it from sources that give other maps.
+    """
+
+    identity: str
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map at the photo's size, in [0, 1]."""
+        ...
+
+
+class NetworkMap(Guide):
+    """Maps that a prior network computes, once per photo.
+
+    A map is kept at the network's size, in half precision, in ``$LENSBLEND_CACHE/guidance`` (by default
+    ``~/.cache/lensblend/guidance``), under the hash of the photo's pixels and of the network's weights.
+
+    Args:
+        name: ``saliency``, ``disparity``, or ``focus``, for which saliency stands in.
+        network: A network of `lensblend.priors`.
+        weights: Its weights: a checkpoint or a run's folder of this project, whose network takes the place of
+            ``network``, or the file that the network's authors published.
+        published_size: Height and width to which a photo is resized for published weights.
+        image_size: The same for any weights; None takes the size at which a checkpoint was trained, or else
+            ``published_size``.
+
+    Raises:
+        WeightsMissingError: ``weights`` names nothing.
+        RequestError: The network of a checkpoint estimates something else.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        weights: str | None,
+        published_size: Sequence[int],
+        image_size: Sequence[int] | None = None,
+    ) -> None:
+        self.name, self._estimate = name, "saliency" if name == "focus" else name
+        if weights is None:
+            raise WeightsMissingError(
+                f"{name.capitalize()} is to come from {type(network).__name__}, whose weights are not set: give "
+                f"`{name}.weights`, a checkpoint or run's folder that `lensblend train` wrote or the authors' file; or "
+                f"another source: {name}=file {name}.folder=DIR, or {name}=truth where the data set knows it."
+            )
+        self.network, file, trained_size = _with_weights(network, weights, name)
+        self.image_size = check_image_size(image_size or trained_size or published_size)
+        if self._estimate not in getattr(self.network, "estimates", ()):
+            raise RequestError(
+                f"`{name}.weights` = {weights} holds {type(self.network).__name__}, which does not estimate "
+                f"{self._estimate}; "
+                "give the checkpoint of a network that does."
+            )
+        self.network.eval().requires_grad_(False)
+        recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size]
+        self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
+        home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
+        self.folder = Path(home).expanduser() / "guidance" / self.identity
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map, enlarged bilinearly to the photo's size."""
+        file = self.folder / f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
+        small = _read(file, self.image_size)
+        if small is None:
+            small = estimate(self.network, pair.photo, self.image_size)[self._estimate].astype(np.float16)
+            if not np.isfinite(small).all():
+                raise DataError(
+                    f"{type(self.network).__name__} finds no finite {self.name} for `{pair.id}`; train it longer, or "
+                    f"choose another `{self.name}.image_size` than {list(self.image_size)}."
+                )
+            content = io.BytesIO()
+            np.save(content, small)
+            with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
+                write_atomically(file, content.getvalue())
+        height, width = pair.photo.shape[:2]
+        return resize_map(small.astype(np.float32), (height, width))
+
+
+@torch.inference_mode()
+def estimate(
+    network: nn.Module, photo: NDArray[np.uint8], image_size: tuple[int, int]
+) -> dict[str, NDArray[np.float32]]:
+    """Estimate maps of a photo with a prior network.
+
+    Args:
+        network: In evaluation mode.
+        photo: 8-bit sRGB, ``(h, w, 3)``.
+        image_size: Height and width to which it is resized with Lanczos.
+
+    Returns:
+        By name, at the network's size: ``saliency`` as a probability, ``disparity`` as inverse depth over its maximum.
+    """
+    device = device_of(network)
+    maps = estimates(explained(network, to_batch(resize_lanczos(photo, image_size), device)))
+    return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
+
+
+def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the maps in what a network answers, by name, ``(b, 1, h, w)`` in [0, 1]."""
+    maps = {}
+    if "saliency_logits" in answer:
+        maps["saliency"] = torch.sigmoid(answer["saliency_logits"])
+    if "log_depth" in answer:
+        maps["disparity"] = inverse_depth(answer["log_depth"])
+    return maps
+
+
+def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Module, Path, tuple[int, int] | None]:
+    path = Path(weights).expanduser()
+    if path.is_dir() or path.suffix == ".ckpt":
+        trained = load_network(path)
+        return trained.network, trained.path, trained.image_size
+    if not path.is_file():
+        raise WeightsMissingError(f"`{name}.weights` = {weights} does not exist; correct the path.")
+    loader = getattr(network, "load_published", None)
+    if loader is None:
+        raise RequestError(
+            f"`{name}.weights` = {weights} is no checkpoint of this project, and files of the authors of "
+            f"{type(network).__name__} cannot be read; train it by `lensblend train`."
+        )
+    loader(path)
+    return network, path, None
+
+
+def _read(file: Path, image_size: tuple[int, int]) -> NDArray[np.float16] | None:
+    """Read a kept map; None if there is none, or a damaged one (it is computed again)."""
+    try:
+        with open_regular(file) as stream:
+            values = np.load(io.BytesIO(stream.read(_LARGEST)), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return cast("NDArray[np.float16]", values) if values.shape == image_size and values.dtype == np.float16 else None

@@ -1,0 +1,123 @@
+"""Render photos of any size with a trained network, as the paper tests it or at full resolution."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lensblend.data.transforms import resize_lanczos, resize_map
+from lensblend.errors import DataError, LensblendError, RequestError
+from lensblend.inference.pictures import to_8bit
+from lensblend.nn.rendering import Rendering
+from lensblend.ops.resize import resize_bilinear
+
+BlendAt = Literal["network", "photo"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device a user asked for: ``auto`` takes a GPU where there is one.
+
+    Raises:
+        RequestError: The device is unknown or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(
+            f"`device` {name!r} cannot be used: {str(error).splitlines()[0]}; try auto or cpu."
+        ) from None
+    return device
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network computes; one without weights computes on the CPU."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
+def to_batch(image: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Turn 8-bit pixels ``(h, w, 3)`` into a batch of one in [0, 1]."""
+    return torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+
+
+@torch.inference_mode()
+def render_photo(
+    network: nn.Module,
+    photo: NDArray[np.uint8],
+    image_size: tuple[int, int],
+    blend_at: BlendAt = "network",
+    guidance: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Rendering:
+    """Render bokeh into a photo of any size with a network that works at another size.
+
+    Args:
+        network: In evaluation mode.
+        photo: 8-bit sRGB, ``(h, w, 3)``.
+        image_size: Height and width at which the network works; the photo is resized to it with Lanczos, its aspect
+            ratio not kept.
+        blend_at: ``network`` blends at that size and scales the result back bilinearly (Dutta 2021, section 5.1);
+            ``photo`` scales only the weight maps, and blurs and blends the photo itself with kernels scaled alike, so
+            that what is in focus keeps its full resolution.
+        guidance: What the network needs beside the photo (its attribute ``guidance``), as maps of any size.
+
+    Returns:
+        ``bokeh`` of the photo's size, one in the batch, and the network's intermediates.
+
+    Raises:
+        RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
+    """
+    device = device_of(network)
+    small = to_batch(resize_lanczos(photo, image_size), device)
+    maps = {
+        name: torch.from_numpy(resize_map(plane, image_size).copy()).to(device)[None, None]
+        for name, plane in (guidance or {}).items()
+    }
+    if blend_at == "network":
+        rendering = _run(network, small, **maps)
+        height, width = photo.shape[:2]
+        if (height, width) == image_size:
+            return rendering
+        return Rendering(resize_bilinear(rendering.bokeh, (height, width)), rendering.aux)
+    if blend_at != "photo":
+        raise RequestError(f"`blend_at` is network or photo, but got {blend_at!r}.")
+    if "full_photo" not in inspect.signature(network.forward).parameters:
+        raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
+    return _run(network, small, full_photo=to_batch(photo, device), **maps)
+
+
+def _run(network: nn.Module, photo: Tensor, **guidance: Tensor) -> Rendering:
+    """Render, or say in one line why the network does not."""
+    rendering: Any = explained(network, photo, **guidance)
+    if not isinstance(rendering, Rendering):
+        raise DataError(f"{type(network).__name__} returns {type(rendering).__name__}, not a rendering.")
+    return rendering
+
+
+def explained(network: nn.Module, photo: Tensor, **guidance: Tensor) -> Any:
+    """Call a network; what goes wrong in it is said in one line.
+
+    Raises:
+        DataError: In place of PyTorch's own errors: sizes that do not fit, no memory.
+    """
+    try:
+        return network(photo, **guidance)
+    except LensblendError:
+        raise
+    except Exception as error:
+        height, width = photo.shape[-2:]
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise DataError(f"{type(network).__name__} failed on a photo of {height}×{width}: {reason}") from error
+
+
+def weight_maps(rendering: Rendering) -> list[NDArray[np.uint8]]:
+    """Return a rendering's blending weights as 8-bit grey pictures, sharpest copy first, white = 1."""
+    weights = rendering.aux.get("weights")
+    return [] if weights is None else [to_8bit(w) for w in weights[0]]

@@ -1,0 +1,76 @@
+"""Build what a phase trains and scores with, leaving out, loudly, what has no weights here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from lensblend.errors import RequestError, WeightsMissingError, nearest
+from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.runs.instantiate import build
+from lensblend.runs.messages import say
+from lensblend.runs.roles import LOSS, METRIC
+
+
+def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the metrics, leaving out those set to null and, with one sentence, those whose weights are not here."""
+    metrics = {}
+    for name, node in nodes.items():
+        try:
+            if node:
+                metrics[name] = build(node, f"metrics.{name}", METRIC)
+        except WeightsMissingError as error:
+            say(f"`{name}` is left out: {error}")
+    return metrics
+
+
+def build_loss(nodes: Mapping[str, Any]) -> tuple[WeightedSum, dict[str, str]]:
+    """Build the loss, leaving out terms set to null and, with one sentence, those whose weights are not here.
+
+    Returns:
+        The loss, and why each term is left out that was asked for.
+    """
+    terms, left_out = {}, {}
+    for name, node in nodes.items():
+        try:
+            if node:
+                terms[name] = _term(node, f"loss.{name}")
+        except WeightsMissingError as error:
+            left_out[name] = str(error)
+            say(f"\nThe loss term `{name}` IS OFF in this training: {error}")
+    return WeightedSum(terms), left_out
+
+
+def _term(node: Any, where: str) -> dict[str, Any]:
+    """Build the loss of a term; what else the term says, `WeightedSum` checks."""
+    if not isinstance(node, Mapping) or "loss" not in node:
+        raise RequestError(f"`{where}` is a term {{weight, on, loss}} with a `loss`, but got {node!r}.")
+    return {**node, "loss": build(node["loss"], f"{where}.loss", LOSS)}
+
+
+def freeze_all_but(network: nn.Module, trainable: Sequence[str] | None) -> None:
+    """Leave only some parameters of a network to be trained.
+
+    Args:
+        network: Its other parameters will require no gradient.
+        trainable: Beginnings of names, whole between dots: ``fusion`` names ``fusion.0.weight``. None trains all.
+
+    Raises:
+        RequestError: A beginning names no parameter.
+    """
+    if trainable is None:
+        return
+    names = [name for name, _ in network.named_parameters()]
+    for prefix in trainable:
+        if not any(_begins(name, prefix) for name in names):
+            parts = sorted({".".join(n.split(".")[: prefix.count(".") + 1]) for n in names})
+            raise RequestError(f"`trainable` names {prefix!r}, which no parameter begins with{nearest(prefix, parts)}")
+    for name, parameter in network.named_parameters():
+        if not any(_begins(name, prefix) for prefix in trainable):
+            parameter.requires_grad_(False)
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return f"{name}.".startswith(f"{prefix}.")

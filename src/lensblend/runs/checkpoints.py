@@ -1,0 +1,230 @@
+"""What a checkpoint says of itself, and the network rebuilt from it alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+import lensblend
+from lensblend.errors import DataError, RequestError
+from lensblend.networks.ensemble import Ensemble
+from lensblend.priors.depth import is_megadepth_file, load_megadepth
+from lensblend.priors.depth_network import DepthNetwork
+from lensblend.runs.checkpoint_files import read_checkpoint
+from lensblend.runs.configuration import config_hash
+from lensblend.runs.contents import FORMAT, RECORD, require
+from lensblend.runs.documents import parse_yaml
+from lensblend.runs.files import file_sha256
+from lensblend.runs.recorded import rebuild
+from lensblend.runs.weights import load_weights
+
+
+def describe(
+    network: Mapping[str, Any], phase: str, image_size: list[int], config: Mapping[str, Any], parent: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: primitives only, so that it loads with ``weights_only=True``.
+
+    Args:
+        network: The network's node of the configuration, as plain dicts.
+        phase: The phase that trained it.
+        image_size: Height and width the phase trained at.
+        config: The whole configuration.
+        parent: What the phase started from: ``path`` and ``sha256``, both empty for random weights.
+    """
+    return {
+        "format": FORMAT,
+        "network": without_weights(network),
+        "phase": phase,
+        "image_size": list(image_size),
+        "config": yaml.safe_dump(dict(config), sort_keys=False),
+        "config_hash": config_hash(config),
+        "parent": dict(parent),
+        "versions": {
+            "lensblend": lensblend.__version__,
+            "torch": str(torch.__version__),
+            **{name: version(name) for name in ("pytorch-lightning", "hydra-core", "numpy", "pillow")},
+        },
+    }
+
+
+def without_weights(node: Any) -> Any:
+    """Leave out the files that a network's parts started from: a checkpoint holds their weights itself."""
+    if isinstance(node, Mapping):
+        return {key: None if key == "weights" else without_weights(value) for key, value in node.items()}
+    return [without_weights(value) for value in node] if isinstance(node, list) else node
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network out of a checkpoint.
+
+    Attributes:
+        network: With its weights, in evaluation mode, on the CPU.
+        record: What the checkpoint says of itself, see :func:`describe`.
+        path: The file it came from.
+        sha256: The file's hash.
+        is_run: Whether a run's or a phase's folder was named, and not a file. Only then files that the record names,
+            such as its data set's, are read: whoever sends a checkpoint does not choose what it finds here.
+    """
+
+    network: nn.Module
+    record: dict[str, Any]
+    path: Path
+    sha256: str
+    is_run: bool = False
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration that it was trained with, as plain dicts.
+
+        Raises:
+            DataError: The record holds none.
+        """
+        return parse_config(self.record["config"], self.path)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width that the network was trained at."""
+        height, width = self.record["image_size"]
+        return height, width
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the checkpoint that a file, a phase's folder or a run's folder stands for.
+
+    A phase's folder stands for its ``best.ckpt``, a run's folder for the best of the phase that was trained last.
+
+    Raises:
+        RequestError: There is nothing of that name, or no checkpoint in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
+    if not path.is_dir():
+        raise RequestError(f"`checkpoint` {path} is a pipe or device; give a .ckpt file or a run's folder.")
+    direct = path / "best.ckpt"
+    found = [direct] if direct.is_file() else sorted(path.glob("*/best.ckpt"), key=lambda p: p.stat().st_mtime_ns)
+    if not found:
+        raise RequestError(f"`checkpoint` {path} is a folder without best.ckpt; give a .ckpt file or a run's folder.")
+    return found[-1]
+
+
+def load_network(path: str | Path) -> Trained:
+    """Rebuild a trained network from a checkpoint, or from a run's or phase's folder.
+
+    Raises:
+        RequestError: There is no checkpoint at ``path``.
+        DataError: The checkpoint is damaged or does not fit the network it names.
+    """
+    file = find_checkpoint(path)
+    content = read_checkpoint(file)
+    record = content[RECORD]
+    require(record, file, "image_size", "phase", "config")
+    network = rebuild(record["network"], content["state_dict"], file)
+    return Trained(network.eval(), record, file, file_sha256(file), is_run=Path(path).is_dir())
+
+
+def load_ensemble(paths: Sequence[str | Path]) -> Trained:
+    """Rebuild trained networks that together render one photo, as the mean of what each renders.
+
+    Args:
+        paths: Checkpoints, or runs' or phases' folders; a single one is `load_network`'s.
+
+    Returns:
+        The ensemble. Its record is the first member's, with the sources of the maps that any member takes; its path
+        is the first member's, and its hash that of all.
+
+    Raises:
+        RequestError: There is no path, a network does not render, or the members work at different sizes.
+        DataError: A checkpoint is damaged.
+    """
+    if not paths:
+        raise RequestError("`checkpoint` lists one checkpoint at least, but got none.")
+    members = [load_network(path) for path in paths]
+    if len(members) == 1:
+        return members[0]
+    for member in members:
+        check_renders(member)
+    sizes = {str(member.path): member.image_size for member in members}
+    if len(set(sizes.values())) > 1:
+        raise RequestError(
+            f"The members of an ensemble work at one size, but these were trained at {sizes}; evaluate them apart."
+        )
+    sources = {
+        name: member.config.get(name)
+        for member in reversed(members)
+        for name in getattr(member.network, "guidance", ())
+    }
+    first = members[0]
+    config = yaml.safe_dump({**first.config, **sources})
+    record = {**first.record, "phase": f"mean of {len(members)}", "config": config}
+    digest = hashlib.sha256("".join(member.sha256 for member in members).encode()).hexdigest()
+    network = Ensemble([member.network for member in members]).eval()
+    return Trained(network, record, first.path, digest, all(member.is_run for member in members))
+
+
+def check_renders(trained: Trained) -> None:
+    """Raise `RequestError` unless a network renders bokeh."""
+    if estimated := getattr(trained.network, "estimates", ()):
+        raise RequestError(
+            f"{trained.path} holds {type(trained.network).__name__}, which estimates {' and '.join(estimated)}, not "
+            "bokeh: its scores are in its run's metrics.csv, and `lensblend render` shows its maps."
+        )
+
+
+def parse_config(text: str, path: Path) -> dict[str, Any]:
+    """Return the configuration in a checkpoint's record, as plain dicts.
+
+    Raises:
+        DataError: It is none.
+    """
+    config = parse_yaml(text, f"{path}: config")
+    if not isinstance(config, dict):
+        raise DataError(f"{path} is damaged: its `config` is no configuration; use another copy.")
+    return config
+
+
+def start_from(network: nn.Module, path: str | Path) -> tuple[Path, str]:
+    """Load the weights that a first phase starts from.
+
+    A depth network's checkpoint, and MegaDepth's published file, give their backbone to a network with the same one;
+    its own head keeps its random weights (Dutta 2021, section 3.2). A file that a prior network's authors published
+    starts that network.
+
+    Args:
+        network: Receives the weights.
+        path: A checkpoint, a run's or a phase's folder, or a published file.
+
+    Returns:
+        The file, and what its weights are, to be said before its name.
+    """
+    file = Path(path)
+    load_published = getattr(network, "load_published", None)
+    if load_published is not None and file.is_file() and file.suffix != ".ckpt":
+        load_published(file)
+        return file, "the published weights of "
+    if load_published is None and is_megadepth_file(file):
+        load_megadepth(network, file)
+        return file, "the depth weights of "
+    file = find_checkpoint(file)
+    content = read_checkpoint(file)
+    state = content["state_dict"]
+    is_depth = str(content[RECORD]["network"].get("_target_")).endswith(".DepthNetwork")
+    backbone = getattr(network, "backbone", None)
+    if is_depth and not isinstance(network, DepthNetwork) and isinstance(backbone, nn.Module):
+        trunk = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+        load_weights(backbone, trunk, file)
+        return file, "the depth weights of "
+    load_weights(network, state, file)
+    return file, ""

@@ -1,0 +1,176 @@
+"""The configuration a run's folder belongs to: kept, compared when the run goes on, and restored from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lensblend.errors import DataError, RequestError
+from lensblend.runs.documents import read_yaml
+
+# Keys below which there are others.
+GROUPS = (
+    "data",
+    "kernels",
+    "backbone",
+    "model",
+    "saliency",
+    "disparity",
+    "focus",
+    "module",
+    "schedule",
+    "metrics",
+    "trainer",
+    "callbacks",
+    "logger",
+    "loader",
+    "checkpoint",
+    "not_finite",
+)
+# Keys that may differ when a run is continued: they change what is watched or how fast, not what is learned.
+FREE_KEYS = (
+    "run_dir",
+    "resume_overrides",
+    "logger",
+    "callbacks",
+    "checkpoint",
+    "deterministic",
+    "schedule.run",
+    "loader.num_workers",
+    "module.compile",
+    "data.cache",
+    "data.root",
+    "trainer.accelerator",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+    "trainer.strategy",
+)
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """Return the configuration that a run's folder holds.
+
+    Raises:
+        RequestError: There is no such folder, or it is no run's.
+        DataError: Its ``config.yaml`` cannot be read.
+    """
+    file = run_dir / "config.yaml"
+    if re.match(r"\w{2,}:/", str(run_dir)):
+        raise RequestError(f"`resume` is a run's folder on this machine, but got {run_dir}.")
+    if not file.is_file():
+        holder = next(
+            (p for p in run_dir.parents if (p / "config.yaml").is_file() and (p / "status.json").exists()), None
+        )
+        hint = f"; did you mean `resume={holder}`?" if holder else "; give the folder that a training made."
+        raise RequestError(f"`resume={run_dir}` is not a run's folder: it has no config.yaml{hint}")
+    try:
+        content = read_yaml(file)
+    except DataError as error:
+        raise DataError(f"{error} Or repeat the run's own command.") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{file} is damaged: it holds no configuration; repeat the run's own command.")
+    _check_shape(content, file)
+    return content
+
+
+def _check_shape(content: Mapping[str, Any], file: Path) -> None:
+    """Refuse a configuration in which a group of keys is something else."""
+    wrong = [key for key in GROUPS if not isinstance(_or(content, key, {}), dict)]
+    if not wrong:
+        schedule = _or(content, "schedule", {})
+        phases, run = _or(schedule, "phases", {}), _or(schedule, "run", [])
+        if not isinstance(phases, dict) or not all(isinstance(phase, dict) for phase in phases.values()):
+            wrong = ["schedule.phases"]
+        elif not isinstance(run, list) or not all(isinstance(name, str) for name in run):
+            wrong = ["schedule.run"]
+    if wrong:
+        raise DataError(f"{file} is damaged: its `{wrong[0]}` is of the wrong type; repeat the run's own command.")
+
+
+def _or(node: Mapping[str, Any], key: str, default: Any) -> Any:
+    value = node.get(key)
+    return default if value is None else value
+
+
+def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], of: Path, allowed: Sequence[str]) -> list[str]:
+    """Compare two configurations, free keys left out.
+
+    Args:
+        before: What was trained with.
+        now: What was asked for.
+        of: What ``before`` belongs to, for the message.
+        allowed: Keys, or beginnings of keys, that may differ.
+
+    Returns:
+        One line for each change that was allowed.
+
+    Raises:
+        RequestError: Other keys differ; the message names each with both values.
+    """
+    old, new = flat(before), flat(now)
+    missing = object()
+    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k, missing) != new.get(k, missing)]
+    changed = [k for k in changed if not _is_below(k, FREE_KEYS)]
+    lines = {k: f"{k}: {old.get(k)!r} then, {new.get(k)!r} now" for k in changed}
+    refused = [k for k in changed if not _is_below(k, allowed)]
+    if refused:
+        raise RequestError(
+            f"{of} was started with another configuration ({'; '.join(lines[k] for k in refused)}). Repeat that "
+            f"command to continue it (or `resume={of if of.is_dir() else of.parent.parent}`), give another `run_dir`, "
+            f"or allow the change: 'resume_overrides=[{','.join(refused)}]'."
+        )
+    return list(lines.values())
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return a short hash of what decides the result: every key but the free ones.
+
+    Example:
+        >>> config_hash({"seed": 0, "logger": "csv"}) == config_hash({"logger": "wandb", "seed": 0})
+        True
+    """
+    decisive = {k: v for k, v in flat(config).items() if not _is_below(k, FREE_KEYS)}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def overrides_hash(overrides: Sequence[str]) -> str:
+    """Return a short hash of a command's overrides, independent of their order.
+
+    Example:
+        >>> overrides_hash(["a=1", "b=2"]) == overrides_hash(["b=2", "a=1"])
+        True
+    """
+    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:12]
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Return ``{"a.b": value}`` for a nested mapping.
+
+    Example:
+        >>> flat({"a": {"b": 1}, "c": [2]})
+        {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(node, Mapping):
+        return {prefix: node}
+    flattened: dict[str, Any] = {}
+    for key, value in node.items():
+        flattened.update(flat(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flattened
+
+
+def is_free(key: str) -> bool:
+    """Return whether a key may differ when a run is continued.
+
+    Example:
+        >>> is_free("logger.wandb.project"), is_free("seed")
+        (True, False)
+    """
+    return _is_below(key, FREE_KEYS)
+
+
+def _is_below(key: str, keys: Sequence[str]) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in keys)

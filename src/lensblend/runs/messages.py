@@ -1,0 +1,31 @@
+"""What a training says to the person who started it, and which of several processes says it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from lensblend.errors import printable
+
+# By what launchers tell a process its place; the first that is set counts.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def is_first_process() -> bool:
+    """Tell whether this process writes files and speaks, among several that train together.
+
+    Once they have joined, PyTorch knows; before, the environment does. A machine that was told only ``NODE_RANK`` is
+    not the first, although its first process has no rank yet.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return bool(distributed.get_rank() == 0)
+    if int(os.environ.get("NODE_RANK") or os.environ.get("GROUP_RANK") or 0) > 0:
+        return False
+    return int(next((os.environ[name] for name in _RANKS if os.environ.get(name)), 0)) == 0
+
+
+def say(text: str) -> None:
+    """Print a line at once, from the first of several processes only."""
+    if is_first_process():
+        print(printable(text), flush=True)

@@ -1,0 +1,226 @@
+"""What may stand in each place of a configuration and of a checkpoint's record: classes by their role."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from lensblend.errors import RequestError, nearest, short
+
+_PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
+_LONGEST = 200
+
+# Modules and classes of earlier versions, in whose runs and checkpoints these names still stand.
+MOVED = {
+    "lensblend.training.callbacks.progress.progress": "lensblend.training.callbacks.progress.Progress",
+    "lensblend.training.guidance": "lensblend.inference.guidance",
+    "lensblend.training.history": "lensblend.training.loggers.metrics_csv",
+    "lensblend.training.prior_maps": "lensblend.inference.prior_maps",
+    "lensblend.training.wandb_run": "lensblend.training.loggers.wandb_run",
+}
+
+
+@dataclass(frozen=True)
+class Role:
+    """One role that objects play.
+
+    A class plays it if it derives from ``base``, is defined in one of the ``packages`` and is called by the module that
+    defines it, or by an ``exporter``. Nothing with a leading underscore in its path does.
+
+    Attributes:
+        title: What plays it, for messages.
+        base: Dotted name of the class from which all derive.
+        packages: Modules, or packages with all their modules.
+        exporters: Packages of other projects, by which their users call classes that are defined below.
+        parts: Names, in this module, of the roles that may stand within the arguments.
+        waits: Whether it is built later, when the training knows the rest of its arguments (``_partial_: true``).
+    """
+
+    title: str
+    base: str
+    packages: tuple[str, ...]
+    exporters: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    waits: bool = False
+
+    @property
+    def within(self) -> tuple[Role, ...]:
+        """The roles that may stand within the arguments."""
+        return tuple(globals()[name] for name in self.parts)
+
+    @property
+    def places(self) -> str:
+        """Where its classes are found, for messages."""
+        return " or ".join(self.exporters or self.packages)
+
+
+# Those of torch.nn.modules whose classes are as large as their arguments say, and repeat nothing.
+_LAYERS = (
+    "activation",
+    "batchnorm",
+    "channelshuffle",
+    "container",
+    "conv",
+    "dropout",
+    "flatten",
+    "fold",
+    "instancenorm",
+    "linear",
+    "normalization",
+    "padding",
+    "pixelshuffle",
+    "pooling",
+    "upsampling",
+)
+LAYER = Role(
+    "a layer of PyTorch",
+    "torch.nn.Module",
+    tuple(f"torch.nn.modules.{name}" for name in _LAYERS),
+    ("torch.nn",),
+    parts=("LAYER",),
+)
+BANK = Role("a kernel bank", "lensblend.nn.kernel_bank.KernelBank", ("lensblend.nn",))
+BACKBONE = Role("a backbone", "lensblend.nn.rendering.Backbone", ("lensblend.backbones",), parts=("LAYER",))
+PRIOR = Role(
+    "a prior network", "lensblend.nn.rendering.PriorNetwork", ("lensblend.priors",), parts=("BACKBONE", "LAYER")
+)
+NETWORK = Role(
+    "a network that renders bokeh",
+    "lensblend.nn.rendering.BokehNetwork",
+    ("lensblend.networks",),
+    parts=("NETWORK", "PRIOR", "BACKBONE", "BANK", "LAYER"),
+)
+DISCRIMINATOR = Role(
+    "a discriminator",
+    "lensblend.networks.patch_discriminator.MultiscalePatchDiscriminator",
+    ("lensblend.networks",),
+)
+LOSS = Role(
+    "a loss", "torch.nn.Module", ("lensblend.losses", "torch.nn.modules.loss"), ("lensblend.losses", "torch.nn")
+)
+METRIC = Role("a metric", "lensblend.metrics.per_image.PerImageMetric", ("lensblend.metrics",))
+OPTIMIZER = Role("an optimizer", "torch.optim.Optimizer", ("torch.optim",), ("torch.optim",), waits=True)
+DATA = Role("a data set", "lensblend.data.pairs.Source", ("lensblend.data",))
+GENERATED_DATA = Role(
+    "a data set that reads no files",
+    "lensblend.data.pairs.Source",
+    ("lensblend.data.embedded", "lensblend.data.scenes"),
+)
+MAP_SOURCE = Role(
+    "a source of maps",
+    "lensblend.inference.prior_maps.Guide",
+    ("lensblend.inference.guidance", "lensblend.inference.prior_maps"),
+    parts=("PRIOR",),
+)
+MODULE = Role(
+    "a module that trains",
+    "lensblend.training.restoration.Restoration",
+    ("lensblend.training.restoration", "lensblend.training.estimation", "lensblend.training.adversarial"),
+    parts=("DISCRIMINATOR", "LOSS", "OPTIMIZER"),
+)
+CALLBACK = Role(
+    "a callback",
+    "pytorch_lightning.callbacks.Callback",
+    ("lensblend.training.callbacks", "pytorch_lightning.callbacks"),
+    ("lensblend.training.callbacks", "pytorch_lightning.callbacks"),
+)
+LOGGER = Role(
+    "a logger",
+    "pytorch_lightning.loggers.Logger",
+    ("lensblend.training.loggers.metrics_csv", "lensblend.training.loggers.wandb_run"),
+    waits=True,
+)
+# A network may render, or estimate what another is guided by.
+MODELS = (NETWORK, PRIOR)
+
+
+def find_class(target: object, where: str, roles: Sequence[Role]) -> tuple[type, Role]:
+    """Return the class that a ``_target_`` names, and which of the roles it plays.
+
+    Only modules of the roles' packages are imported for it.
+
+    Args:
+        target: What stands there.
+        where: Its place, for messages.
+        roles: The roles that may stand there.
+
+    Raises:
+        RequestError: It names no class of these roles, or one that does not exist.
+
+    Example:
+        >>> find_class("torch.nn.Linear", "head", (LAYER,))[0]
+        <class 'torch.nn.modules.linear.Linear'>
+        >>> find_class("os.system", "head", (LAYER,))
+        Traceback (most recent call last):
+        lensblend.errors.RequestError: `head` is 'os.system', which may not be built there: it takes a layer of \
+PyTorch (a public class of torch.nn).
+    """
+    if not isinstance(target, str) or len(target) > _LONGEST or not _PATH.fullmatch(target):
+        raise _refusal(target, where, roles)
+    module_name, _, name = today(target).rpartition(".")
+    near = [role for role in roles if _is_in(module_name, (*role.packages, *role.exporters))]
+    if not near:
+        raise _refusal(target, where, roles)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError:
+        raise RequestError(f"`{where}` is {target!r}, which cannot be found: there is no {module_name}.") from None
+    definition = vars(module).get(name)
+    if definition is None:
+        public = [n for n, value in vars(module).items() if any(_plays(value, n, module, role) for role in near)]
+        raise RequestError(f"`{where}` is {target!r}, which cannot be found{nearest(name, sorted(public))}")
+    for role in near:
+        if _plays(definition, name, module, role):
+            return definition, role
+    raise _refusal(target, where, roles)
+
+
+def today(target: str) -> str:
+    """Return what the class is called today that an earlier version called so.
+
+    Example:
+        >>> today("lensblend.training.history.MetricsCsv")
+        'lensblend.training.loggers.metrics_csv.MetricsCsv'
+    """
+    module, _, name = target.rpartition(".")
+    return MOVED.get(target) or f"{MOVED.get(module, module)}.{name}"
+
+
+def _plays(definition: object, name: str, module: ModuleType, role: Role) -> bool:
+    """Tell whether what a module calls so is a class of a role, and its own or one that it exports."""
+    if not inspect.isclass(definition) or definition.__qualname__ != name:
+        return False
+    its_own = definition.__module__ == module.__name__ or module.__name__ in role.exporters
+    return its_own and plays(definition, role)
+
+
+def plays(definition: type, role: Role) -> bool:
+    """Tell whether a class plays a role."""
+    return (
+        not inspect.isabstract(definition)
+        and _is_in(definition.__module__, role.packages)
+        and _derives(definition, pkgutil.resolve_name(role.base))
+    )
+
+
+def _derives(definition: type, base: type) -> bool:
+    """Tell whether a class derives from a base, or has the methods of a protocol."""
+    try:
+        return issubclass(definition, base)
+    except TypeError:  # a protocol with attributes, of which only those that name it are members
+        return base in definition.__mro__
+
+
+def _is_in(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def _refusal(target: object, where: str, roles: Sequence[Role]) -> RequestError:
+    wanted = ", or ".join(f"{role.title} (a public class of {role.places})" for role in roles)
+    takes = f"it takes {wanted}" if roles else "it takes no further nodes"
+    return RequestError(f"`{where}` is {short(target)}, which may not be built there: {takes}.")

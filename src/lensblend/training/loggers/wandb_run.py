@@ -1,0 +1,185 @@
+"""One Weights & Biases run per phase, named, tagged and filled so that the runs of a sweep compare by themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lensblend.data.regular_files import read_text
+from lensblend.errors import DataError, Interrupted, RequestError
+from lensblend.inference.pictures import sheet
+from lensblend.runs.files import write_atomically
+from lensblend.runs.messages import is_first_process
+from lensblend.runs.redaction import redact, tell_secrets
+from lensblend.training.phase_run import PhaseRun
+from lensblend.training.phases import MONITORS
+
+Rows = Mapping[str, Mapping[str, NDArray[np.uint8]]]
+STEP = "trainer/global_step"
+LONGEST_NAME = 128
+
+
+class PhaseWandbLogger(WandbLogger):
+    """Log a phase to its own run, found again by the id that the phase's folder keeps.
+
+    ``WANDB_MODE=offline`` keeps the run on disk, in the training's folder.
+
+    Args:
+        phase_run: The phase to record.
+        project: W&B's project.
+        entity: W&B's team or user; default: the account's own.
+    """
+
+    def __init__(self, phase_run: PhaseRun, project: str = "lensblend", entity: str | None = None) -> None:
+        self._run_dir = phase_run.run_dir
+        identity = phase_run.identity
+        name = f"{identity.label} / {phase_run.phase}" if identity.label else f"{phase_run.group}/{phase_run.phase}"
+        super().__init__(
+            name=_fitting(redact(name), " / "),
+            save_dir=phase_run.run_dir,
+            id=_run_id(phase_run.folder),
+            project=project,
+            entity=entity,
+            group=_fitting(redact(phase_run.group), ": "),
+            job_type=phase_run.phase,
+            tags=redact(list(dict.fromkeys(identity.tags))),
+            config=redact(_columns(phase_run)),
+            resume="allow",
+            settings=wandb.Settings(
+                # W&B notes the command line, which it has from `sys.argv`; its other notes go with it.
+                x_disable_meta=tell_secrets(sys.argv[1:]),
+                # Seconds; by default `kill -9` costs the last 15 of the file, and no restart does those steps again.
+                x_transaction_log_flush_interval=1.0,
+            ),
+        )
+        # Lightning hands on a setting that W&B warns about, whatever its value.
+        self._wandb_init.pop("anonymous", None)
+        try:
+            self._define(phase_run)
+        except wandb.errors.Error as error:
+            raise RequestError(
+                f"W&B could not start ({error}); log in with `wandb login`, set WANDB_MODE=offline, or use logger=csv."
+            ) from error
+
+    @rank_zero_only
+    def _define(self, phase_run: PhaseRun) -> None:
+        """Start the run; let scores be drawn over optimizer steps and summarised by their best value."""
+        for name in (n for n, node in (phase_run.config.get("metrics") or {}).items() if node):
+            best = MONITORS.get(f"val/{name}")
+            self.experiment.define_metric(f"val/{name}", STEP, step_sync=True, summary=f"{best},last" if best else None)
+        for name in ("epoch", STEP):
+            self.experiment.define_metric(name, hidden=True)
+
+    @rank_zero_only
+    def log_panels(self, rows: Rows, step: int) -> None:
+        """Log one strip of pictures per pair, each under a key of its own, so that runs show the same pair together.
+
+        Args:
+            rows: Pictures by caption, by the pair's id.
+            step: The optimizer step they belong to, counted from 0 as in the metrics.
+        """
+        strips = {panel_key(name): wandb.Image(sheet({name: row}), caption=name) for name, row in rows.items()}
+        self.experiment.log({**strips, STEP: step})
+
+    @rank_zero_only
+    def log_final(self, rows: Rows, scores: Mapping[str, Mapping[str, float]], step: int) -> None:
+        """Log the phase's final table: one row per pair, with its pictures and scores; ``id`` joins tables of runs."""
+        pictures = list(dict.fromkeys(caption for row in rows.values() for caption in row))
+        names = list(dict.fromkeys(name for row in scores.values() for name in row))
+        table = wandb.Table(columns=["id", *pictures, *names])
+        for name, row in rows.items():
+            images = [wandb.Image(row[c]) if c in row else None for c in pictures]
+            table.add_data(name, *images, *(scores[name].get(n) for n in names))
+        with _staged_in(self._run_dir / "wandb"):
+            self.experiment.log({"final": table, STEP: step})
+
+    @rank_zero_only
+    def log_numbers(self, numbers: Mapping[str, float], device: str, step: int) -> None:
+        """Log what the phase is compared by: a bar per run in the workspace, and a column of the runs table.
+
+        Args:
+            numbers: The best checkpoint's scores, ``parameters`` and ``latency_s``. Such names W&B can sort by.
+            device: What the latency was measured on.
+            step: The optimizer step they belong to.
+        """
+        self.experiment.log({**numbers, STEP: step})
+        self.experiment.summary["device"] = device
+
+    @rank_zero_only
+    def finish(self, exit_code: int) -> None:
+        """Close the run, so that the next phase gets its own; one that a signal stopped is marked as preempted."""
+        if self._experiment is not None:
+            if exit_code == Interrupted.exit_code:
+                self._experiment.mark_preempting()
+            self._experiment.finish(exit_code=exit_code)
+            self._experiment = None
+
+
+def panel_key(pair: str) -> str:
+    """Return the key under which every run logs a pair's pictures.
+
+    Example:
+        >>> panel_key("val.street 01")
+        'panels/val_street_01'
+    """
+    return f"panels/{re.sub(r'[^0-9A-Za-z_-]', '_', pair)}"
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """Let W&B keep a table's pictures with the run, not in the home folder, where `wandb sync` looks for them."""
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]
+
+
+def _columns(phase_run: PhaseRun) -> dict[str, Any]:
+    """Return the whole configuration, and what the runs table is filtered and grouped by."""
+    identity = phase_run.identity
+    told = {"label": identity.label, "choices": dict(identity.choices), "sweep": identity.sweep, "job": identity.job}
+    return {**phase_run.config, **{key: value for key, value in told.items() if value not in ("", None, {})}}
+
+
+def _fitting(text: str, before_end: str) -> str:
+    """Return a name that W&B takes: of one that is too long its end, which tells it from others, is kept whole.
+
+    Example:
+        >>> _fitting(f"{'long ' * 30}: sweep/0", ": ")[-20:]
+        'g long lon…: sweep/0'
+    """
+    if len(text) <= LONGEST_NAME:
+        return text
+    start, mark, end = text.rpartition(before_end)
+    kept = LONGEST_NAME - len(mark + end) - 1
+    return f"{start[:kept]}…{mark}{end}" if kept > 0 else text[-LONGEST_NAME:]
+
+
+def _run_id(folder: Path) -> str | None:
+    """Return the phase's run id, choosing one at the first call; None for a process that logs nothing."""
+    if not is_first_process():
+        # Two that choose at once would leave one's id in the file and log under the other's.
+        return None
+    file = folder / "wandb_id"
+    if not file.exists():
+        write_atomically(file, secrets.token_hex(4) + "\n")
+    found = read_text(file).strip()
+    if not re.fullmatch(r"[\w-]{1,64}", found):
+        raise DataError(f"{file} is damaged: it holds no id of a W&B run; remove it, and a new run is begun.")
+    return found

@@ -1,0 +1,95 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from lensblend.comparison.statistics import Interval, difference_interval, mean_interval
+from lensblend.comparison.tables import (
+    Line,
+    compare_scores,
+    comparison_csv,
+    explanation,
+    markdown,
+    marks,
+    scores_csv,
+    table_cells,
+    verdict,
+)
+
+RANDOM = np.random.default_rng(0)
+NAMED = {
+    label: {f"image {i}": {"psnr": float(p), "lpips": float(v)} for i, (p, v) in enumerate(zip(*columns, strict=True))}
+    for label, columns in {
+        "first": (np.full(20, 24) + RANDOM.normal(0, 1, 20), RANDOM.uniform(0.2, 0.3, 20)),
+        "second | odd": (np.full(20, 27) + RANDOM.normal(0, 1, 20), RANDOM.uniform(0.4, 0.5, 20)),
+    }.items()
+}
+
+
+def lines(reference=0):
+    return [Line(label, "runs/x", "phase3", 1234, *c) for label, c in compare_scores(NAMED, reference).items()]
+
+
+def test_means_and_differences_are_those_of_the_images():
+    first, second = lines()
+    ours, theirs = ([row["psnr"] for row in NAMED[label].values()] for label in ("second | odd", "first"))
+    assert first.differences is None
+    assert second.means["psnr"] == mean_interval(ours)
+    assert second.differences["psnr"] == difference_interval(ours, theirs)
+
+
+def test_the_order_of_the_images_in_a_run_plays_no_role():
+    turned = {"first": NAMED["first"], "second | odd": dict(reversed(NAMED["second | odd"].items()))}
+    assert compare_scores(turned, 0)["second | odd"][1] == lines()[1].differences
+
+
+def test_the_reference_can_be_any_run():
+    first, second = lines(reference=1)
+    assert second.differences is None
+    assert first.differences["psnr"].mean == pytest.approx(-lines()[1].differences["psnr"].mean)
+
+
+def test_smaller_is_better_for_lpips():
+    second = lines()[1]
+    assert [verdict(second.differences[m], m) for m in ("psnr", "lpips")] == ["better", "worse"]
+    assert verdict(Interval(1.0, -1.0, 2.0), "psnr") == ""
+    assert marks(lines())[1:] == [["", "", "best", "", "", ""], ["", "best", "", "better", "worse", ""]]
+
+
+def test_the_markdown_table_has_a_cell_in_every_column():
+    text = markdown(lines(), 20)
+    rows = [row.replace("\\|", "/") for row in text.splitlines() if row.startswith("|")]
+    assert len({row.count("|") for row in rows}) == 1
+    assert len({len(row.replace("/", "//")) for row in rows if "/" not in row}) == 1
+    assert "second / odd" in rows[3]
+    assert "✓" in rows[3]
+    assert "✗" in rows[3]
+    assert "20 images" in text
+    assert "BCa" in text
+
+
+def test_one_run_has_no_differences_and_one_image_no_intervals():
+    alone = lines()[:1]
+    assert not any("Δ" in cell for cell in table_cells(alone)[0])
+    assert "Δ" not in markdown(alone, 20)
+    assert explanation(1, True) == "One image: there are no intervals."
+    single = {"a": {"x": {"psnr": 20.0}}}
+    line = Line("a", "runs/a", "phase1", 7, *compare_scores(single, 0)["a"])
+    assert table_cells([line])[1] == ["a", "20.00", "7"]
+
+
+def test_the_csv_reads_back_as_the_same_numbers():
+    rows = {(r["run"], r["metric"]): r for r in csv.DictReader(io.StringIO(comparison_csv(lines(), 20)))}
+    second = lines()[1]
+    row = rows["second | odd", "psnr"]
+    assert [float(row[c]) for c in ("mean", "low", "high")] == [
+        second.means["psnr"].mean, second.means["psnr"].low, second.means["psnr"].high
+    ]  # fmt: skip
+    assert float(row["difference_low"]) == second.differences["psnr"].low
+    assert (row["against"], row["count"], row["parameters"]) == ("first", "20", "1234")
+    assert rows["first", "psnr"]["difference"] == ""
+    scores = list(csv.DictReader(io.StringIO(scores_csv(NAMED))))
+    assert {(r["run"], r["id"]): float(r["psnr"]) for r in scores} == {
+        (run, name): row["psnr"] for run, images in NAMED.items() for name, row in images.items()
+    }

@@ -1,0 +1,80 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from lensblend.errors import DataError
+from lensblend.inference.evaluation import bank_at, match_folders, score, score_folders, score_references, write_scores
+from lensblend.metrics.fidelity import Psnr, Ssim
+from lensblend.nn.kernel_bank import KernelBank
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders of three 8-bit pictures each, the second slightly different from the first."""
+    random = np.random.default_rng(3)
+    for name, noise in (("predictions", 12), ("targets", 0)):
+        (tmp_path / name).mkdir()
+        base = np.random.default_rng(7)
+        for index in range(3):
+            picture = base.integers(20, 230, (40, 52, 3)) + random.integers(-noise, noise + 1, (40, 52, 3))
+            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / f"{index}.png")
+    return tmp_path / "predictions", tmp_path / "targets"
+
+
+def test_folders_score_as_scikit_image_scores_them(folders, picture):
+    metrics = {"psnr": Psnr(), "ssim": Ssim()}
+    files = match_folders(*folders)
+    scores = score_folders(metrics, files)
+    assert list(scores) == ["0", "1", "2"]
+    for name, ours, theirs in files:
+        a, b = picture(ours), picture(theirs)
+        assert scores[name]["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a), abs=1e-4)
+        assert scores[name]["ssim"] == pytest.approx(structural_similarity(b, a, channel_axis=2), abs=1e-5)
+
+
+def test_all_problems_of_two_folders_are_listed_at_once(folders):
+    predictions, targets = folders
+    (predictions / "0.png").unlink()
+    (targets / "1.png").unlink()
+    Image.new("RGB", (52, 41)).save(targets / "2.png")
+    with pytest.raises(DataError) as error:
+        match_folders(predictions, targets)
+    message = str(error.value)
+    assert "3 of the images" in message
+    assert "targets/0: no prediction" in message
+    assert "predictions/1: no target" in message
+    assert "2: prediction is 40×52, target 41×52" in message
+
+
+def test_scores_and_means_are_written(tmp_path):
+    write_scores(tmp_path, {"a": {"psnr": 20.0, "ssim": 0.5}, "b": {"psnr": 30.0, "ssim": 0.7}}, {"split": "val"})
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        assert list(csv.DictReader(file))[1] == {"id": "b", "psnr": "30", "ssim": "0.7"}
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["count"] == 2
+    assert content["psnr"] == pytest.approx(25.0)
+    assert content["ssim"] == pytest.approx(0.6)
+    assert set(content["conventions"]) == {"psnr", "ssim"}
+    assert content["split"] == "val"
+
+
+def test_references_score_the_photo_and_each_blur(folders):
+    from lensblend.data.catalogue import Folders
+
+    pairs = Folders(str(folders[0]), str(folders[1])).split("train")
+    metrics = {"psnr": Psnr()}
+    rows = score_references(metrics, KernelBank(sizes=[3, 5]), pairs, range(3))
+    assert list(rows) == ["photo", "gaussian 3", "gaussian 5"]
+    unmodified = [score(metrics, pairs.load(i).photo, pairs.load(i).target)["psnr"] for i in range(3)]
+    assert rows["photo"]["psnr"] == pytest.approx(np.mean(unmodified), abs=1e-9)
+    assert rows["photo"]["psnr"] > rows["gaussian 3"]["psnr"] > 0
+
+
+def test_a_bank_grows_with_the_photo():
+    bank = KernelBank(sizes=[25])
+    assert bank_at(bank, (96, 128), (96, 128)) is bank
+    assert bank_at(bank, (96, 128), (192, 256)).scale == pytest.approx(2.0)
