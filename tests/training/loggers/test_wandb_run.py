@@ -202,5 +202,6 @@ def test_a_name_that_is_too_long_keeps_its_phase(tmp_path):
 
 def test_only_the_first_of_several_processes_chooses_the_id(tmp_path, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
     PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "group"))
     assert not list(tmp_path.rglob("wandb_id"))
