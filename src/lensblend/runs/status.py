@@ -60,6 +60,10 @@ class Status:
         """Tell whether a phase has been trained to its end."""
         return self.content["phases"].get(phase, {}).get("state") == "done"
 
+    def is_pruned(self) -> bool:
+        """Tell whether a search ended the phase that was trained last early."""
+        return bool(self.content["phases"].get(self.content.get("phase"), {}).get("state") == "pruned")
+
     def last_done(self) -> str | None:
         """Return the phase that was finished last."""
         done = [name for name in self.content["phases"] if self.is_done(name)]

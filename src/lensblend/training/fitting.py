@@ -1,24 +1,155 @@
-"""Fit, without the advice of Lightning that does not apply here."""
+"""The fit of one phase: its loggers, callbacks and trainer, and what is said when it ends badly."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from lensblend.errors import Interrupted, RequestError
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import CALLBACK, LOGGER, Role
+from lensblend.runs.status import Status
+from lensblend.training.callbacks.agree import Agree
+from lensblend.training.callbacks.final import Final
+from lensblend.training.callbacks.finite import Finite
+from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.callbacks.prune import is_pruned
+from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
+from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.failures import explain_failure, explain_restart, first_line
+from lensblend.training.interruption import Interruption
+from lensblend.training.phase_run import PhaseRun
+from lensblend.training.phases import Phase
+from lensblend.training.restoration import Restoration
 
 
-def fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsDataModule, resume: Path | None) -> None:
-    """Train one phase.
+class PhaseFit:
+    """One ordinary fit of Lightning's, with what this project adds to every one of them.
 
     Args:
-        trainer: Fits.
+        phase_run: The phase's place: its folder, its training's configuration.
+        phase: How long it trains, and what chooses its best checkpoint.
         module: What is trained.
         data: On what.
+        interruption: Where signals arrive.
+        status: Told of every step that is saved.
         resume: The checkpoint from which to go on.
     """
+
+    def __init__(
+        self,
+        phase_run: PhaseRun,
+        phase: Phase,
+        module: Restoration,
+        data: PairsDataModule,
+        interruption: Interruption,
+        status: Status,
+        resume: Path | None,
+    ) -> None:
+        self._run, self._phase, self._config = phase_run, phase, phase_run.config
+        self._module, self._data, self._resume = module, data, resume
+        self._interruption = interruption
+        self._keep = KeepLastAndBest(
+            phase_run.folder,
+            phase.monitor,
+            interruption,
+            on_saved=lambda step: status.update_phase(phase_run.phase, step=step),
+            **self._config["checkpoint"],
+        )
+
+    def run(self) -> None:
+        """Train the phase to its end.
+
+        Raises:
+            LensblendError: It cannot go on; the message says why and what to do.
+            Interrupted: A signal asked it to stop, and what is done is saved.
+        """
+        loggers = [make(self._run) for make in self._configured("logger", LOGGER)]
+        exit_code = 1
+        try:
+            self._trainer = self._build_trainer(loggers)
+            with self._interruption.deferred(), _without_advice():
+                self._trainer.fit(self._module, datamodule=self._data, ckpt_path=self._resume, weights_only=True)
+            exit_code = 0
+        except SIGTERMException:
+            # The signal came before Lightning's handler had been replaced; it stops after the first step.
+            exit_code = Interrupted.exit_code
+            raise Interrupted("SIGTERM") from None
+        except Interrupted as stop:
+            exit_code = stop.exit_code
+            raise
+        except Exception as error:
+            explained = explain_failure(error, self._run.phase, self._phase)
+            if explained is error and self._resume and not self._keep.began:
+                explained = explain_restart(error, self._resume)
+            if explained is error:
+                raise
+            raise explained from error
+        finally:
+            for logger in loggers:
+                if hasattr(logger, "finish"):
+                    logger.finish(exit_code)
+        # No process may look for this phase's best weights before the first one has written them.
+        self._trainer.strategy.barrier("phase")
+
+    @property
+    def was_pruned(self) -> bool:
+        """Whether a search ended the fit early."""
+        return is_pruned(self._trainer)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what ``status.json`` says of the phase from now on."""
+        keep = self._keep
+        best = {} if keep.best is None else {self._phase.monitor: keep.best}
+        state = "pruned" if self.was_pruned else "done"
+        return {"state": state, "step": self._trainer.global_step, "scores": keep.scores, "best": best}
+
+    def _configured(self, group: str, role: Role) -> list[Any]:
+        """Build what a group of the configuration names, leaving out what is set to null."""
+        return [build(node, f"{group}.{key}", role) for key, node in self._config[group].items() if node]
+
+    @without_srun()
+    def _build_trainer(self, loggers: list[Any]) -> pl.Trainer:
+        configured = self._configured("callbacks", CALLBACK)
+        agree, reseed = Agree(self._config, self._run.run_dir), Reseed(self._config["seed"])
+        finite = Finite(self._run.folder, **self._config["not_finite"])
+        try:
+            return pl.Trainer(
+                **self._config["trainer"] | self._limits(),
+                default_root_dir=self._run.folder,
+                check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
+                logger=loggers or False,
+                callbacks=[agree, *configured, reseed, finite, self._keep, Final(self._keep)],
+                plugins=[AtomicCheckpointIO(), *cluster_plugins()],
+                deterministic=self._config["deterministic"],
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                enable_model_summary=False,
+            )
+        except Exception as error:  # Lightning refuses values in a dozen ways
+            raise RequestError(f"`trainer` was refused by Lightning: {first_line(error)}") from error
+
+    def _limits(self) -> dict[str, int]:
+        """Return how long the trainer trains; a network without weights to train is scored once."""
+        limits = {"max_epochs": self._phase.max_epochs}
+        if len(self._data.val) == 0:
+            limits["limit_val_batches"] = 0
+        if not any(parameter.requires_grad for parameter in self._module.network.parameters()):
+            limits |= {"limit_train_batches": 1, "max_epochs": 1}
+        return limits
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Fit without the advice of Lightning that does not apply here."""
     with warnings.catch_warnings():
         # Lightning 2.6 asks PyTorch in a way that PyTorch 2.13 calls deprecated.
         warnings.filterwarnings("ignore", message=".*treespec.*LeafSpec.*")
@@ -35,4 +166,4 @@ def fit_quietly(trainer: pl.Trainer, module: pl.LightningModule, data: PairsData
         warnings.filterwarnings("ignore", message="`training_step` returned `None`.*")
         # Small data sets have fewer batches than `log_every_n_steps`; each epoch logs its means all the same.
         warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        yield
