@@ -258,7 +258,7 @@ def test_other_sizes_repeat_the_last_row_and_column(network):
 )
 def test_each_phase_reaches_what_it_trains(network, photo, compared, trained):
     bokeh, aux = network.train()(photo)
-    loss = WeightedSum({name: {"weight": 1.0, "on": name, "loss": L1()} for name in compared})
+    loss = WeightedSum({name: {"weight": 1.0, "compares": name, "loss": L1()} for name in compared})
     loss({"bokeh": bokeh, **aux}, dict.fromkeys(compared, photo.flip(-1)))[0].backward()
     assert {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None} == trained
 

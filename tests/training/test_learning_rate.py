@@ -95,7 +95,7 @@ class Rates(pl.Callback):
 def test_a_training_drops_its_rate_exactly_between_epochs(tmp_path, accumulate, steps_per_epoch):
     module = Restoration(
         Brighter(),
-        WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
+        WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}}),
         {},
         partial(torch.optim.SGD, lr=0.4),
         lr_path="step",

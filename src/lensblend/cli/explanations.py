@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lensblend.cli.config import config_folder
 from lensblend.errors import LensblendError
+from lensblend.runs.earlier import TERM_KEYS
 
 
 def explain(error: Exception, config_name: str) -> str:
@@ -52,10 +53,12 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
         >>> unknown_key("batch_size", ["seed", "schedule.every_phase.batch_size"])
         '`batch_size` is not a key of the configuration; did you mean `schedule.every_phase.batch_size`?'
     """
-    alike = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    place, _, last = key.rpartition(".")
+    renamed = [f"{place}.{TERM_KEYS[last]}"] if last in TERM_KEYS else []
+    alike = [k for k in known if k.rpartition(".")[2] == last]
     # What holds for all phases comes before what holds for one.
     alike.sort(key=lambda k: "every_phase" not in k)
-    close = get_close_matches(key, known, n=1, cutoff=0.65) or alike[:1]
+    close = renamed or get_close_matches(key, known, n=1, cutoff=0.65) or alike[:1]
     guess = f"; did you mean `{close[0]}`?" if close else "; `--cfg job` prints the keys there are."
     return f"`{key}` is not a key of the configuration{guess}"
 

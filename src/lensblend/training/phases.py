@@ -38,7 +38,7 @@ class Phase:
         lr_path: ``cosine``, ``exponential``, ``linear``, ``polynomial``, ``step`` or ``constant`` way from ``lr`` to
             ``lr_final``.
         lr_every: Of the path ``step``: epochs between two drops, each by the same factor; fewer than ``max_epochs``.
-        loss: Named terms ``{weight, on, loss}``; conf/loss holds them.
+        loss: Named terms ``{weight, compares, loss}``; conf/loss holds them.
         optimizer: The optimizer's ``_target_`` and its arguments but ``params`` and ``lr``.
         monitor: The validation score that chooses ``best.ckpt``.
         validate_every: Epochs between validations.
@@ -83,7 +83,7 @@ class Phase:
         wrong = [name for name, term in self.loss.items() if term is not None and not isinstance(term, Mapping)]
         if wrong:
             raise RequestError(
-                f"`loss.{wrong[0]}` is a term {{weight, on, loss}}, but got {short(self.loss[wrong[0]])}."
+                f"`loss.{wrong[0]}` is a term {{weight, compares, loss}}, but got {short(self.loss[wrong[0]])}."
             )
         names = self.trainable
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):

@@ -122,7 +122,7 @@ class Restoration(pl.LightningModule):
 
     def compare(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the loss terms, and each of them."""
-        return self.loss(self.answer(batch), truths(batch, self.loss.on.values()))
+        return self.loss(self.answer(batch), truths(batch, self.loss.compares.values()))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the weighted sum of the loss terms and log each; nothing where nothing is trained."""
