@@ -1,6 +1,6 @@
 """Errors that a user can act on: each message names the value that was wrong and the remedy."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from difflib import get_close_matches
 
 _SHORT = 120
@@ -71,13 +71,50 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def closest(word: str, known: Collection[str], least: float = 0.6) -> str | None:
+    """Return the valid word that is most like a wrong one, if any is alike enough.
+
+    Args:
+        word: The wrong one.
+        known: The valid ones.
+        least: How much alike, from 0 to 1.
+
+    Example:
+        >>> closest("phase4", ["phase1", "warm_up"]), closest("x", ["phase1"])
+        ('phase1', None)
+    """
+    return next(iter(get_close_matches(word, known, n=1, cutoff=least)), None)
+
+
+def nearest(word: str, known: Collection[str]) -> str:
     """Finish an error message with the nearest valid word, or with all of them.
 
     Example:
         >>> nearest("phase4", ["phase1", "warm_up"])
         '; did you mean `phase1`? There are: phase1, warm_up.'
     """
-    close = get_close_matches(word, known, n=1)
-    guess = f"; did you mean `{close[0]}`?" if close else "."
+    close = closest(word, known)
+    guess = f"; did you mean `{close}`?" if close else "."
     return f"{guess} There are: {', '.join(known)}."
+
+
+def one_of(key: str, value: str, known: Collection[str]) -> str:
+    """Return the value of an option, or refuse one that is not known.
+
+    Args:
+        key: The option's name, for the message.
+        value: What was asked for.
+        known: What may be asked for.
+
+    Raises:
+        RequestError: It is not known; the message names the nearest that is.
+
+    Example:
+        >>> one_of("family", "disc", ["gaussian", "disk"])
+        Traceback (most recent call last):
+        lensblend.errors.RequestError: `family` is one of gaussian, disk, but got 'disc'; did you mean 'disk'?
+    """
+    if value not in list(known):
+        guess = closest(str(value), known, least=0.0)
+        raise RequestError(f"`{key}` is one of {', '.join(known)}, but got {value!r}; did you mean {guess!r}?")
+    return value

@@ -42,6 +42,6 @@ def test_the_members_are_the_usual_network_at_three_widths():
 def test_every_term_holds_at_all_sizes(term, weight):
     loss = read("loss/vidar.yaml")
     full, coarse = loss[term], loss[f"{term}_pyramid"]
-    assert (full["weight"], full["on"]) == (weight, "bokeh")
-    assert (coarse["weight"], coarse["on"], coarse["decay"]) == (weight, "pyramid", 0.5)
+    assert (full["weight"], full["compares"]) == (weight, "bokeh")
+    assert (coarse["weight"], coarse["compares"], coarse["decay"]) == (weight, "pyramid", 0.5)
     assert full["loss"] == coarse["loss"]

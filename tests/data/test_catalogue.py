@@ -182,7 +182,7 @@ def test_wrong_roots_name_the_key_and_the_layouts(tmp_path):
     for root, layout in ((tmp_path / "missing", "auto"), (tmp_path, "auto"), (tmp_path, "pynet")):
         with pytest.raises(RequestError, match=r"`data.root`.*Training/\{original,bokeh\}/N.jpg"):
             Ebb(str(root), layout=layout)
-    with pytest.raises(RequestError, match="auto or one of challenge, pynet, ebokehnet, but got 'zip'"):
+    with pytest.raises(RequestError, match="one of auto, challenge, pynet, ebokehnet, but got 'zip'"):
         Ebb(str(tmp_path), layout="zip")
     challenge(tmp_path, [9999])
     with pytest.raises(RequestError, match="no pair of the lists"):

@@ -194,4 +194,4 @@ def test_the_configured_terms_have_their_weights_and_compare_what_they_are_made_
     terms = {term["loss"]["_target_"].rpartition(".")[2]: term for term in content.values()}
     assert {target: term["weight"] for target, term in terms.items()} == expected
     for target, term in terms.items():
-        assert term["on"] == ("saliency_logits" if target == "BinaryCrossEntropy" else "log_depth")
+        assert term["compares"] == ("saliency_logits" if target == "BinaryCrossEntropy" else "log_depth")

@@ -59,7 +59,7 @@ def test_renderings_beyond_the_range_and_autocast_are_taken_in_float32(loss, pai
 
 
 def test_state_dicts_and_optimizers_do_not_see_the_network(loss):
-    total = WeightedSum({"vgg": {"weight": 10.0, "on": "bokeh", "loss": loss}})
+    total = WeightedSum({"vgg": {"weight": 10.0, "compares": "bokeh", "loss": loss}})
     assert list(total.parameters()) == []
     assert total.state_dict() == {}
 

@@ -24,8 +24,8 @@ class Recorder(nn.Module):
         return (predicted - truth).square().mean()
 
 
-def term(weight: float = 1.0, on: str = "bokeh", loss: nn.Module | None = None) -> dict:
-    return {"weight": weight, "on": on, "loss": loss or L1()}
+def term(weight: float = 1.0, compares: str = "bokeh", loss: nn.Module | None = None) -> dict:
+    return {"weight": weight, "compares": compares, "loss": loss or L1()}
 
 
 def photos(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,7 +70,7 @@ def test_no_gradient_is_kept_in_validation() -> None:
 def test_on_picks_the_same_key_on_both_sides() -> None:
     predicted = {"bokeh": torch.zeros(1, 3, 4, 4), "mask": torch.full((1, 1, 4, 4), 0.75)}
     truth = {"bokeh": torch.zeros(1, 3, 4, 4), "mask": torch.ones(1, 1, 4, 4, dtype=torch.bool)}
-    total, values = WeightedSum({"l1": term(), "mask": term(2, on="mask")})(predicted, truth)
+    total, values = WeightedSum({"l1": term(), "mask": term(2, compares="mask")})(predicted, truth)
     assert values["l1"].item() == 0
     assert total.item() == pytest.approx(2 * 0.25)
 
@@ -81,7 +81,9 @@ def test_pyramid_compares_every_level_with_the_target_reduced_by_area() -> None:
     reduced = [cv2.resize(target, (width, height), interpolation=cv2.INTER_AREA) for height, width in sizes]
     levels = [torch.full((1, 3, *size), 0.25) for size in sizes]
     truth = {"bokeh": torch.from_numpy(target).permute(2, 0, 1)[None]}
-    total, values = WeightedSum({"coarse": term(2, on="pyramid")})({"bokeh": truth["bokeh"], "pyramid": levels}, truth)
+    total, values = WeightedSum({"coarse": term(2, compares="pyramid")})(
+        {"bokeh": truth["bokeh"], "pyramid": levels}, truth
+    )
     expected = sum(np.abs(0.25 - image).mean() for image in reduced)
     assert values["coarse"].item() == pytest.approx(expected, abs=1e-6)
     assert total.item() == pytest.approx(2 * expected, abs=2e-6)
@@ -117,13 +119,13 @@ def test_what_cannot_be_compared_is_named(predicted: dict, truth: dict, message:
     def fill(value: object) -> object:
         return torch.zeros(1, 3, 8 * value, 8 * value) if isinstance(value, int) else value
 
-    loss = WeightedSum({"m": term(on="mask")})
+    loss = WeightedSum({"m": term(compares="mask")})
     with pytest.raises(RequestError, match=message):
         loss({k: fill(v) for k, v in predicted.items()}, {k: fill(v) for k, v in truth.items()})
 
 
 def test_a_pyramid_level_larger_than_the_target_is_refused() -> None:
-    loss = WeightedSum({"p": term(on="pyramid")})
+    loss = WeightedSum({"p": term(compares="pyramid")})
     with pytest.raises(RequestError, match=r"`pyramid` is \(1, 3, 16, 16\)"):
         loss({"pyramid": [torch.zeros(1, 3, 16, 16)]}, {"bokeh": torch.zeros(1, 3, 8, 8)})
 
@@ -138,9 +140,9 @@ def test_a_pyramid_level_larger_than_the_target_is_refused() -> None:
         ({"l1": term(math.inf)}, "finite.*but got inf"),
         ({"l1": term("1")}, "but got '1'"),
         ({"l1": term(True)}, "but got True"),
-        ({"l1": {"weight": 1, "loss": L1()}}, r"`weight`, `on` and `loss`, but got \['loss', 'weight'\]"),
-        ({"l1": term() | {"scale": 2}}, r"but got \['loss', 'on', 'scale', 'weight'\]"),
-        ({"l1": {"weight": 1, "on": "bokeh", "loss": {"a": 1}}}, "`l1` is a module, but got {'a': 1}"),
+        ({"l1": {"weight": 1, "loss": L1()}}, r"`weight`, `compares` and `loss`, but got \['loss', 'weight'\]"),
+        ({"l1": term() | {"scale": 2}}, r"but got \['compares', 'loss', 'scale', 'weight'\]"),
+        ({"l1": {"weight": 1, "compares": "bokeh", "loss": {"a": 1}}}, "`l1` is a module, but got {'a': 1}"),
         ({"a.b": term()}, "no dot, but got 'a.b'"),
     ],
 )
@@ -154,14 +156,14 @@ def test_decay_weighs_coarser_levels_less():
     truth = {"bokeh": torch.ones(1, 3, 8, 8)}
 
     def value(**decay):
-        term = {"weight": 1.0, "on": "pyramid", "loss": nn.L1Loss(), **decay}
+        term = {"weight": 1.0, "compares": "pyramid", "loss": nn.L1Loss(), **decay}
         return WeightedSum({"l1": term})({"pyramid": levels}, truth)[0].item()
 
     assert value() == 3
     assert value(decay=0.5) == 0.5 + 0.25 + 0.125
 
 
-@pytest.mark.parametrize(("on", "decay"), [("bokeh", 0.5), ("pyramid", 0), ("pyramid", -1.0), ("pyramid", True)])
-def test_impossible_decays_are_refused(on, decay):
+@pytest.mark.parametrize(("compares", "decay"), [("bokeh", 0.5), ("pyramid", 0), ("pyramid", -1.0), ("pyramid", True)])
+def test_impossible_decays_are_refused(compares, decay):
     with pytest.raises(RequestError, match="`decay` of term `l1`"):
-        WeightedSum({"l1": {"weight": 1.0, "on": on, "loss": nn.L1Loss(), "decay": decay}})
+        WeightedSum({"l1": {"weight": 1.0, "compares": compares, "loss": nn.L1Loss(), "decay": decay}})

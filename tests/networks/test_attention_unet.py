@@ -182,7 +182,7 @@ def test_values_are_clamped_in_evaluation_and_keep_their_gradient_in_training(ne
 
 def test_the_smaller_renderings_can_be_supervised_alone(network, photo):
     rendering = network(photo)
-    loss = WeightedSum({"coarse": {"weight": 1.0, "on": "pyramid", "loss": L1()}})
+    loss = WeightedSum({"coarse": {"weight": 1.0, "compares": "pyramid", "loss": L1()}})
     loss({"bokeh": rendering.bokeh, **rendering.aux}, {"bokeh": photo})[0].backward()
     heads = [head[0].weight.grad is not None for head in network.heads]
     assert heads == [False, True, True, True]

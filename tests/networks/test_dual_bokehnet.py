@@ -258,7 +258,7 @@ def test_other_sizes_repeat_the_last_row_and_column(network):
 )
 def test_each_phase_reaches_what_it_trains(network, photo, compared, trained):
     bokeh, aux = network.train()(photo)
-    loss = WeightedSum({name: {"weight": 1.0, "on": name, "loss": L1()} for name in compared})
+    loss = WeightedSum({name: {"weight": 1.0, "compares": name, "loss": L1()} for name in compared})
     loss({"bokeh": bokeh, **aux}, dict.fromkeys(compared, photo.flip(-1)))[0].backward()
     assert {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None} == trained
 
@@ -268,8 +268,8 @@ def test_each_phase_reaches_what_it_trains(network, photo, compared, trained):
     [
         ({"width": 0}, "`width` is a positive multiple of 4, but got 0; the published one is 64"),
         ({"width": 30}, "`width` is a positive multiple of 4, but got 30; the published one is 64"),
-        ({"variant": "paper"}, "`variant` is one of report, released, but got 'paper'; use one of these"),
-        ({"memory": "none"}, "`memory` is one of released, memnet, but got 'none'; use one of these"),
+        ({"variant": "paper"}, "`variant` is one of report, released, but got 'paper'; did you mean"),
+        ({"memory": "none"}, "`memory` is one of released, memnet, but got 'none'; did you mean"),
         ({"memory": "memnet", "released_weight_sharing": True}, "belongs to `memory: released`, but got 'memnet'"),
     ],
 )

@@ -188,8 +188,8 @@ def test_attention_starts_as_if_it_were_not_there_and_its_projections_are_normal
     ("options", "message"),
     [
         ({"width": 0}, "`width` is a positive number of features, but got 0; the published one is 64"),
-        ({"variant": "paper"}, "`variant` is one of released, report, but got 'paper'; use one of these"),
-        ({"colour": "grey"}, "`colour` is one of luma, rgb, but got 'grey'; use one of these"),
+        ({"variant": "paper"}, "`variant` is one of released, report, but got 'paper'; did you mean"),
+        ({"colour": "grey"}, "`colour` is one of luma, rgb, but got 'grey'; did you mean"),
     ],
 )
 def test_other_options_are_refused(options, message):

@@ -20,7 +20,7 @@ SIDE, STEPS = 64, 300
 LR = {"slyym": 2e-4, "vidar_member": 3e-4}
 # One pair has no batch to normalise over.
 CHANGES = {"slyym": ["model.norm=instance"]}
-L1 = {"l1": {"weight": 1.0, "on": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}}
+L1 = {"l1": {"weight": 1.0, "compares": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}}
 TEAMS = (
     "dbsi", "islab_zju", "ipcv_iitm", "vidar_member", "xmu_viplab", "kaist_viclab", "slyym", "bazinga", "aps_vision",
     "aps_vision_rgb",
@@ -76,7 +76,7 @@ def test_one_pair_raises_psnr_by_3_db(pair, team, monkeypatch, tmp_path):
         rendering = network(photo.repeat(2, 1, 1, 1), **{name: m.repeat(2, 1, 1, 1) for name, m in maps.items()})
         answer = {"bokeh": rendering.bokeh, **rendering.aux}
         batch = {"target": target.repeat(2, 1, 1, 1), "focus": near.repeat(2, 1, 1, 1)}
-        total, _ = loss(answer, truths(batch, loss.on.values()))
+        total, _ = loss(answer, truths(batch, loss.compares.values()))
         total.backward()
         optimizer.step()
         if step % 10 == 0 and (best := max(best, psnr(network, photo, target, maps))) >= start + 3:

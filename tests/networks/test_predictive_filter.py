@@ -185,7 +185,7 @@ def test_values_are_clamped_in_evaluation_and_keep_their_gradient_in_training(ne
 
 def test_the_smaller_renderings_can_be_supervised_alone(network, photo):
     rendering = network(photo)
-    loss = WeightedSum({"coarse": {"weight": 1.0, "on": "pyramid", "loss": L1()}})
+    loss = WeightedSum({"coarse": {"weight": 1.0, "compares": "pyramid", "loss": L1()}})
     loss({"bokeh": rendering.bokeh, **rendering.aux}, {"bokeh": photo})[0].backward()
     trained = {n.split(".")[1] for n, p in network.named_parameters() if n.startswith("levels") and p.grad is not None}
     assert trained == {"1", "2"}

@@ -175,7 +175,7 @@ def test_batch_statistics_bind_photos_in_training_only(photo, saliency):
 def test_the_mask_can_be_supervised_alone(photo, saliency):
     network = build()
     rendering = network(photo, saliency)
-    loss = WeightedSum({"mask": {"weight": 1.0, "on": "mask", "loss": L1()}})
+    loss = WeightedSum({"mask": {"weight": 1.0, "compares": "mask", "loss": L1()}})
     loss({"bokeh": rendering.bokeh, **rendering.aux}, {"mask": saliency})[0].backward()
     assert network.last.bias.grad[:3].tolist() == [0, 0, 0]
     assert network.last.bias.grad[3] != 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lensblend.errors import RequestError
+from lensblend.nn import kernel_bank
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.ops.blending import blend
 
@@ -183,3 +184,12 @@ def test_wrong_requests_are_named(options, message):
 def test_an_index_outside_the_stack_is_named(index, photo):
     with pytest.raises(RequestError, match=f"`index` is 0 .* to 3 .* but got {index}"):
         KernelBank().blur(photo, index)
+
+
+def test_a_new_family_is_one_entry(monkeypatch):
+    monkeypatch.setitem(kernel_bank.FAMILIES, "pair", lambda width: torch.tensor([1, *[0] * (width.size - 2), 1]) / 2)
+    bank = KernelBank(family="pair", sizes=[3, 5])
+    assert [kernel.tolist() for kernel in bank.kernels] == [[0.5, 0, 0.5], [0.5, 0, 0, 0, 0.5]]
+    assert bank.scaled(2.0).names == ["photo", "pair 3", "pair 5"]
+    with pytest.raises(RequestError, match="one of gaussian, box, disk, pair, but got 'pare'; did you mean 'pair'"):
+        KernelBank(family="pare")

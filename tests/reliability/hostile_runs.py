@@ -253,7 +253,7 @@ def dangerous() -> Iterator[Hostile]:
     save = {"_target_": "pytorch_lightning.callbacks.LambdaCallback", "on_fit_start": opened}
     yield Hostile("a callback that calls", config("callbacks/evil", save), RESUME, says=("callbacks",))
     guide = {**PRIOR, "weights": "@fifo"}
-    guided = both(config("saliency", guide), config("schedule/phases/phase2/loss/l1/on", "saliency_logits"))
+    guided = both(config("saliency", guide), config("schedule/phases/phase2/loss/l1/compares", "saliency_logits"))
     yield Hostile("a loss that needs a map of weights from a FIFO", guided, RESUME, says=("saliency", "l1"))
     for where, node in (("data/cache", "@canary"), ("data/cache", "~/evil")):
         yield Hostile(f"a cache in {node}", both(config(where, node)), BOTH, passes=BOTH, says=("cache",))
@@ -315,7 +315,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "schedule/phases/phase2/evil": (1,),
     "schedule/phases/phase2/loss": (None, "l1", {}, {"l1": 5}, {"l1": {}}),
     "schedule/phases/phase2/loss/l1/weight": ("x", math.nan, -1),
-    "schedule/phases/phase2/loss/l1/on": ("evil", 5),
+    "schedule/phases/phase2/loss/l1/compares": ("evil", 5),
     "schedule/every_phase": ("x", {"evil": 1}),
     "schedule/every_phase/image_size": ("x", [32], [0, 0], [10**6, 10**6], [32.5, 48], {"a": 1}),
     "schedule/every_phase/batch_size": (0, "x", 1.5),

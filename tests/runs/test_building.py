@@ -14,7 +14,7 @@ from lensblend.nn.rendering import Rendering
 from lensblend.runs.building import build_loss, freeze_all_but
 from lensblend.training.restoration import Restoration
 
-TERM = {"weight": 1.0, "on": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}
+TERM = {"weight": 1.0, "compares": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}
 # A loss that needs weights.
 MISSING = {"_target_": "lensblend.losses.perceptual.VggFeatures"}
 

@@ -51,7 +51,7 @@ def module(kind=Adversarial, **changes):
     network = Tint()
     arguments = {
         "network": network,
-        "loss": WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
+        "loss": WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}}),
         "metrics": {},
         "optimizer": lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         "lr_path": "linear",
@@ -121,7 +121,7 @@ def test_the_discriminator_sees_condition_and_image_and_learns_to_tell_them_apar
 def test_the_network_learns_to_fool_a_discriminator_that_stays_as_it_is():
     def fooled(steps):
         trained = module(
-            loss=WeightedSum({"l1": {"weight": 1e-6, "on": "bokeh", "loss": L1()}}),
+            loss=WeightedSum({"l1": {"weight": 1e-6, "compares": "bokeh", "loss": L1()}}),
             discriminator_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0),
             feature_weight=0,
         )

@@ -131,7 +131,7 @@ def fit(
     torch.manual_seed(3)
     module = module_class(
         network=Dropping(),
-        loss=WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
+        loss=WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}}),
         metrics={"psnr": Psnr()},
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         lr_path="step" if lr_every else "cosine",

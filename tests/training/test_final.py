@@ -74,7 +74,7 @@ def fit(folder, logger):
     network = Changing()
     # A step far too long, so that the scores fall after the first epoch.
     optimizer = lambda parameters: torch.optim.SGD(parameters, lr=50.0)  # noqa: E731
-    loss = WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}})
+    loss = WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}})
     record = {"phase": "phase1", "network": {}}
     module = Restoration(network, loss, {"psnr": Psnr()}, optimizer, record=record)
     trainer = pl.Trainer(

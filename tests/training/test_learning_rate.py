@@ -2,6 +2,7 @@
 
 import warnings
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, PolynomialLR, StepLR
 
+from lensblend.errors import RequestError
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.nn.rendering import Rendering
-from lensblend.training.learning_rate import lr_factor, lr_progress
+from lensblend.training.learning_rate import LR_PATHS, lr_progress
+from lensblend.training.phases import Phase
 from lensblend.training.restoration import Restoration
 
 BATCHES = 6
@@ -41,17 +44,17 @@ def rates(scheduler, steps, lr=1.0):
     ],
 )
 def test_a_path_is_that_of_pytorchs_scheduler(path, ratio, scheduler):
-    ours = [lr_factor(path, ratio, lr_progress(step, 20)) for step in range(20)]
+    ours = [LR_PATHS[path](ratio, lr_progress(step, 20)) for step in range(20)]
     np.testing.assert_allclose(ours, rates(scheduler, 20), atol=1e-12)
 
 
 @pytest.mark.parametrize("path", ["polynomial", "cosine", "exponential", "linear"])
 def test_a_path_ends_at_the_last_learning_rate_and_stays_there(path):
-    assert [lr_factor(path, 0.01, lr_progress(step, 7)) for step in (0, 6, 7, 100)] == pytest.approx([1] + [0.01] * 3)
+    assert [LR_PATHS[path](0.01, lr_progress(step, 7)) for step in (0, 6, 7, 100)] == pytest.approx([1] + [0.01] * 3)
 
 
 def test_half_way_along_the_polynomial():
-    assert lr_factor("polynomial", 0.2, 0.5) == pytest.approx(0.2 + 0.8 * 0.535887, abs=1e-6)  # 2^-0.9
+    assert LR_PATHS["polynomial"](0.2, 0.5) == pytest.approx(0.2 + 0.8 * 0.535887, abs=1e-6)  # 2^-0.9
 
 
 @pytest.mark.parametrize(
@@ -65,11 +68,27 @@ def test_half_way_along_the_polynomial():
 @pytest.mark.parametrize("steps_per_epoch", [1, 3, 11])
 def test_drops_are_those_of_pytorchs_scheduler(epochs, every, first, last, gamma, steps_per_epoch):
     steps, drop_every = epochs * steps_per_epoch, every * steps_per_epoch
-    ours = [first * lr_factor("step", last / first, lr_progress(s, steps, drop_every)) for s in range(steps)]
+    ours = [first * LR_PATHS["step"](last / first, lr_progress(s, steps, drop_every)) for s in range(steps)]
     theirs = rates(partial(StepLR, step_size=drop_every, gamma=gamma), steps, first)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     assert ours[-1] == pytest.approx(last, rel=1e-9)
     assert lr_progress(steps, steps, drop_every) == lr_progress(9 * steps, steps, drop_every) == 1
+
+
+def test_a_new_path_is_one_entry(monkeypatch):
+    monkeypatch.setitem(LR_PATHS, "late", lambda ratio, progress: 1.0 if progress < 1 else ratio)
+    phase = Phase([32, 32], 1, 4, 1e-3, 1e-4, {}, lr_path="late")
+    module = Restoration(Brighter(), loss(), {}, partial(torch.optim.SGD, lr=0.4), lr_path=phase.lr_path, lr_ratio=0.5)
+    module.trainer = SimpleNamespace(estimated_stepping_batches=3, num_training_batches=3, accumulate_grad_batches=1)
+    (factor,) = module.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas
+    assert [factor(step) for step in range(3)] == [1.0, 1.0, 0.5]
+
+
+def test_an_unknown_path_is_refused_by_phase_and_module():
+    with pytest.raises(RequestError, match="`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
+        Phase([32, 32], 1, 4, 1e-3, 1e-4, {}, lr_path="cosin")
+    with pytest.raises(RequestError, match="`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
+        Restoration(Brighter(), loss(), {}, partial(torch.optim.SGD, lr=0.4), lr_path="cosin")
 
 
 class Brighter(nn.Module):
@@ -79,6 +98,10 @@ class Brighter(nn.Module):
 
     def forward(self, photo):
         return Rendering(photo * self.gain, {})
+
+
+def loss():
+    return WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}})
 
 
 class Rates(pl.Callback):
@@ -95,7 +118,7 @@ class Rates(pl.Callback):
 def test_a_training_drops_its_rate_exactly_between_epochs(tmp_path, accumulate, steps_per_epoch):
     module = Restoration(
         Brighter(),
-        WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}}),
+        loss(),
         {},
         partial(torch.optim.SGD, lr=0.4),
         lr_path="step",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig
 
 from lensblend.cli.hydra_app import plain, run_verb
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, one_of
 
 if TYPE_CHECKING:
     from lensblend.data.pairs import Source, Split
@@ -20,10 +20,8 @@ def evaluate(config: DictConfig) -> None:
     folders = node["predictions"], node["targets"]
     if (node["checkpoint"] is None) == (folders == (None, None)) or (None in folders and folders != (None, None)):
         raise RequestError("Give either `checkpoint=PATH`, or both `predictions=DIR` and `targets=DIR`.")
-    if node["split"] not in ("train", "val"):
-        raise RequestError(f"`split` is train or val, but got {node['split']!r}.")
-    if node["score_at"] not in ("photo", "network"):
-        raise RequestError(f"`score_at` is photo or network, but got {node['score_at']!r}.")
+    one_of("split", node["split"], ("train", "val"))
+    one_of("score_at", node["score_at"], ("photo", "network"))
     from lensblend.runs.building import build_metrics
 
     metrics = build_metrics(node["metrics"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from re import Match
 from typing import Any
 
@@ -15,7 +14,8 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from lensblend.cli.config import config_folder
-from lensblend.errors import LensblendError
+from lensblend.errors import LensblendError, closest
+from lensblend.runs.earlier import TERM_KEYS
 
 
 def explain(error: Exception, config_name: str) -> str:
@@ -52,11 +52,13 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
         >>> unknown_key("batch_size", ["seed", "schedule.every_phase.batch_size"])
         '`batch_size` is not a key of the configuration; did you mean `schedule.every_phase.batch_size`?'
     """
-    alike = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    place, _, last = key.rpartition(".")
+    renamed = f"{place}.{TERM_KEYS[last]}" if last in TERM_KEYS else None
+    alike = [k for k in known if k.rpartition(".")[2] == last]
     # What holds for all phases comes before what holds for one.
     alike.sort(key=lambda k: "every_phase" not in k)
-    close = get_close_matches(key, known, n=1, cutoff=0.65) or alike[:1]
-    guess = f"; did you mean `{close[0]}`?" if close else "; `--cfg job` prints the keys there are."
+    near = renamed or closest(key, known, least=0.65) or next(iter(alike), None)
+    guess = f"; did you mean `{near}`?" if near else "; `--cfg job` prints the keys there are."
     return f"`{key}` is not a key of the configuration{guess}"
 
 
@@ -82,8 +84,8 @@ def _no_option(found: Match[str]) -> str:
         return "`hydra/sweeper=optuna` needs Optuna, which is not installed: pip install 'lensblend[optuna]'."
     # A group without a default is added, not changed.
     plus = "+" if any(argument.startswith(f"+{group}=") for argument in sys.argv) else ""
-    close = get_close_matches(value, names, n=1)
-    guess = f"; did you mean `{plus}{group}={close[0]}`?" if close else "."
+    near = closest(value, names)
+    guess = f"; did you mean `{plus}{group}={near}`?" if near else "."
     return f"`{plus}{group}={value}` is not an option{guess} There are: {', '.join(names)}."
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from difflib import get_close_matches
+
+from lensblend.errors import nearest
 
 VERBS = {
     "train": "train a network phase by phase (Hydra overrides)",
@@ -38,10 +39,8 @@ def main() -> None:
         print(f"lensblend {__version__}")
         sys.exit(0)
     if not arguments or arguments[0] not in VERBS:
-        close = get_close_matches(arguments[0], VERBS, n=1) if arguments else []
         said = f"`{arguments[0]}` is not a verb" if arguments else "A verb is missing"
-        hint = f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(VERBS)}."
-        sys.stderr.write(f"{said}{hint}\n\n{usage()}")
+        sys.stderr.write(f"{said}{nearest(arguments[0] if arguments else '', VERBS)}\n\n{usage()}")
         sys.exit(2)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", f"lensblend.cli.{arguments[0]}", *arguments[1:]])

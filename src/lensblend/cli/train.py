@@ -17,6 +17,7 @@ from lensblend.cli.restored import restored
 from lensblend.errors import DataError, RequestError
 from lensblend.launchers.devices import processes
 from lensblend.runs.configuration import overrides_hash, read_config
+from lensblend.runs.earlier import refuse_earlier_keys
 
 SEEDS = 2**32  # as many as NumPy takes
 
@@ -38,6 +39,7 @@ def train(config: DictConfig) -> None:
     _check_swept(hydra_config, overrides)
     run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
     content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
+    refuse_earlier_keys(content)
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.runs.documents import check_plain
     from lensblend.runs.messages import say

@@ -10,13 +10,10 @@ from lensblend.data import textures
 from lensblend.data.lens import linearise
 from lensblend.data.textures import Grey, Radiance
 
-KINDS = ("garden", "dusk", "night", "street", "wall", "photo")
-
 
 def backdrop(rng: np.random.Generator, kind: str, height: int, width: int) -> Radiance:
     """Paint one of ``KINDS``; gardens, dusks and nights carry point highlights brighter than 1."""
-    painters = {"garden": _garden, "dusk": _dusk, "night": _night, "street": _street, "wall": _wall, "photo": _photo}
-    return painters[kind](rng, height, width)
+    return KINDS[kind](rng, height, width)
 
 
 def ground(rng: np.random.Generator, height: int, width: int, horizon: float, scale: float) -> Radiance:
@@ -176,3 +173,6 @@ def shadow(height: int, width: int, row: float, column: float, reach: float) -> 
     y, x = np.mgrid[:height, :width].astype(np.float32)
     away = ((y - row) / (0.22 * reach)) ** 2 + ((x - column) / reach) ** 2
     return (1 - 0.7 * np.exp(-away)).astype(np.float32)
+
+
+KINDS = {"garden": _garden, "dusk": _dusk, "night": _night, "street": _street, "wall": _wall, "photo": _photo}

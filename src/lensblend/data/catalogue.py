@@ -16,7 +16,7 @@ from lensblend.data.files import FilePairs, Found, match, raise_all, scan
 from lensblend.data.images import SUFFIXES, natural_key
 from lensblend.data.pairs import Split
 from lensblend.data.regular_files import read_text
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, one_of
 
 EBB_LAYOUTS = {
     "challenge": "Training/{original,bokeh}/N.jpg",
@@ -207,8 +207,7 @@ def _check_lists(listed: dict[str, list[str]], excluded: set[str]) -> None:
 
 def _ebb_layout(root: Path, layout: str) -> str:
     expected = "; ".join(f"{name}: {files}" for name, files in EBB_LAYOUTS.items())
-    if layout not in ("auto", *EBB_LAYOUTS):
-        raise RequestError(f"`layout` is auto or one of {', '.join(EBB_LAYOUTS)}, but got '{layout}'.")
+    one_of("layout", layout, ("auto", *EBB_LAYOUTS))
     if not root.is_dir():
         raise RequestError(f"`data.root` = `{root}` is not a folder; give the folder of EBB! ({expected}).")
     present = {

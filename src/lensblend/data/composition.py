@@ -69,7 +69,7 @@ class _Stage:
 
     def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
         self._rng, self._height, self._width = rng, height, width
-        self._kind = str(rng.choice(backdrops.KINDS))
+        self._kind = str(rng.choice(list(backdrops.KINDS)))
         self._horizon = rng.uniform(0.35, 0.55) * height
         self._far = rng.uniform(0.02, 0.1)
         self._near = rng.uniform(0.8, 0.9)

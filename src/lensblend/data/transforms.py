@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
 from lensblend.data.pairs import Pair
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 
 # Probabilities of a horizontal and of a vertical flip, one pair of them per copy of the set.
 FLIP_PROBABILITIES: dict[str, list[tuple[float, float]]] = {
@@ -137,12 +137,11 @@ class Flips:
     """
 
     def __init__(self, mode: str = "none", seed: int = 0) -> None:
-        if mode not in FLIP_PROBABILITIES:
-            raise RequestError(f"`flips` is one of {', '.join(FLIP_PROBABILITIES)}, but got '{mode}'.")
-        self.copies = len(FLIP_PROBABILITIES[mode])
+        probabilities = FLIP_PROBABILITIES[one_of("flips", mode, FLIP_PROBABILITIES)]
+        self.copies = len(probabilities)
         self._seed = seed
         # Built once, in the process that starts the workers: importing albumentations takes seconds.
-        self._compositions = [_composition(*p) for p in FLIP_PROBABILITIES[mode]]
+        self._compositions = [_composition(*p) for p in probabilities]
 
     def __call__(self, pair: Pair, epoch: int, index: int, copy: int = 0) -> Pair:
         """Return the pair as this epoch sees it; ``copy`` chooses among the ``copies`` of an expanded set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lensblend.data.transforms import resize_lanczos, resize_map
-from lensblend.errors import DataError, LensblendError, RequestError
+from lensblend.errors import DataError, LensblendError, RequestError, one_of
 from lensblend.inference.pictures import to_8bit
 from lensblend.nn.rendering import Rendering
 from lensblend.ops.resize import resize_bilinear
@@ -74,6 +74,7 @@ def render_photo(
     Raises:
         RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
     """
+    one_of("blend_at", blend_at, get_args(BlendAt))
     device = device_of(network)
     small = to_batch(resize_lanczos(photo, image_size), device)
     maps = {
@@ -86,8 +87,6 @@ def render_photo(
         if (height, width) == image_size:
             return rendering
         return Rendering(resize_bilinear(rendering.bokeh, (height, width)), rendering.aux)
-    if blend_at != "photo":
-        raise RequestError(f"`blend_at` is network or photo, but got {blend_at!r}.")
     if "full_photo" not in inspect.signature(network.forward).parameters:
         raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
     return _run(network, small, full_photo=to_batch(photo, device), **maps)

@@ -7,7 +7,7 @@ from typing import cast, get_args
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.ops.ssim import Border, gaussian_window, ms_ssim, ssim
 
 
@@ -38,13 +38,11 @@ class NegativeSsim(nn.Module):
 
     def __init__(self, border: str = "zero", kernel_size: int = 11, sigma: float = 1.5) -> None:
         super().__init__()
-        if border not in get_args(Border):
-            raise RequestError(f"`border` is one of {list(get_args(Border))}, but got {border!r}.")
         if kernel_size < 3 or kernel_size % 2 == 0:
             raise RequestError(f"`kernel_size` is odd and at least 3, but got {kernel_size}; use 11.")
         if not sigma > 0:
             raise RequestError(f"`sigma` is positive, in pixels, but got {sigma}; use 1.5.")
-        self.border = cast(Border, border)
+        self.border = cast(Border, one_of("border", border, get_args(Border)))
         self.window = gaussian_window(kernel_size, sigma)
 
     def forward(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:

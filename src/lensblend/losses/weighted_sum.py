@@ -17,22 +17,22 @@ PYRAMID = "pyramid"
 
 
 class WeightedSum(nn.Module):
-    r"""Add named losses: :math:`\sum_t w_t \, l_t(\text{predicted}[on_t], \text{truth}[on_t])`.
+    r"""Add named losses: :math:`\sum_t w_t \, l_t(\text{predicted}[c_t], \text{truth}[c_t])`.
 
     All terms are computed in float32 with autocast off: SSIM of smooth photos loses all meaning in bfloat16.
     A term of weight 0 is computed without a gradient: it is logged, not trained.
 
     Args:
-        terms: By name, ``weight`` (finite, not negative; at least one is positive), ``on`` (the key of what is
+        terms: By name, ``weight`` (finite, not negative; at least one is positive), ``compares`` (what is
             compared: ``bokeh``, or a name that the network returns beside it) and ``loss`` (a module of two tensors).
-            ``on: pyramid`` adds up the loss over a network's coarser renderings, each against the target reduced
+            ``compares: pyramid`` adds up the loss over a network's coarser renderings, each against the target reduced
             by area to its size; with ``decay``, the n-th of them weighs ``decay`` to the power of n.
 
     Raises:
         RequestError: A term is incomplete, has an unknown key, or no weight is positive.
 
     Example:
-        >>> loss = WeightedSum({"l1": {"weight": 2.0, "on": "bokeh", "loss": nn.L1Loss()}})
+        >>> loss = WeightedSum({"l1": {"weight": 2.0, "compares": "bokeh", "loss": nn.L1Loss()}})
         >>> total, values = loss({"bokeh": torch.zeros(1, 3, 2, 2)}, {"bokeh": torch.ones(1, 3, 2, 2)})
         >>> total.item(), values["l1"].item()
         (2.0, 1.0)
@@ -47,7 +47,7 @@ class WeightedSum(nn.Module):
             raise RequestError(f"A loss trains at least one term, but got the weights {weights}; make one positive.")
         self.weights = {name: float(term["weight"]) for name, term in terms.items()}
         self.decays = {name: float(term.get("decay", 1.0)) for name, term in terms.items()}
-        self.on = {name: str(term["on"]) for name, term in terms.items()}
+        self.compares = {name: str(term["compares"]) for name, term in terms.items()}
         self.losses = nn.ModuleDict({name: term["loss"] for name, term in terms.items()})
 
     def forward(
@@ -76,17 +76,17 @@ class WeightedSum(nn.Module):
         return torch.stack(trained).sum(), values
 
     def _value(self, name: str, predicted: Mapping[str, Any], truth: Mapping[str, Any]) -> Tensor:
-        on = self.on[name]
-        ours = _pick(name, on, predicted, "the network returns")
-        theirs = _pick(name, "bokeh" if on == PYRAMID else on, truth, "the data carries")
+        compared = self.compares[name]
+        ours = _pick(name, compared, predicted, "the network returns")
+        theirs = _pick(name, "bokeh" if compared == PYRAMID else compared, truth, "the data carries")
         levels = [ours] if isinstance(ours, Tensor) else list(ours)
         if not levels:
-            raise RequestError(f"Term `{name}` compares `{on}`, but the network returned none; change its `on`.")
+            raise RequestError(f"Term `{name}` compares `{compared}`, but the network returned none; change that.")
         with torch.autocast(theirs.device.type, enabled=False):
-            truths = [_reduce(theirs.float(), level) if on == PYRAMID else theirs.float() for level in levels]
+            truths = [_reduce(theirs.float(), level) if compared == PYRAMID else theirs.float() for level in levels]
             for level, reference in zip(levels, truths, strict=True):
-                _check_shapes(name, on, level, reference)
-            decays = [self.decays[name] ** (n + 1) if on == PYRAMID else 1.0 for n in range(len(levels))]
+                _check_shapes(name, compared, level, reference)
+            decays = [self.decays[name] ** (n + 1) if compared == PYRAMID else 1.0 for n in range(len(levels))]
             pairs = zip(decays, levels, truths, strict=True)
             parts = [decay * self.losses[name](level.float(), truth) for decay, level, truth in pairs]
         return torch.stack(parts).sum()
@@ -96,11 +96,13 @@ def _check_term(name: str, term: Mapping[str, Any]) -> None:
     """Refuse a term that could not be computed, or whose name could not be a module's."""
     if "." in name or not name:
         raise RequestError(f"A term's name is not empty and has no dot, but got {name!r}; use an underscore.")
-    if set(term) - {"decay"} != {"weight", "on", "loss"}:
-        raise RequestError(f"Term `{name}` has the keys `weight`, `on` and `loss`, but got {sorted(term)}.")
+    if set(term) - {"decay"} != {"weight", "compares", "loss"}:
+        raise RequestError(
+            f"Term `{name}` has the keys `weight`, `compares` and `loss`, but got {sorted(map(str, term))}."
+        )
     decay = term.get("decay", 1.0)
-    if "decay" in term and (term["on"] != PYRAMID or isinstance(decay, bool) or not decay > 0):
-        raise RequestError(f"`decay` of term `{name}` is positive and for `on: pyramid` only, but got {decay!r}.")
+    if "decay" in term and (term["compares"] != PYRAMID or isinstance(decay, bool) or not decay > 0):
+        raise RequestError(f"`decay` of term `{name}` is positive and for `compares: pyramid` only, but got {decay!r}.")
     weight = term["weight"]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
         raise RequestError(f"The weight of term `{name}` is finite and at least 0 (only logged), but got {weight!r}.")
@@ -113,9 +115,7 @@ def _pick(name: str, key: str, available: Mapping[str, Any], whose: str) -> Any:
     found = available.get(key)
     if found is None:
         keys = sorted(k for k, value in available.items() if value is not None)
-        raise RequestError(
-            f"Term `{name}` compares `{key}`, but {whose} only {keys}; change its `on`, or drop the term."
-        )
+        raise RequestError(f"Term `{name}` compares `{key}`, but {whose} only {keys}; change that, or drop the term.")
     return found
 
 
@@ -127,10 +127,10 @@ def _reduce(target: Tensor, level: Tensor) -> Tensor:
     return F.interpolate(target, (height, width), mode="area")
 
 
-def _check_shapes(name: str, on: str, predicted: Tensor, truth: Tensor) -> None:
+def _check_shapes(name: str, compared: str, predicted: Tensor, truth: Tensor) -> None:
     """Refuse shapes that would broadcast."""
     if predicted.shape != truth.shape:
         raise RequestError(
-            f"Term `{name}` compares equal shapes, but `{on}` is {tuple(predicted.shape)} from the network and "
-            f"{tuple(truth.shape)} in the data; change its `on`, or bring both to one size."
+            f"Term `{name}` compares equal shapes, but `{compared}` is {tuple(predicted.shape)} from the network and "
+            f"{tuple(truth.shape)} in the data; compare something else, or bring both to one size."
         )

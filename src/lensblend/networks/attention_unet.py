@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from math import ceil
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.nn.attention import AttentiveResidualBlock, ChannelAttention
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.precision import at_least_float32
@@ -54,10 +53,7 @@ class AttentionUnet(BokehNetwork):
         super().__init__()
         if width < 1 or width % 4:
             raise RequestError(f"`width` is a positive multiple of 4, but got {width}; the usual one is 32.")
-        if stem not in STEMS:
-            near = difflib.get_close_matches(stem, STEMS, n=1, cutoff=0.0)[0]
-            raise RequestError(f"`stem` is one of {', '.join(STEMS)}, but got {stem!r}; did you mean {near!r}?")
-        factor = STEMS[stem]
+        factor = STEMS[one_of("stem", stem, STEMS)]
         self.divisor = factor * 2 ** (LEVELS - 1)
         widths = [width * 2**level for level in range(LEVELS)]
         entrances = [

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
 from lensblend.ops.precision import at_least_float32
@@ -69,14 +69,12 @@ class DualBokehNet(BokehNetwork):
         super().__init__()
         if width < 1 or width % 4:
             raise RequestError(f"`width` is a positive multiple of 4, but got {width}; the published one is 64.")
-        for key, value, known in (("variant", variant, VARIANTS), ("memory", memory, MEMORIES)):
-            if value not in known:
-                raise RequestError(f"`{key}` is one of {', '.join(known)}, but got {value!r}; use one of these.")
+        one_of("memory", memory, MEMORIES)
         if released_weight_sharing and memory != "released":
             raise RequestError(
                 f"`released_weight_sharing` belongs to `memory: released`, but got {memory!r}; drop one of the two."
             )
-        self.variant = variant
+        self.variant = one_of("variant", variant, VARIANTS)
         memories = [
             _MemNet(width) if memory == "memnet" else _MemoryBlocks(width, released_weight_sharing) for _ in range(2)
         ]

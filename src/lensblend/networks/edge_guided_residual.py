@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.blur import blur_stack
 from lensblend.ops.canny import canny
@@ -68,11 +68,9 @@ class EdgeGuidedResidual(BokehNetwork):
         super().__init__()
         if width < 1:
             raise RequestError(f"`width` is a positive number of features, but got {width}; the published one is 64.")
-        for key, value, known in (("variant", variant, EXPONENTS), ("colour", colour, COLOURS)):
-            if value not in known:
-                raise RequestError(f"`{key}` is one of {', '.join(known)}, but got {value!r}; use one of these.")
-        self.colour = colour
-        self.sigmas = tuple(1.6 * sqrt(2) ** exponent for exponent in EXPONENTS[variant])
+        self.colour = one_of("colour", colour, COLOURS)
+        exponents = EXPONENTS[one_of("variant", variant, EXPONENTS)]
+        self.sigmas = tuple(1.6 * sqrt(2) ** exponent for exponent in exponents)
         merged = 3 * SCALES
         self.branches = nn.ModuleList(_branch(width, nn.ReLU if attention else nn.Tanh) for _ in range(SCALES))
         self.attention = _SelfAttention(merged) if attention else nn.Identity()

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable
 from math import sqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 
-NORMS = ("none", "minmax")
+
+def _stretched(saliency: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Stretch each photo's saliency to [0, 1]."""
+    low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
+    return (saliency - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda saliency: saliency, "minmax": _stretched}
 
 
 class SaliencyBlend(BokehNetwork):
@@ -54,13 +61,8 @@ class SaliencyBlend(BokehNetwork):
                 f"A saliency map weighs one blurred copy, but the bank has {len(bank)} kernels; use "
                 "kernels=gaussian_75, or `sizes` of one."
             )
-        if saliency_norm not in NORMS:
-            near = difflib.get_close_matches(saliency_norm, NORMS, n=1, cutoff=0.0)[0]
-            raise RequestError(
-                f"`saliency_norm` is one of {', '.join(NORMS)}, but got {saliency_norm!r}; did you mean {near!r}?"
-            )
         self.bank = bank
-        self.saliency_norm = saliency_norm
+        self.saliency_norm = one_of("saliency_norm", saliency_norm, NORMS)
 
     def forward(
         self,
@@ -80,10 +82,7 @@ class SaliencyBlend(BokehNetwork):
         """
         check_photo(photo)
         with torch.autocast(photo.device.type, enabled=False):
-            saliency, bank = at_least_float32(saliency), self.bank
-            if self.saliency_norm == "minmax":
-                low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
-                saliency = (saliency - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
+            saliency, bank = NORMS[self.saliency_norm](at_least_float32(saliency)), self.bank
             if full_photo is not None:
                 check_photo(full_photo)
                 sides = zip(full_photo.shape[-2:], photo.shape[-2:], strict=True)

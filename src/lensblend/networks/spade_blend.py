@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.spade import SLOPE, SpadeBlock
 from lensblend.nn.spectral import XavierConv2d
@@ -83,19 +82,13 @@ class SpadeBlend(BokehNetwork):
         super().__init__()
         if width < 1:
             raise RequestError(f"`width` is a positive number of features, but got {width}; the published one is 64.")
-        if mask_activation not in MASK_ACTIVATIONS:
-            near = difflib.get_close_matches(mask_activation, MASK_ACTIVATIONS, n=1, cutoff=0.0)[0]
-            raise RequestError(
-                f"`mask_activation` is one of {', '.join(MASK_ACTIVATIONS)}, but got {mask_activation!r}; "
-                f"did you mean {near!r}?"
-            )
         size = PUBLISHED_SIZE if working_size is None else working_size
         if len(size) != 2 or any(side < 1 for side in size):
             raise RequestError(
                 f"`working_size` is (height, width), both positive, but got {list(size)}; the published one is "
                 f"{list(PUBLISHED_SIZE)}."
             )
-        self.mask_activation = mask_activation
+        self.mask_activation = one_of("mask_activation", mask_activation, MASK_ACTIVATIONS)
         # At 1/32 of the size, one pixel alone would have no variance.
         self.working_size = tuple(max(-(-side // DIVISOR), 2) * DIVISOR for side in size)
         self.first = XavierConv2d(CONDITION, BLOCKS[0][0] * width, 3, padding=1)

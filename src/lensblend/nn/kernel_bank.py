@@ -2,22 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.ops import kernels
 from lensblend.ops.blur import blur, blur_stack
 
-FAMILIES = ("gaussian", "box", "disk")
 LARGEST = 4096  # pixels; a disk of this side takes 128 MiB
 MATCHES = ("size", "variance")
+
+
+@dataclass(frozen=True)
+class Width:
+    """How wide one kernel of a bank is; see the arguments of `KernelBank`."""
+
+    size: int
+    match: str
+    scale: float | int
+    sigma_rule: str
+
+    @property
+    def sigma(self) -> float | int:
+        """Standard deviation in pixels of the Gaussian of this size, scaled."""
+        return kernels.sigma_for(self.size) * self.scale
+
+    @property
+    def reach(self) -> float | int:
+        """Pixels from the centre to the rim, scaled."""
+        return self.size // 2 * self.scale
+
+
+def _gaussian(width: Width) -> Tensor:
+    if width.scale == 1:
+        return kernels.gaussian_kernel(width.size, rule=width.sigma_rule)
+    # Rounded up, so that scaling never cuts off more of the tails than the nominal size does.
+    return kernels.gaussian_kernel(2 * math.ceil(width.reach - 1e-6) + 1, width.sigma)
+
+
+def _box(width: Width) -> Tensor:
+    by_variance = width.match == "variance"
+    return kernels.box_kernel(kernels.box_width_for(width.sigma) if by_variance else max(1.0, width.size * width.scale))
+
+
+def _disk(width: Width) -> Tensor:
+    return kernels.disk_kernel(kernels.disk_radius_for(width.sigma) if width.match == "variance" else width.reach)
+
+
+FAMILIES: dict[str, Callable[[Width], Tensor]] = {"gaussian": _gaussian, "box": _box, "disk": _disk}
 
 
 class KernelBank(nn.Module):
@@ -58,9 +96,9 @@ class KernelBank(nn.Module):
         sigma_rule: str = "opencv_formula",
     ) -> None:
         super().__init__()
-        _check_name("family", family, FAMILIES)
-        _check_name("match", match, MATCHES)
-        _check_name("sigma_rule", sigma_rule, kernels.SIGMA_RULES)
+        one_of("family", family, FAMILIES)
+        one_of("match", match, MATCHES)
+        one_of("sigma_rule", sigma_rule, kernels.SIGMA_RULES)
         _check_sizes(sizes)
         if not 0 < scale < math.inf:
             raise RequestError(f"`scale` is positive and finite, but got {scale}; use 1.0 to keep the sizes.")
@@ -73,7 +111,7 @@ class KernelBank(nn.Module):
         self.scale, self.sigma_rule = scale, sigma_rule
         # Plain tensors, not buffers: float64 must survive `.half()`, and DDP must not broadcast them.
         with torch.device("cpu"):
-            self.kernels = tuple(self._build_kernel(size) for size in self.sizes)
+            self.kernels = tuple(FAMILIES[family](Width(size, match, scale, sigma_rule)) for size in self.sizes)
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n 3 h w"]:
         """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""
@@ -106,24 +144,6 @@ class KernelBank(nn.Module):
     def extra_repr(self) -> str:
         """Describe the bank in one line, for ``print(network)``."""
         return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}"
-
-    def _build_kernel(self, size: int) -> Tensor:
-        if self.family == "gaussian" and self.scale == 1:
-            return kernels.gaussian_kernel(size, rule=self.sigma_rule)
-        sigma, reach = kernels.sigma_for(size) * self.scale, size // 2 * self.scale
-        if self.family == "gaussian":
-            # Rounded up, so that scaling never cuts off more of the tails than the nominal size does.
-            return kernels.gaussian_kernel(2 * math.ceil(reach - 1e-6) + 1, sigma)
-        if self.family == "box":
-            width = kernels.box_width_for(sigma) if self.match == "variance" else max(1.0, size * self.scale)
-            return kernels.box_kernel(width)
-        return kernels.disk_kernel(kernels.disk_radius_for(sigma) if self.match == "variance" else reach)
-
-
-def _check_name(key: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(value, known, n=1, cutoff=0.0)[0]
-        raise RequestError(f"`{key}` is one of {', '.join(known)}, but got {value!r}; did you mean {near!r}?")
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, relu
 
-from lensblend.errors import RequestError
+from lensblend.errors import one_of
 from lensblend.nn.spectral import SpectralConv2d, XavierConv2d
 
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
@@ -43,10 +41,7 @@ class SpadeNorm(nn.Module):
 
     def __init__(self, channels: int, condition_channels: int, norm: str = "batch") -> None:
         super().__init__()
-        if norm not in NORMS:
-            near = difflib.get_close_matches(norm, NORMS, n=1, cutoff=0.0)[0]
-            raise RequestError(f"`norm` is one of {', '.join(NORMS)}, but got {norm!r}; did you mean {near!r}?")
-        self.plain = NORMS[norm](channels, affine=False)
+        self.plain = NORMS[one_of("norm", norm, NORMS)](channels, affine=False)
         self.hidden = XavierConv2d(condition_channels, HIDDEN, 3, padding=1)
         self.gamma = XavierConv2d(HIDDEN, channels, 3, padding=1)
         self.beta = XavierConv2d(HIDDEN, channels, 3, padding=1)

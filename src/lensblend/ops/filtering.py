@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, one_of
 from lensblend.ops.precision import at_least_float32
 
 MODES = {"replicate": "replicate", "zero": "constant"}
@@ -44,8 +44,7 @@ def filter_locally(
     References:
         B. De Brabandere et al., "Dynamic filter networks", NeurIPS 2016, section 3.2 (dynamic local filtering).
     """
-    if padding not in MODES:
-        raise RequestError(f"`padding` is one of {', '.join(MODES)}, but got {padding!r}.")
+    mode = MODES[one_of("padding", padding, MODES)]
     height, width = image.shape[-2:]
     size = isqrt(kernels.shape[1])
     if size**2 != kernels.shape[1] or size % 2 == 0:
@@ -54,7 +53,7 @@ def filter_locally(
         )
     margins = (size // 2,) * 4
     image = at_least_float32(image)
-    padded = functional.pad(image, margins, mode=MODES[padding])
+    padded = functional.pad(image, margins, mode=mode)
     filtered = torch.zeros_like(image)
     # The gradient of `unbind` is one stack; that of a slice per tap would be one array of all taps for each of them.
     for tap, weight in enumerate(at_least_float32(kernels).unbind(1)):

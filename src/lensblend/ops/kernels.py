@@ -10,9 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lensblend.errors import RequestError
-
-SIGMA_RULES = ("opencv_formula", "opencv_exact")
+from lensblend.errors import RequestError, one_of
 
 # OpenCV 5 replaces small Gaussians by these when it is given no sigma; in 256ths, half of each symmetric kernel.
 _OPENCV_TABLES = {1: (256,), 3: (64, 128), 5: (16, 64, 96), 7: (8, 28, 56, 72), 9: (4, 13, 30, 51, 60)}
@@ -48,14 +46,28 @@ def gaussian_kernel(
         [0.0625, 0.25, 0.375, 0.25, 0.0625]
     """
     check_kernel_size(kernel_size)
-    if rule not in SIGMA_RULES:
-        raise RequestError(f"`sigma_rule` is one of {', '.join(SIGMA_RULES)}, but got {rule!r}; use one of these.")
-    if sigma is None and rule == "opencv_exact" and kernel_size in _OPENCV_TABLES:
-        half = _OPENCV_TABLES[kernel_size]
-        return torch.tensor([*half, *half[-2::-1]], dtype=torch.float64) / 256
-    sigma = sigma_for(kernel_size) if sigma is None else _check_positive("sigma", sigma)
+    derived = SIGMA_RULES[one_of("sigma_rule", rule, SIGMA_RULES)]
+    return derived(kernel_size) if sigma is None else _sampled(kernel_size, _check_positive("sigma", sigma))
+
+
+def _sampled(kernel_size: int, sigma: float | int) -> Float64[Tensor, " k"]:
     offsets = _offsets(kernel_size // 2) / sigma
     return _normalised(torch.exp(-0.5 * offsets**2))
+
+
+def _opencv_formula(kernel_size: int) -> Float64[Tensor, " k"]:
+    return _sampled(kernel_size, sigma_for(kernel_size))
+
+
+def _opencv_exact(kernel_size: int) -> Float64[Tensor, " k"]:
+    half = _OPENCV_TABLES.get(kernel_size)
+    if half is None:
+        return _opencv_formula(kernel_size)
+    return torch.tensor([*half, *half[-2::-1]], dtype=torch.float64) / 256
+
+
+# The Gaussian of a size alone.
+SIGMA_RULES = {"opencv_formula": _opencv_formula, "opencv_exact": _opencv_exact}
 
 
 def box_kernel(width: float | int) -> Float64[Tensor, " k"]:

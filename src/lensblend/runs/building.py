@@ -46,7 +46,7 @@ def build_loss(nodes: Mapping[str, Any]) -> tuple[WeightedSum, dict[str, str]]:
 def _term(node: Any, where: str) -> dict[str, Any]:
     """Build the loss of a term; what else the term says, `WeightedSum` checks."""
     if not isinstance(node, Mapping) or "loss" not in node:
-        raise RequestError(f"`{where}` is a term {{weight, on, loss}} with a `loss`, but got {node!r}.")
+        raise RequestError(f"`{where}` is a term {{weight, compares, loss}} with a `loss`, but got {node!r}.")
     return {**node, "loss": build(node["loss"], f"{where}.loss", LOSS)}
 
 

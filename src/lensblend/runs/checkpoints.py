@@ -23,6 +23,7 @@ from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import FORMAT, RECORD, require
 from lensblend.runs.documents import parse_yaml
+from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
 from lensblend.runs.recorded import rebuild
 from lensblend.runs.weights import load_weights
@@ -184,12 +185,12 @@ def check_renders(trained: Trained) -> None:
 
 
 def parse_config(text: str, path: Path) -> dict[str, Any]:
-    """Return the configuration in a checkpoint's record, as plain dicts.
+    """Return the configuration in a checkpoint's record, in the words of this version.
 
     Raises:
         DataError: It is none.
     """
-    config = parse_yaml(text, f"{path}: config")
+    config = config_today(parse_yaml(text, f"{path}: config"))
     if not isinstance(config, dict):
         raise DataError(f"{path} is damaged: its `config` is no configuration; use another copy.")
     return config

@@ -11,6 +11,7 @@ from typing import Any
 
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.documents import read_yaml
+from lensblend.runs.earlier import config_today
 
 # Keys below which there are others.
 GROUPS = (
@@ -52,7 +53,7 @@ FREE_KEYS = (
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """Return the configuration that a run's folder holds.
+    """Return the configuration that a run's folder holds, in the words of this version.
 
     Raises:
         RequestError: There is no such folder, or it is no run's.
@@ -74,7 +75,8 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file} is damaged: it holds no configuration; repeat the run's own command.")
     _check_shape(content, file)
-    return content
+    today: dict[str, Any] = config_today(content)
+    return today
 
 
 def _check_shape(content: Mapping[str, Any], file: Path) -> None:

@@ -11,18 +11,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from lensblend.errors import RequestError, nearest, short
+from lensblend.runs.earlier import class_today
 
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _LONGEST = 200
-
-# Modules and classes of earlier versions, in whose runs and checkpoints these names still stand.
-MOVED = {
-    "lensblend.training.callbacks.progress.progress": "lensblend.training.callbacks.progress.Progress",
-    "lensblend.training.guidance": "lensblend.inference.guidance",
-    "lensblend.training.history": "lensblend.training.loggers.metrics_csv",
-    "lensblend.training.prior_maps": "lensblend.inference.prior_maps",
-    "lensblend.training.wandb_run": "lensblend.training.loggers.wandb_run",
-}
 
 
 @dataclass(frozen=True)
@@ -162,7 +154,7 @@ PyTorch (a public class of torch.nn).
     """
     if not isinstance(target, str) or len(target) > _LONGEST or not _PATH.fullmatch(target):
         raise _refusal(target, where, roles)
-    module_name, _, name = today(target).rpartition(".")
+    module_name, _, name = class_today(target).rpartition(".")
     near = [role for role in roles if _is_in(module_name, (*role.packages, *role.exporters))]
     if not near:
         raise _refusal(target, where, roles)
@@ -178,17 +170,6 @@ PyTorch (a public class of torch.nn).
         if _plays(definition, name, module, role):
             return definition, role
     raise _refusal(target, where, roles)
-
-
-def today(target: str) -> str:
-    """Return what the class is called today that an earlier version called so.
-
-    Example:
-        >>> today("lensblend.training.history.MetricsCsv")
-        'lensblend.training.loggers.metrics_csv.MetricsCsv'
-    """
-    module, _, name = target.rpartition(".")
-    return MOVED.get(target) or f"{MOVED.get(module, module)}.{name}"
 
 
 def _plays(definition: object, name: str, module: ModuleType, role: Role) -> bool:

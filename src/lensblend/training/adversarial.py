@@ -86,7 +86,7 @@ class Adversarial(Restoration):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Take one step with each optimizer, and log every term."""
         answer = self.answer(batch)
-        total, parts = self.loss(answer, truths(batch, self.loss.on.values()))
+        total, parts = self.loss(answer, truths(batch, self.loss.compares.values()))
         condition = [batch["photo"], *(batch[name] for name in getattr(self.network, "guidance", ()))]
         # Not through Lightning: its steps are the training's, and a batch is one step.
         network, discriminator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 # What "poly" means in semantic segmentation, from DeepLab on.
 POWER = 0.9
 
 
-def lr_factor(path: str, ratio: float, progress: float) -> float:
-    """Return the learning rate at a point of its path, relative to the first.
-
-    Args:
-        path: ``cosine``, ``exponential``, ``linear``, ``polynomial`` (of power 0.9), ``step`` or ``constant``.
-            ``step`` is the exponential path of a progress that jumps, as :func:`lr_progress` makes it.
-        ratio: Last over first learning rate.
-        progress: Share of the way done, in [0, 1].
-
-    Example:
-        >>> [round(lr_factor("cosine", 0.1, t), 3) for t in (0.0, 0.5, 1.0)]
-        [1.0, 0.55, 0.1]
-    """
-    match path:
-        case "cosine":
-            return ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * progress))
-        case "exponential" | "step":
-            return float(ratio**progress)
-        case "linear":
-            return 1 + (ratio - 1) * progress
-        case "polynomial":
-            return float(ratio + (1 - ratio) * (1 - progress) ** POWER)
-        case _:
-            return 1.0
+# The learning rate relative to the first, by last over first learning rate and the share of the way done, in [0, 1].
+LR_PATHS: dict[str, Callable[[float, float], float]] = {
+    "cosine": lambda ratio, progress: ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * progress)),
+    "exponential": lambda ratio, progress: float(ratio**progress),
+    "linear": lambda ratio, progress: 1 + (ratio - 1) * progress,
+    "polynomial": lambda ratio, progress: float(ratio + (1 - ratio) * (1 - progress) ** POWER),
+    "step": lambda ratio, progress: float(ratio**progress),  # of a progress that jumps, see `lr_progress`
+    "constant": lambda ratio, progress: 1.0,
+}
 
 
 def lr_progress(step: int, steps: int, drop_every: int | None = None) -> float:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from lensblend.data.transforms import check_crop, check_image_size
-from lensblend.errors import RequestError, nearest, short
+from lensblend.errors import RequestError, nearest, one_of, short
 from lensblend.runs.files import is_name
+from lensblend.training.learning_rate import LR_PATHS
 
 # Names that a run's folder has for other things than phases.
 RESERVED = ("compare", "evaluation", "panels", "photo", "rendered", "wandb")
-LR_PATHS = ("cosine", "exponential", "linear", "polynomial", "step", "constant")
 MONITORS = {"val/psnr": "max", "val/ssim": "max", "val/ssim_wang": "max", "val/lpips": "min"}
 MONITORS |= {"val/mae": "min", "val/f_measure": "max", "val/iou": "max", "val/si_rmse": "min", "val/ordinal": "max"}
 
@@ -35,10 +35,9 @@ class Phase:
         max_epochs: Passes over the training pairs.
         lr: Learning rate at the first step.
         lr_final: Learning rate at the last step.
-        lr_path: ``cosine``, ``exponential``, ``linear``, ``polynomial``, ``step`` or ``constant`` way from ``lr`` to
-            ``lr_final``.
+        lr_path: One of `LR_PATHS`: the way from ``lr`` to ``lr_final``.
         lr_every: Of the path ``step``: epochs between two drops, each by the same factor; fewer than ``max_epochs``.
-        loss: Named terms ``{weight, on, loss}``; conf/loss holds them.
+        loss: Named terms ``{weight, compares, loss}``; conf/loss holds them.
         optimizer: The optimizer's ``_target_`` and its arguments but ``params`` and ``lr``.
         monitor: The validation score that chooses ``best.ckpt``.
         validate_every: Epochs between validations.
@@ -69,8 +68,7 @@ class Phase:
         for name in ("lr", "lr_final"):
             if not getattr(self, name) > 0:
                 raise RequestError(f"`{name}` is a positive learning rate, but got {getattr(self, name)}.")
-        if self.lr_path not in LR_PATHS:
-            raise RequestError(f"`lr_path` is one of {', '.join(LR_PATHS)}, but got {self.lr_path!r}.")
+        one_of("lr_path", self.lr_path, LR_PATHS)
         self._check_lr_every()
         if self.monitor not in MONITORS:
             raise RequestError(f"`monitor` is one of {', '.join(MONITORS)}, but got {self.monitor!r}.")
@@ -83,7 +81,7 @@ class Phase:
         wrong = [name for name, term in self.loss.items() if term is not None and not isinstance(term, Mapping)]
         if wrong:
             raise RequestError(
-                f"`loss.{wrong[0]}` is a term {{weight, on, loss}}, but got {short(self.loss[wrong[0]])}."
+                f"`loss.{wrong[0]}` is a term {{weight, compares, loss}}, but got {short(self.loss[wrong[0]])}."
             )
         names = self.trainable
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from lensblend.errors import RequestError
+from lensblend.errors import one_of
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Rendering
 from lensblend.runs.contents import RECORD
-from lensblend.training.learning_rate import lr_factor, lr_progress
+from lensblend.training.learning_rate import LR_PATHS, lr_progress
 from lensblend.training.truths import truths
 
 
@@ -33,7 +33,7 @@ class Restoration(pl.LightningModule):
         loss: Named, weighted terms.
         metrics: Scores of one validation pass by name; each a mean of per-image values.
         optimizer: Builds the optimizer from parameters.
-        lr_path: Way from the first to the last learning rate (see :func:`lr_factor`).
+        lr_path: Way from the first to the last learning rate, one of `LR_PATHS`.
         lr_ratio: Last over first learning rate.
         lr_every: Epochs between two drops of the path ``step``; None for the others.
         record: What a checkpoint says of itself, primitives only; see `lensblend.runs.checkpoints`.
@@ -65,15 +65,13 @@ class Restoration(pl.LightningModule):
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.to(memory_format=torch.channels_last)
         if compile is not None:
-            backends = torch.compiler.list_backends(exclude_tags=None)
-            if compile not in backends:
-                raise RequestError(f"`module.compile` is null or one of {', '.join(backends)}, but got {compile!r}.")
+            one_of("module.compile", compile, torch.compiler.list_backends(exclude_tags=None))
             # In place: `torch.compile(network)` would rename every weight in the checkpoint.
             network.compile(backend=compile)
         self.loss = loss
         self._scores = nn.ModuleDict(dict(metrics))
         self._optimizer = optimizer
-        self._lr_path = lr_path
+        self._lr_path = one_of("lr_path", lr_path, LR_PATHS)
         self._lr_ratio = lr_ratio
         self._lr_every = lr_every
         self.record = dict(record or {})
@@ -122,7 +120,7 @@ class Restoration(pl.LightningModule):
 
     def compare(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum of the loss terms, and each of them."""
-        return self.loss(self.answer(batch), truths(batch, self.loss.on.values()))
+        return self.loss(self.answer(batch), truths(batch, self.loss.compares.values()))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Return the weighted sum of the loss terms and log each; nothing where nothing is trained."""
@@ -169,7 +167,7 @@ class Restoration(pl.LightningModule):
         drop_every = None if self._lr_every is None else self._lr_every * steps_per_epoch
 
         def factor(step: int) -> float:
-            return lr_factor(self._lr_path, self._lr_ratio, lr_progress(step, steps, drop_every))
+            return LR_PATHS[self._lr_path](self._lr_ratio, lr_progress(step, steps, drop_every))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -137,7 +137,7 @@ class Training:
 
     def _guided(self, source: Source, phases: Sequence[Phase]) -> Source:
         """Let pairs carry the maps that the network takes, or that a loss of any phase compares with."""
-        compared = [str(term.get("on")) for phase in phases for term in phase.loss.values() if term]
+        compared = [str(term.get("compares")) for phase in phases for term in phase.loss.values() if term]
         names = needed_maps(compared, guidance_of(self.config["model"], "model"))
         if not names:
             return source
