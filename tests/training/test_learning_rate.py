@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR,
 
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.training.learning_rate import lr_factor, lr_progress
 from lensblend.training.restoration import Restoration
 
@@ -72,7 +72,7 @@ def test_drops_are_those_of_pytorchs_scheduler(epochs, every, first, last, gamma
     assert lr_progress(steps, steps, drop_every) == lr_progress(9 * steps, steps, drop_every) == 1
 
 
-class Brighter(nn.Module):
+class Brighter(BokehNetwork):
     def __init__(self):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(1))

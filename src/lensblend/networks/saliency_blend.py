@@ -46,6 +46,7 @@ class SaliencyBlend(BokehNetwork):
     """
 
     guidance = ("saliency",)
+    blends_full_size = True
 
     def __init__(self, bank: KernelBank, saliency_norm: str = "none") -> None:
         super().__init__()
@@ -61,6 +62,11 @@ class SaliencyBlend(BokehNetwork):
             )
         self.bank = bank
         self.saliency_norm = saliency_norm
+
+    @property
+    def reference_bank(self) -> KernelBank:
+        """The one blur."""
+        return self.bank
 
     def forward(
         self,

@@ -18,6 +18,7 @@ from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.inference.guidance import GuidedSource, build_guides, guidance_of
 from lensblend.inference.rendering import choose_device
+from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
@@ -117,9 +118,8 @@ class Training:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data", DATA)
-        train, val = len(source.split("train").ids), len(source.split("val").ids)
-        say(source.summary() if hasattr(source, "summary") else f"Data: {train} training and {val} validation pairs")
-        if val == 0:
+        say(source.summary())
+        if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics = build_metrics(self.config["metrics"])
         source = self._guided(source, [schedule.phases[name] for name in schedule.run])
@@ -152,7 +152,7 @@ class Training:
         allowed = self.config.get("resume_overrides") or []
         stopped = find_stopped(folder, self.config, self.status.steps_saved(name), allowed)
         pl.seed_everything(self.config["seed"], verbose=False)
-        network: nn.Module = build(self.config["model"], "model", *MODELS)
+        network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped)
@@ -197,7 +197,7 @@ class Training:
         trainer.strategy.barrier("phase")
         return state
 
-    def _start(self, network: nn.Module, stopped: Stopped | None) -> tuple[dict[str, str], str]:
+    def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
         if stopped is not None:
             load_weights(network, stopped.state, stopped.path)
