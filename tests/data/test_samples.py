@@ -12,7 +12,7 @@ from lensblend.data.samples import Samples
 from lensblend.errors import DataError, RequestError
 
 
-class Noise:
+class Noise(Pairs):
     """Pairs whose target, disparity and mask are known functions of the photo."""
 
     def __init__(self, count=8, extras=True, endless=False):
@@ -130,7 +130,7 @@ def test_image_size_is_refused_at_once():
         Samples(Noise(), image_size=[384, 512, 3])
 
 
-class Numbered:
+class Numbered(Pairs):
     """Pairs in which every pixel of the photo says where it is."""
 
     ids = ("numbered",)

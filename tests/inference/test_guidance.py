@@ -6,14 +6,16 @@ import torch
 from skimage.transform import resize
 from torch import nn
 
+from lensblend.data import pairs
 from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.inference.guidance import FromPair, Guided, GuidedSource, MapFiles, Truth, build_guides, guidance_of
 from lensblend.inference.prior_maps import NetworkMap, estimate, estimates
+from lensblend.nn.rendering import PriorNetwork
 
 
-class Brightness(nn.Module):
+class Brightness(PriorNetwork):
     """Call what is bright salient, and count how often it is asked."""
 
     estimates = ("saliency",)
@@ -31,7 +33,7 @@ class Brightness(nn.Module):
         self.load_state_dict(torch.load(path, weights_only=True))
 
 
-class Pairs:
+class Pairs(pairs.Pairs):
     """Three pairs of smooth random photos."""
 
     ids = ("a", "b", "c")
@@ -44,7 +46,7 @@ class Pairs:
         return Pair(self.ids[index], photo, photo, rng.random((40, 60), dtype=np.float32), mask)
 
 
-class Source:
+class Source(pairs.Source):
     def split(self, name):
         return Pairs()
 

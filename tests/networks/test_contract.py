@@ -1,5 +1,6 @@
 """What every network keeps: one more network is one more row of `NETWORKS`."""
 
+import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
+from lensblend.inference.prior_maps import estimates
 from lensblend.networks.attention_unet import AttentionUnet
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.dual_bokehnet import DualBokehNet
@@ -211,6 +213,19 @@ def test_bokeh_has_the_photos_size_and_range(case, network, render, size):
     assert rendering.bokeh.dtype == torch.float32
     assert rendering.bokeh.min() >= -1e-6
     assert rendering.bokeh.max() <= 1 + 1e-6
+
+
+@torch.no_grad()
+def test_what_a_network_says_of_itself_is_so(case, network, render):
+    photo = torch.rand(1, 3, 33, 40)
+    aux = render(network, photo).aux
+    assert network.renders
+    assert set(network.guidance) == set(case.guidance(photo))
+    assert set(network.estimates) == set(estimates(aux))
+    assert len(network.map_names) == (aux["weights"].shape[1] if "weights" in aux else 0)
+    taken = inspect.signature(network.forward).parameters
+    assert network.blends_full_size == ("full_photo" in taken)
+    assert type(network) is Ensemble or network.takes_coordinates == ("coordinates" in taken)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import convolve1d, gaussian_filter1d
-from torch import nn
 
 from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import RequestError
@@ -165,11 +164,6 @@ def test_gradient_reaches_the_stem_of_the_published_network():
     photo = torch.rand(2, 3, 32, 32)
     (network(photo).bokeh - photo.flip(-1)).square().mean().backward()
     assert network.backbone.stem[0].weight.grad.abs().sum() > 0
-
-
-def test_a_backbone_states_its_channels():
-    with pytest.raises(RequestError, match=r"states its `out_channels`, but Identity does not; use"):
-        DepthBlend(nn.Identity(), KernelBank(sizes=SIZES))
 
 
 @pytest.mark.parametrize(

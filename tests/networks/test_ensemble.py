@@ -10,12 +10,12 @@ from lensblend.networks.ensemble import Ensemble
 from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical
 from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Gain(nn.Module):
+class Gain(BokehNetwork):
     """Render the photo times a number, and note what was given."""
 
     guidance = ("disparity",)

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss
 
 from lensblend.backbones.hourglass import Hourglass
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, WeightsMissingError
+from lensblend.inference.prior_maps import estimates
 from lensblend.ops.edges import mask_edges
 from lensblend.priors.basnet import Basnet
 from lensblend.priors.depth_network import DepthNetwork
@@ -101,6 +102,15 @@ def test_maps_have_the_photos_size(case, network, size):
         assert predicted.shape == (2, 1, *size)
         assert predicted.dtype == torch.float32
         assert predicted.std() > 0
+
+
+@torch.no_grad()
+def test_what_a_network_says_of_itself_is_so(network, tmp_path):
+    assert not network.renders
+    assert network.guidance == ()
+    assert set(network.estimates) == set(estimates(network(torch.rand(1, 3, 33, 40))))
+    with pytest.raises((WeightsMissingError, RequestError), match=r"none\.pth|width_divisor=1"):
+        network.load_published(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

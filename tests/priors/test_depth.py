@@ -8,7 +8,7 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.priors.depth import is_megadepth_file, load_megadepth, read_megadepth
+from lensblend.priors.depth import load_megadepth, read_megadepth
 from lensblend.priors.depth_network import DepthNetwork
 
 
@@ -113,7 +113,7 @@ def test_the_depth_network_computes_the_references_log_depth(reference, save):
 def test_a_network_starts_from_the_trunk_and_keeps_its_head(reference, save):
     network = DepthBlend(Hourglass(), KernelBank(sizes=[25, 45, 75]))
     head = {name: tensor.clone() for name, tensor in network.head.state_dict().items()}
-    load_megadepth(network, save())
+    network.load_published(save())
     torch.testing.assert_close(network.backbone.stem[0].weight, reference[0].weight, rtol=0, atol=0)
     for name, tensor in network.head.state_dict().items():
         torch.testing.assert_close(tensor, head[name], rtol=0, atol=0)
@@ -189,13 +189,3 @@ def test_code_in_a_file_is_not_run(save, tmp_path):
 def test_other_backbones_are_refused(save, network, found):
     with pytest.raises(RequestError, match=rf"backbone is {found}; use `width_divisor=1`"):
         load_megadepth(network, save())
-
-
-def test_the_file_is_told_from_checkpoints_and_folders(save, tmp_path):
-    assert is_megadepth_file(save())
-    assert is_megadepth_file(save(without_counters, prefix="", zipped=False))
-    checkpoint = tmp_path / "last.ckpt"
-    torch.save({"epoch": 1, "state_dict": {"0.weight": torch.zeros(1)}}, checkpoint)
-    torch.save({"stem.0.weight": torch.zeros(1)}, tmp_path / "named.pth")
-    for other in (checkpoint, tmp_path / "named.pth", tmp_path, tmp_path / "none"):
-        assert not is_megadepth_file(other)

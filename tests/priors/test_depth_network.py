@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
@@ -86,11 +85,6 @@ def test_what_is_no_photo_is_refused(network):
         network(torch.rand(1, 3, 31, 64))
     with pytest.raises(RequestError, match=r"in \[0, 1\], but got 0 to 255"):
         network(torch.linspace(0, 255, 3 * 32 * 32).view(1, 3, 32, 32))
-
-
-def test_a_backbone_states_its_channels():
-    with pytest.raises(RequestError, match=r"states its `out_channels`, but Identity does not; use"):
-        DepthNetwork(nn.Identity())
 
 
 def test_published_weights_need_the_published_width(network, tmp_path):

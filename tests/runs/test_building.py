@@ -10,7 +10,7 @@ from torch import nn
 from lensblend.errors import RequestError
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.building import build_loss, freeze_all_but
 from lensblend.training.restoration import Restoration
 
@@ -36,7 +36,7 @@ def test_a_loss_of_nothing_is_refused():
         build_loss({"vgg": {**TERM, "loss": MISSING}})
 
 
-class TwoParts(nn.Module):
+class TwoParts(BokehNetwork):
     """Renders through a part with running statistics and one without."""
 
     def __init__(self):

@@ -306,7 +306,7 @@ def test_an_interpolation_is_refused_with_its_path(text):
         ([MODEL], "by its `_target_`"),
         (None, "by its `_target_`"),
         ("lensblend.networks.depth_blend.DepthBlend", "by its `_target_`"),
-        ({**MODEL, "backbone": KERNELS}, "states its `out_channels`"),
+        ({**MODEL, "backbone": KERNELS}, "out_channels|parameter 'backbone'"),
         ({**MODEL, "backbone": {"_target_": TIMM, "weights": "/dev/zero"}}, "no files"),
         ({**MODEL, "backbone": {"_target_": TIMM, "_args_": ["resnet18", 16, "/dev/zero"]}}, "no files"),
         ({**MODEL, "bank": {"_target_": KERNELS["_target_"], "_args_": [5]}}, "`x.bank.family` is 5"),

@@ -12,7 +12,7 @@ from lensblend.errors import DataError, RequestError
 from lensblend.losses.adversarial import FeatureMatching, HingeDiscriminator, HingeGenerator
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
@@ -21,7 +21,7 @@ from lensblend.training.restoration import Restoration
 BATCHES = 4
 
 
-class Tint(nn.Module):
+class Tint(BokehNetwork):
     guidance = ("saliency",)
 
     def __init__(self):

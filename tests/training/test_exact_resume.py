@@ -13,13 +13,14 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from lensblend.data import pairs
 from lensblend.data.pairs import Pair
 from lensblend.errors import Interrupted
 from lensblend.losses.adversarial import FeatureMatching, HingeDiscriminator, HingeGenerator
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.checkpoint_files import copy_checkpoint, read_checkpoint
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
@@ -36,7 +37,7 @@ EPOCHS, BATCHES = 3, 4
 LAST_STEP = EPOCHS * BATCHES
 
 
-class Pairs:
+class Pairs(pairs.Pairs):
     """Noise, seven pairs of it: the last batch of an epoch is smaller."""
 
     def __init__(self, count):
@@ -48,14 +49,12 @@ class Pairs:
         return Pair(self.ids[index], *self._photos[index])
 
 
-class Source:
+class Source(pairs.Source):
     def split(self, name):
         return Pairs(7 if name == "train" else 3)
 
 
-class Dropping(nn.Module):
-    guidance = ()
-
+class Dropping(BokehNetwork):
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(), nn.Conv2d(8, 3, 1))

@@ -7,11 +7,12 @@ import torch
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn
 
+from lensblend.data import pairs
 from lensblend.data.pairs import Pair
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.training.callbacks.final import TIMED, Final
 from lensblend.training.callbacks.keep import KeepLastAndBest
@@ -22,7 +23,7 @@ from lensblend.training.restoration import Restoration
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-class Pairs:
+class Pairs(pairs.Pairs):
     """Noise."""
 
     ids = ("a", "b", "c", "d", "e", "f", "g")
@@ -31,15 +32,13 @@ class Pairs:
         return Pair(self.ids[index], *np.random.default_rng(index).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8))
 
 
-class Source:
+class Source(pairs.Source):
     def split(self, name):
         return Pairs()
 
 
-class Changing(nn.Module):
+class Changing(BokehNetwork):
     """Draws a random number and counts in every call, whatever its mode."""
-
-    guidance = ()
 
     def __init__(self):
         super().__init__()

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR,
 from lensblend.errors import RequestError
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.training.learning_rate import LR_PATHS, lr_progress
 from lensblend.training.phases import Phase
 from lensblend.training.restoration import Restoration
@@ -85,13 +85,13 @@ def test_a_new_path_is_one_entry(monkeypatch):
 
 
 def test_an_unknown_path_is_refused_by_phase_and_module():
-    with pytest.raises(RequestError, match="`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
+    with pytest.raises(RequestError, match=r"`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
         Phase([32, 32], 1, 4, 1e-3, 1e-4, {}, lr_path="cosin")
-    with pytest.raises(RequestError, match="`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
+    with pytest.raises(RequestError, match=r"`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
         Restoration(Brighter(), loss(), {}, partial(torch.optim.SGD, lr=0.4), lr_path="cosin")
 
 
-class Brighter(nn.Module):
+class Brighter(BokehNetwork):
     def __init__(self):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(1))

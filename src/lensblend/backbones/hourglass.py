@@ -94,13 +94,12 @@ class Hourglass(Backbone):
     """
 
     def __init__(self, width_divisor: int = 1) -> None:
-        super().__init__()
         if width_divisor not in (1, 2, 4, 8, 16):
             raise RequestError(
                 f"`width_divisor` divides the hourglass's narrowest width, 16, but got {width_divisor}; "
                 "use 1 (as published), 2, 4, 8 or 16."
             )
-        self.out_channels = 64 // width_divisor
+        super().__init__(out_channels=64 // width_divisor)
         self.stem = nn.Sequential(*_unit(3, 128 // width_divisor, 7, affine=True))
 
         def blocks(letters: tuple[str, ...]) -> list[nn.Module]:

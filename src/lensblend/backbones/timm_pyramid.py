@@ -79,9 +79,9 @@ class TimmPyramid(Backbone):
     std: Tensor
 
     def __init__(self, name: str = "convnext_tiny", decoder_channels: int = 64, weights: str | None = None) -> None:
-        super().__init__()
         if decoder_channels < 4 or decoder_channels % 4:
             raise RequestError(f"`decoder_channels` is a positive multiple of 4, but got {decoder_channels}; use 64.")
+        super().__init__(out_channels=decoder_channels // 4)
         self.encoder, channels = _encoder(name)
         if weights is not None:
             load_encoder(self.encoder, weights)
@@ -100,7 +100,6 @@ class TimmPyramid(Backbone):
             merges.append(Merge(width, tap, kernel, out_channels))
             width = out_channels
         self.merges = nn.ModuleList(merges)
-        self.out_channels = width
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
         """Describe every pixel of a photo in [0, 1] by ``out_channels`` features.

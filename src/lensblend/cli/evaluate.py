@@ -61,7 +61,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     if wrong:
         raise RequestError(f"`checkpoint` is a .ckpt file or a run's folder, or a list of them, but got {wrong[0]!r}.")
     trained = load_ensemble(paths)
-    check_renders(trained)
+    network = check_renders(trained)
     image_size = check_image_size(node["image_size"]) if node["image_size"] else trained.image_size
     data = node["data"] or trained.config.get("data")
     if node["data"]:
@@ -76,7 +76,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
-    network = trained.network.to(choose_device(node["device"]))
+    network.to(choose_device(node["device"]))
     gallery, output = Gallery(trained.record["phase"]), Path(node["output"])
     shown = track(indices, "Rendering and scoring")
     scores = score_network(
@@ -89,7 +89,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         "data": data,
     }
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
-    bank = getattr(network.cpu(), "bank", None)
+    bank = network.cpu().reference_bank
     if node["references"] and bank is not None:
         height, width = pairs.load(0).photo.shape[:2]
         bank = bank_at(bank, image_size, (height, width))

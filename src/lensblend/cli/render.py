@@ -63,13 +63,12 @@ def render(arguments: argparse.Namespace) -> None:
 
     trained = load_ensemble(arguments.model)
     network = trained.network.to(choose_device(arguments.device))
-    estimates = bool(getattr(network, "estimates", ()))
-    if arguments.depth and not hasattr(network, "depth_head") and "disparity" not in getattr(network, "estimates", ()):
+    if arguments.depth and "disparity" not in network.estimates:
         raise RequestError(
             f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
             "a depth network's or the joint model's checkpoint."
         )
-    work = _estimate if estimates else _render
+    work = _render if network.renders else _estimate
     step = work(trained, arguments)
     failures = []
     for source, target in track(targets.items(), "Rendering"):
@@ -90,10 +89,11 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
     from lensblend.inference.pictures import to_8bit
     from lensblend.inference.prior_maps import estimates
     from lensblend.inference.rendering import render_photo, weight_maps
+    from lensblend.runs.checkpoints import check_renders
 
-    network = trained.network
+    network = check_renders(trained)
     guides = guides_of(trained, {"saliency": arguments.saliency, "disparity": arguments.disparity})
-    names = getattr(getattr(network, "bank", None), "names", ())
+    names = network.map_names
 
     def step(source: Path, target: Path) -> None:
         photo = read_photo_with_metadata(source)

@@ -28,7 +28,7 @@ from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import BlendAt, device_of
 from lensblend.nn.rendering import Rendering
 from lensblend.runs.checkpoint_files import checkpoint_sha256
-from lensblend.runs.checkpoints import load_network
+from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.runs.documents import read_json
 from lensblend.runs.files import below, remove, write_atomically
 
@@ -230,7 +230,7 @@ def _score(
                 content, suffix = encode(row[caption])
                 write_atomically(folder / f"{index:04d}{stem}.{suffix}", content)
 
-    network = trained.network.to(request.device)
+    network = check_renders(trained).to(request.device)
     indices = track(range(len(ids)))
     with metered(network) as cost:
         scores = score_network(network, request.metrics, seen, indices, trained.image_size, request.blend_at, keep)

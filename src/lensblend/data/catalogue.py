@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lensblend.data.files import FilePairs, Found, match, raise_all, scan
 from lensblend.data.images import SUFFIXES, natural_key
-from lensblend.data.pairs import Split
+from lensblend.data.pairs import Source, Split
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError, one_of
 
@@ -29,7 +29,7 @@ EBB_VAL294 = Path(__file__).parent / "splits/ebb_val294.csv"
 _HEADERS = {"id", "ids", "original", "bokeh", "photo", "target", "src", "tgt"}
 
 
-class Ebb:
+class Ebb(Source):
     """Everything is Better with Bokeh!: 4694 pairs, of which 0–4399 train and 4400–4693 validate (Val294).
 
     A partial copy works: the pairs that are there are used, and `summary` says how many of how many. The counts of the
@@ -93,7 +93,7 @@ class Ebb:
         return f"EBB! at {self.root}: {shares[0]} pairs, {shares[1]} pairs (layout: {self.layout})"
 
 
-class Folders:
+class Folders(Source):
     """Two folders whose files pair up by name; the suffix may differ.
 
     Args:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lensblend.data.camera import MOST_PAIRS, Camera, checked_size
 from lensblend.data.motorcycle import motorcycle_pair
-from lensblend.data.pairs import Pair, Split
+from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.scenes import render_scene
 from lensblend.errors import RequestError
 
@@ -32,7 +32,7 @@ _ARRAYS = ("photo", "target", "disparity", "mask")
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-class Embedded:
+class Embedded(Source):
     """A fixed mix of refocused crops of a measured photo and of layered scenes, from what scikit-image ships.
 
     Every third pair is a crop of the Middlebury Motorcycle, focused on the motorcycle in four of five; the others
@@ -103,30 +103,28 @@ class Embedded:
         return Path(cache).expanduser() / digest[:16]
 
 
-class EmbeddedPairs:
-    """Pairs of one split, read from the cache or rendered."""
+class EmbeddedPairs(Pairs):
+    """Pairs of one split, read from the cache or rendered.
+
+    Ids are ``motorcycle-NN-near`` or ``-far``, ``layers-NNNN``; after ``val-`` in validation.
+    """
 
     def __init__(
         self, split: Split, length: int, seed: int, image_size: tuple[int, int], camera: Camera, folder: Path | None
     ) -> None:
         self._split: Split = split
         self._seed, self._image_size, self._camera, self._folder = seed, image_size, camera, folder
-        self._ids = [_name(split, index) for index in range(length)]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Ids in index order: ``motorcycle-NN-near`` or ``-far``, ``layers-NNNN``; after ``val-`` in validation."""
-        return self._ids
+        self.ids = [_name(split, index) for index in range(length)]
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair; the set is the same in every epoch."""
-        name = self._ids[index]
+        name = self.ids[index]
         if self._folder is None:
-            return self._render(index % len(self._ids), name)
+            return self._render(index % len(self.ids), name)
         path = self._folder / f"{name}.npz"
         pair = _read(path, name, self._image_size)
         if pair is None:
-            pair = self._render(index % len(self._ids), name)
+            pair = self._render(index % len(self.ids), name)
             _write(path, pair)
         return pair
 

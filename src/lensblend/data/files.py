@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
-from lensblend.data.pairs import Pair
+from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.transforms import resize_map, resize_mask
 from lensblend.errors import DataError
 
@@ -26,17 +26,12 @@ class PairFiles:
     mask: Path | None = None
 
 
-class FilePairs:
+class FilePairs(Pairs):
     """Pairs that are read from their files each time."""
 
     def __init__(self, files: Sequence[PairFiles]) -> None:
         self.files = list(files)
-        self._ids = [entry.id for entry in self.files]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Ids in index order."""
-        return self._ids
+        self.ids = [entry.id for entry in self.files]
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Read one pair; a disparity or mask of another size is resized to the photo's."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from lensblend.data.catalogue import hash_fraction, scan_named
 from lensblend.data.files import FilePairs, match, raise_all
 from lensblend.data.images import natural_key
-from lensblend.data.pairs import Split
+from lensblend.data.pairs import Source, Split
 from lensblend.errors import RequestError
 
 
-class MaskedPhotos:
+class MaskedPhotos(Source):
     """A folder of photos and a folder of masks, paired up by name; the suffix may differ. There are no targets.
 
     Args:

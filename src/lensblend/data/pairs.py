@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,24 +51,33 @@ class Pair:
         return self.target
 
 
-@runtime_checkable
-class Pairs(Protocol):
-    """An indexed set of pairs. ``epoch`` matters only to endless sets, which render new pairs in each epoch."""
+class Pairs(ABC):
+    """An indexed set of pairs. ``epoch`` matters only to endless sets, which render new pairs in each epoch.
 
-    @property
-    def ids(self) -> Sequence[str]:
-        """Ids in index order; ``len(ids)`` is the number of pairs."""
-        ...
+    Attributes:
+        ids: Ids in index order; ``len(ids)`` is the number of pairs.
+    """
 
+    ids: Sequence[str]
+
+    @abstractmethod
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at native size."""
-        ...
 
 
-@runtime_checkable
-class Source(Protocol):
-    """A data set with a training and a validation split; conf/data builds one."""
+class Source(ABC):
+    """A data set with a training and a validation split; conf/data builds one.
 
+    Attributes:
+        endless: Whether each epoch has training pairs of its own.
+    """
+
+    endless: bool = False
+
+    @abstractmethod
     def split(self, name: Split) -> Pairs:
         """Return the pairs of one split; it may be empty."""
-        ...
+
+    def summary(self) -> str:
+        """Say in one line what is there."""
+        return f"Data: {len(self.split('train').ids)} training and {len(self.split('val').ids)} validation pairs"

@@ -36,8 +36,7 @@ class Samples(Dataset[dict[str, Any]]):
         crop: Height and width of a part, drawn at random from each resized and flipped pair; None takes the whole.
 
     Example:
-        >>> from lensblend.data.pairs import Pair
-        >>> class Grey:
+        >>> class Grey(Pairs):
         ...     ids = ["grey"]
         ...     def load(self, index, epoch=0):
         ...         return Pair("grey", *[np.full((4, 6, 3), 128, dtype=np.uint8)] * 2)
@@ -102,7 +101,7 @@ def _channels_first(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(image.transpose(2, 0, 1), order="C"))
 
 
-class Resized:
+class Resized(Pairs):
     """See pairs as if they had been taken at another size.
 
     Args:
@@ -111,12 +110,7 @@ class Resized:
     """
 
     def __init__(self, pairs: Pairs, image_size: Sequence[int]) -> None:
-        self._pairs, self._image_size = pairs, check_image_size(image_size)
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """The same ids."""
-        return self._pairs.ids
+        self.ids, self._pairs, self._image_size = pairs.ids, pairs, check_image_size(image_size)
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at the other size."""

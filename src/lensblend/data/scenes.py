@@ -8,13 +8,13 @@ import numpy as np
 
 from lensblend.data.camera import MOST_PAIRS, Camera, checked_size, photograph
 from lensblend.data.composition import compose
-from lensblend.data.pairs import Pair, Split
+from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.errors import RequestError
 
 _SPLIT_CODES = {"train": 0, "val": 1}
 
 
-class Scenes:
+class Scenes(Source):
     """Stream pairs rendered from layered scenes: new training scenes in each epoch, a fixed validation set.
 
     Args:
@@ -62,23 +62,21 @@ class Scenes:
         return ScenePairs(name, self._lengths[name], self._seed, self._image_size, self._camera)
 
 
-class ScenePairs:
-    """Pairs of one split, rendered anew whenever they are loaded."""
+class ScenePairs(Pairs):
+    """Pairs of one split, rendered anew whenever they are loaded.
+
+    An id names the place in an epoch, and its training scene differs between epochs.
+    """
 
     def __init__(self, split: Split, length: int, seed: int, image_size: tuple[int, int], camera: Camera) -> None:
         self._split: Split = split
         self._seed, self._image_size, self._camera = seed, image_size, camera
-        self._ids = [f"{'scene' if split == 'train' else 'scene-val'}-{index:04d}" for index in range(length)]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Ids in index order; an id names the place in an epoch, and its training scene differs between epochs."""
-        return self._ids
+        self.ids = [f"{'scene' if split == 'train' else 'scene-val'}-{index:04d}" for index in range(length)]
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Render one pair; validation pairs do not depend on the epoch."""
-        name = self._ids[index]
-        index %= len(self._ids)
+        name = self.ids[index]
+        index %= len(self.ids)
         return render_scene(
             name,
             self._split,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from lensblend.data.images import list_images, read_photo, read_size
 from lensblend.data.pairs import Pair, Pairs
@@ -19,7 +18,7 @@ from lensblend.errors import DataError
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 
 CONVENTIONS = {
     "psnr": "dB on 8-bit RGB, mean of per-image values",
@@ -85,7 +84,7 @@ def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, P
 
 
 def score_network(
-    network: nn.Module,
+    network: BokehNetwork,
     metrics: Mapping[str, Any],
     pairs: Pairs,
     indices: Iterable[int],
@@ -104,15 +103,14 @@ def score_network(
         blend_at: See `lensblend.inference.rendering.render_photo`.
         show: Takes each pair, what was rendered, both as 8-bit pictures, and the scores, as soon as they are there.
     """
-    names = getattr(getattr(network, "bank", None), "names", ())
     scores = {}
     for index in indices:
         pair = pairs.load(index)
-        guidance = {name: getattr(pair, name) for name in getattr(network, "guidance", ())}
+        guidance = {name: getattr(pair, name) for name in network.guidance}
         rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
         scores[pair.id] = score(metrics, bokeh, pair.captured())
-        row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), names)
+        row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), network.map_names)
         show(pair, rendering, row, scores[pair.id])
     return scores
 

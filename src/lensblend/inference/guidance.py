@@ -5,8 +5,9 @@ conf/{saliency,disparity,focus} choose a source; it is built only where a networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from lensblend.data.images import read_map
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
-from lensblend.inference.prior_maps import Guide, NetworkMap
+from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import to_batch
+from lensblend.nn.rendering import Network
 from lensblend.ops.focus import focus_from_pair
 from lensblend.runs.checkpoints import Trained, without_weights
 from lensblend.runs.instantiate import OPENING, build, classes_in
@@ -117,16 +119,11 @@ class MapFiles(Guide):
         return resize_map(values, (height, width))
 
 
-class Guided:
+class Guided(Pairs):
     """Pairs with the maps that were asked for."""
 
     def __init__(self, pairs: Pairs, guides: Mapping[str, Guide]) -> None:
-        self._pairs, self._guides = pairs, guides
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """The same ids."""
-        return self._pairs.ids
+        self.ids, self._pairs, self._guides = pairs.ids, pairs, guides
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
@@ -135,7 +132,7 @@ class Guided:
         return replace(pair, **maps)
 
 
-class GuidedSource:
+class GuidedSource(Source):
     """A data set whose pairs carry the maps that were asked for.
 
     Args:
@@ -144,7 +141,7 @@ class GuidedSource:
     """
 
     def __init__(self, source: Source, guides: Mapping[str, Guide]) -> None:
-        self._source, self._guides = source, guides
+        self._source, self._guides, self.endless = source, guides, source.endless
 
     def split(self, name: Split) -> Guided:
         """Return the pairs of one split."""
@@ -165,27 +162,19 @@ class GuidedSource:
             device: Where networks compute; afterwards they are on the CPU.
             track: Shows how far it is.
         """
-        networks = {n: g for n, g in self._guides.items() if isinstance(g, NetworkMap)}
-        if getattr(self._source, "endless", False):
+        if self._source.endless:
             return
-        for name, guide in networks.items():
+        for name, guide in self._guides.items():
             for split, limit in limits.items():
                 pairs = self._source.split(split)
-                count = min(len(pairs.ids), limit or len(pairs.ids))
-                mark = guide.folder / f"{split}-{count}-{key[:16]}.done"
-                if count == 0 or mark.is_file():
-                    continue
-                guide.network.to(device)
-                for index in track(range(count), f"{name.capitalize()} of the {split} split"):
-                    guide(pairs.load(index))
-                guide.network.cpu()
-                mark.parent.mkdir(parents=True, exist_ok=True)
-                mark.touch()
+                if count := min(len(pairs.ids), limit or len(pairs.ids)):
+                    indices = partial(track, range(count), f"{name.capitalize()} of the {split} split")
+                    guide.prepare(pairs, f"{split}-{count}-{key[:16]}", device, indices)
 
 
 def guidance_of(node: Any, where: str) -> tuple[str, ...]:
     """Return the maps that a network's node asks for, with those of the networks within it, each once."""
-    declared = [getattr(definition, "guidance", ()) for definition in classes_in(node, where, *MODELS)]
+    declared = [kind.guidance for kind in classes_in(node, where, *MODELS) if issubclass(kind, Network)]
     return tuple(dict.fromkeys(name for names in declared for name in names))
 
 
@@ -218,7 +207,7 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
             network of the training, a file or a run's folder.
     """
     nodes = {}
-    names = getattr(trained.network, "guidance", ())
+    names = trained.network.guidance
     for name in names:
         node, other = trained.config.get(name) or {}, (instead or {}).get(name)
         if not isinstance(node, dict):

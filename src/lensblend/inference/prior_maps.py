@@ -7,30 +7,32 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from lensblend.data.pairs import Pair
+from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import open_regular
 from lensblend.data.transforms import check_image_size, resize_lanczos, resize_map
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
 from lensblend.inference.rendering import device_of, explained, to_batch
+from lensblend.nn.rendering import Network
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.runs.checkpoints import load_network
 from lensblend.runs.files import file_sha256, write_atomically
 
 FORMAT = 1
+Track = Callable[[], Iterable[int]]
 _LARGEST = 2**28  # bytes of a kept map
 
 
-@runtime_checkable
-class Guide(Protocol):
+class Guide(ABC):
     """A source of one map per photo.
 
     Attributes:
@@ -39,9 +41,19 @@ class Guide(Protocol):
 
     identity: str
 
+    @abstractmethod
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map at the photo's size, in [0, 1]."""
-        ...
+
+    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:  # noqa: B027
+        """Compute the maps that are not there yet; a source that computes none has nothing to do.
+
+        Args:
+            pairs: Pairs that will be asked for.
+            mark: Names those of ``indices``; once gone through, they are not again.
+            device: Where a network computes; afterwards it is on the CPU.
+            indices: Begins to show how far it is, and returns the pairs' indices.
+        """
 
 
 class NetworkMap(Guide):
@@ -67,7 +79,7 @@ class NetworkMap(Guide):
     def __init__(
         self,
         name: str,
-        network: nn.Module,
+        network: Network,
         weights: str | None,
         published_size: Sequence[int],
         image_size: Sequence[int] | None = None,
@@ -81,7 +93,7 @@ class NetworkMap(Guide):
             )
         self.network, file, trained_size = _with_weights(network, weights, name)
         self.image_size = check_image_size(image_size or trained_size or published_size)
-        if self._estimate not in getattr(self.network, "estimates", ()):
+        if self._estimate not in self.network.estimates:
             raise RequestError(
                 f"`{name}.weights` = {weights} holds {type(self.network).__name__}, which does not estimate "
                 f"{self._estimate}; "
@@ -92,6 +104,18 @@ class NetworkMap(Guide):
         self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
         home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
         self.folder = Path(home).expanduser() / "guidance" / self.identity
+
+    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
+        """Compute the maps; reading processes would do so one by one on the CPU."""
+        done = self.folder / f"{mark}.done"
+        if done.is_file():
+            return
+        self.network.to(device)
+        for index in indices():
+            self(pairs.load(index))
+        self.network.cpu()
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
 
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map, enlarged bilinearly to the photo's size."""
@@ -113,9 +137,7 @@ class NetworkMap(Guide):
 
 
 @torch.inference_mode()
-def estimate(
-    network: nn.Module, photo: NDArray[np.uint8], image_size: tuple[int, int]
-) -> dict[str, NDArray[np.float32]]:
+def estimate(network: Network, photo: NDArray[np.uint8], image_size: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
     """Estimate maps of a photo with a prior network.
 
     Args:
@@ -141,20 +163,14 @@ def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
     return maps
 
 
-def _with_weights(network: nn.Module, weights: str, name: str) -> tuple[nn.Module, Path, tuple[int, int] | None]:
+def _with_weights(network: Network, weights: str, name: str) -> tuple[Network, Path, tuple[int, int] | None]:
     path = Path(weights).expanduser()
     if path.is_dir() or path.suffix == ".ckpt":
         trained = load_network(path)
         return trained.network, trained.path, trained.image_size
     if not path.is_file():
         raise WeightsMissingError(f"`{name}.weights` = {weights} does not exist; correct the path.")
-    loader = getattr(network, "load_published", None)
-    if loader is None:
-        raise RequestError(
-            f"`{name}.weights` = {weights} is no checkpoint of this project, and files of the authors of "
-            f"{type(network).__name__} cannot be read; train it by `lensblend train`."
-        )
-    loader(path)
+    network.load_published(path)
     return network, path, None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import DataError, LensblendError, RequestError, one_of
 from lensblend.inference.pictures import to_8bit
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.ops.resize import resize_bilinear
 
 BlendAt = Literal["network", "photo"]
@@ -50,7 +49,7 @@ def to_batch(image: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def render_photo(
-    network: nn.Module,
+    network: BokehNetwork,
     photo: NDArray[np.uint8],
     image_size: tuple[int, int],
     blend_at: BlendAt = "network",
@@ -87,7 +86,7 @@ def render_photo(
         if (height, width) == image_size:
             return rendering
         return Rendering(resize_bilinear(rendering.bokeh, (height, width)), rendering.aux)
-    if "full_photo" not in inspect.signature(network.forward).parameters:
+    if not network.blends_full_size:
         raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
     return _run(network, small, full_photo=to_batch(photo, device), **maps)
 

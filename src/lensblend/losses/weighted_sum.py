@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,28 +68,33 @@ class WeightedSum(nn.Module):
         trained: list[Tensor] = []
         values: dict[str, Tensor] = {}
         for name, weight in self.weights.items():
-            with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
-                value = self._value(name, predicted, truth)
+            parts: list[Tensor] = []
+            trains = torch.is_grad_enabled() and weight > 0
+            for share, level, known in self._compared(name, predicted, truth):
+                with torch.set_grad_enabled(trains), torch.autocast(known.device.type, enabled=False):
+                    parts.append(share * self.losses[name](level, known))
+            with torch.set_grad_enabled(trains):
+                value = torch.stack(parts).sum()
             values[name] = value.detach()
             if weight > 0:
                 trained.append(weight * value)
         return torch.stack(trained).sum(), values
 
-    def _value(self, name: str, predicted: Mapping[str, Any], truth: Mapping[str, Any]) -> Tensor:
+    def _compared(
+        self, name: str, predicted: Mapping[str, Any], truth: Mapping[str, Any]
+    ) -> Iterator[tuple[float, Tensor, Tensor]]:
+        """Yield what a term compares in float32, with its share: the two, or each level of a pyramid."""
         compared = self.compares[name]
         ours = _pick(name, compared, predicted, "the network returns")
-        theirs = _pick(name, "bokeh" if compared == PYRAMID else compared, truth, "the data carries")
+        theirs = _pick(name, "bokeh" if compared == PYRAMID else compared, truth, "the data carries").float()
         levels = [ours] if isinstance(ours, Tensor) else list(ours)
         if not levels:
             raise RequestError(f"Term `{name}` compares `{compared}`, but the network returned none; change that.")
-        with torch.autocast(theirs.device.type, enabled=False):
-            truths = [_reduce(theirs.float(), level) if compared == PYRAMID else theirs.float() for level in levels]
-            for level, reference in zip(levels, truths, strict=True):
-                _check_shapes(name, compared, level, reference)
-            decays = [self.decays[name] ** (n + 1) if compared == PYRAMID else 1.0 for n in range(len(levels))]
-            pairs = zip(decays, levels, truths, strict=True)
-            parts = [decay * self.losses[name](level.float(), truth) for decay, level, truth in pairs]
-        return torch.stack(parts).sum()
+        for number, level in enumerate(levels, start=1):
+            share = self.decays[name] ** number if compared == PYRAMID else 1.0
+            reference = _reduce(theirs, level) if compared == PYRAMID else theirs
+            _check_shapes(name, compared, level, reference)
+            yield share, level.float(), reference
 
 
 def _check_term(name: str, term: Mapping[str, Any]) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from math import sqrt
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lensblend.errors import RequestError
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
+from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
+from lensblend.priors.depth import load_megadepth
 
 
 class DepthBlend(BokehNetwork):
@@ -43,18 +44,28 @@ class DepthBlend(BokehNetwork):
         J. Vis. Commun. Image Represent. (2021) 103089, section 3.2.
     """
 
-    def __init__(self, backbone: nn.Module, bank: KernelBank, linear_light: bool = False) -> None:
+    blends_full_size = True
+
+    def __init__(self, backbone: Backbone, bank: KernelBank, linear_light: bool = False) -> None:
         super().__init__()
-        channels = getattr(backbone, "out_channels", None)
-        if not isinstance(channels, int):
-            raise RequestError(
-                f"`backbone` states its `out_channels`, but {type(backbone).__name__} does not; "
-                "use one of `lensblend.backbones`."
-            )
         self.backbone = backbone
         self.bank = bank
         self.linear_light = linear_light
-        self.head = nn.Conv2d(channels, len(bank) + 1, 3, padding=1)
+        self.head = nn.Conv2d(backbone.out_channels, len(bank) + 1, 3, padding=1)
+
+    @property
+    def depth_trunk(self) -> nn.Module:
+        """The backbone, which once predicted depth."""
+        return self.backbone
+
+    @property
+    def reference_bank(self) -> KernelBank:
+        """The ``n`` blurs."""
+        return self.bank
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over MegaDepth's published trunk; see `lensblend.priors.depth.load_megadepth`."""
+        load_megadepth(self.backbone, path)
 
     def forward(
         self, photo: Float[Tensor, "b 3 h w"], full_photo: Float[Tensor, "b 3 h_full w_full"] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -49,7 +49,7 @@ class Ensemble(BokehNetwork):
     guidance: tuple[str, ...] = ()
     takes_coordinates: bool = False
 
-    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float] | None = None) -> None:
+    def __init__(self, members: Sequence[BokehNetwork], shares: Sequence[float] | None = None) -> None:
         super().__init__()
         if not members:
             raise RequestError("`members` lists one network at least, but got none; list their nodes.")
@@ -61,9 +61,8 @@ class Ensemble(BokehNetwork):
             )
         self.members = nn.ModuleList(members)
         self.shares = [float(share) for share in shares]
-        names = [name for member in members for name in getattr(member, "guidance", ())]
-        self.guidance = tuple(dict.fromkeys(names))
-        self.takes_coordinates = any(getattr(member, "takes_coordinates", False) for member in members)
+        self.guidance = tuple(dict.fromkeys(name for member in members for name in member.guidance))
+        self.takes_coordinates = any(member.takes_coordinates for member in members)
 
     def forward(
         self,
@@ -91,9 +90,9 @@ class Ensemble(BokehNetwork):
         rendering = self._rendering()
         renderings = []
         for index in rendering:
-            member = self.members[index]
-            wanted: dict[str, Any] = {name: guidance[name] for name in getattr(member, "guidance", ())}
-            if getattr(member, "takes_coordinates", False):
+            member = cast("BokehNetwork", self.members[index])
+            wanted: dict[str, Any] = {name: guidance[name] for name in member.guidance}
+            if member.takes_coordinates:
                 wanted["coordinates"] = coordinates
             renderings.append(member(photo, **wanted))
         if len(renderings) == 1:

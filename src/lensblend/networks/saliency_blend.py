@@ -53,6 +53,7 @@ class SaliencyBlend(BokehNetwork):
     """
 
     guidance = ("saliency",)
+    blends_full_size = True
 
     def __init__(self, bank: KernelBank, saliency_norm: str = "none") -> None:
         super().__init__()
@@ -63,6 +64,11 @@ class SaliencyBlend(BokehNetwork):
             )
         self.bank = bank
         self.saliency_norm = one_of("saliency_norm", saliency_norm, NORMS)
+
+    @property
+    def reference_bank(self) -> KernelBank:
+        """The one blur."""
+        return self.bank
 
     def forward(
         self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lensblend.errors import RequestError
+from lensblend.nn.kernel_bank import KernelBank
 
 SMALLEST_SIDE = 32
 RANGE_TOLERANCE = 1e-3
@@ -26,36 +29,76 @@ class Rendering(NamedTuple):
     aux: dict[str, Any]
 
 
-class BokehNetwork(nn.Module):
+class Network(nn.Module):
+    """A network that a checkpoint holds: it renders bokeh, or estimates maps of a photo.
+
+    All that others ask of a network is declared here and in the two kinds of it, with what holds for most.
+
+    Attributes:
+        renders: Whether it renders bokeh.
+        guidance: Names of the maps that it takes beside the photo: ``saliency``, ``disparity``.
+        estimates: Names of the maps that it finds in a photo: ``saliency`` (its answer has ``saliency_logits``),
+            ``disparity`` (``log_depth``).
+    """
+
+    renders: bool = False
+    guidance: tuple[str, ...] = ()
+    estimates: tuple[str, ...] = ()
+
+    @property
+    def depth_trunk(self) -> nn.Module | None:
+        """Its part ``backbone``, where a depth network's may take that part's place; else None."""
+        return None
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over the weights of a file that the network's authors published.
+
+        Raises:
+            RequestError: Such files cannot be read, which is so unless a network says how.
+        """
+        raise RequestError(
+            f"{path} is no checkpoint of this project, and files of the authors of {type(self).__name__} cannot be "
+            "read; give a .ckpt file or a run's folder, which `lensblend train` writes."
+        )
+
+
+class BokehNetwork(Network):
     """A network that renders bokeh: ``forward(photo, **guidance) -> Rendering``.
 
     Attributes:
-        guidance: Names of the maps that it takes beside the photo: ``saliency``, ``disparity``.
-        takes_coordinates: Whether it also takes where in its image each pixel of the photo lies.
+        takes_coordinates: Whether it also takes where in its image each pixel of the photo lies, ``coordinates``.
+        blends_full_size: Whether it also takes ``full_photo``, the photo at another size, and renders bokeh into that.
     """
 
-    guidance: tuple[str, ...] = ()
+    renders = True
     takes_coordinates: bool = False
+    blends_full_size: bool = False
+
+    @property
+    def reference_bank(self) -> KernelBank | None:
+        """The bank that blurs what it blends, whose uniform blurs are what it must surpass; None where it has none."""
+        return None
+
+    @property
+    def map_names(self) -> Sequence[str]:
+        """What each of its weight maps, ``aux["weights"]``, is the share of: the images of the bank, or none."""
+        return self.reference_bank.names if self.reference_bank else ()
 
 
-class PriorNetwork(nn.Module):
-    """A network that estimates maps of a photo, used as guidance: ``forward(photo)`` gives named maps.
-
-    Attributes:
-        estimates: Names of the maps: ``saliency``, ``disparity``.
-    """
-
-    estimates: tuple[str, ...] = ()
+class PriorNetwork(Network):
+    """A network that estimates maps of a photo, used as guidance: ``forward(photo)`` gives named maps."""
 
 
 class Backbone(nn.Module):
     """A trunk without a head: ``forward(photo)`` gives features at the photo's size.
 
-    Attributes:
+    Args:
         out_channels: How many of them each pixel has.
     """
 
-    out_channels: int
+    def __init__(self, out_channels: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
 
 
 def check_photo(photo: Tensor) -> None:

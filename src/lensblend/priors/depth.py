@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.tensor_files import read_tensors
-from lensblend.errors import DataError, RequestError, WeightsMissingError
+from lensblend.errors import DataError, RequestError
 
 # Positions 2 and 3 are the coarser levels; the head, which the hourglass does not have, comes last.
 TRAVERSAL = (
@@ -43,20 +43,6 @@ class MegaDepth(NamedTuple):
 
     trunk: dict[str, Tensor]
     head: dict[str, Tensor]
-
-
-def is_megadepth_file(path: str | Path) -> bool:
-    """Tell a file of numbered tensors, such as MegaDepth's, from this project's checkpoints and run folders.
-
-    Example:
-        >>> is_megadepth_file("outputs/dbsi/phase1")
-        False
-    """
-    try:
-        content = read_tensors(path, "MegaDepth's `best_generalization_net_G.pth`")
-    except (DataError, WeightsMissingError):
-        return False
-    return all(name.removeprefix("module.").partition(".")[0].isdigit() for name in content)
 
 
 def read_megadepth(path: str | Path) -> MegaDepth:
@@ -103,16 +89,15 @@ def convert_megadepth(tensors: Mapping[str, Tensor]) -> MegaDepth:
     return MegaDepth(converted, head)
 
 
-def load_megadepth(network: nn.Module, path: str | Path) -> None:
-    """Start a network's hourglass from MegaDepth's weights; its head stays as it is.
+def load_megadepth(trunk: nn.Module, path: str | Path) -> None:
+    """Start a network's hourglass from MegaDepth's weights.
 
     Only the last layer is replaced (Dutta 2021, section 3.2): a blending head keeps its own initialisation.
 
     Args:
-        network: A full-width `Hourglass`, or a network whose ``backbone`` is one.
+        trunk: A full-width `Hourglass`; any other is refused.
         path: As for `read_megadepth`.
     """
-    trunk = getattr(network, "backbone", network)
     if not isinstance(trunk, Hourglass) or trunk.out_channels != 64:
         width = f" of {trunk.out_channels} features" if isinstance(trunk, Hourglass) else ""
         raise RequestError(

@@ -8,8 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lensblend.errors import RequestError
-from lensblend.nn.rendering import PriorNetwork, check_photo
+from lensblend.nn.rendering import Backbone, PriorNetwork, check_photo
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.depth import load_megadepth, read_megadepth
 
@@ -40,16 +39,10 @@ class DepthNetwork(PriorNetwork):
 
     estimates = ("disparity",)
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        channels = getattr(backbone, "out_channels", None)
-        if not isinstance(channels, int):
-            raise RequestError(
-                f"`backbone` states its `out_channels`, but {type(backbone).__name__} does not; "
-                "use one of `lensblend.backbones`."
-            )
         self.backbone = backbone
-        self.head = nn.Conv2d(channels, 1, 3, padding=1)
+        self.head = nn.Conv2d(backbone.out_channels, 1, 3, padding=1)
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> dict[str, Any]:
         """Return ``log_depth``, ``(b, 1, h, w)``, larger = farther, for a photo in [0, 1] with sides of 32 or more.
@@ -70,7 +63,7 @@ class DepthNetwork(PriorNetwork):
             WeightsMissingError: There is no such file.
             DataError: The file is damaged or holds another network; the first tensor that does not fit is named.
         """
-        load_megadepth(self, path)
+        load_megadepth(self.backbone, path)
         self.head.load_state_dict(read_megadepth(path).head)
 
 

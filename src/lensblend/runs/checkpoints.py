@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
-from torch import nn
 
 import lensblend
 from lensblend.errors import DataError, RequestError
 from lensblend.networks.ensemble import Ensemble
-from lensblend.priors.depth import is_megadepth_file, load_megadepth
-from lensblend.priors.depth_network import DepthNetwork
+from lensblend.nn.rendering import BokehNetwork, Network
 from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import FORMAT, RECORD, require
 from lensblend.runs.documents import parse_yaml
 from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
+from lensblend.runs.instantiate import classes_in
 from lensblend.runs.recorded import rebuild
+from lensblend.runs.roles import MODELS
 from lensblend.runs.weights import load_weights
 
 
@@ -77,7 +77,7 @@ class Trained:
             such as its data set's, are read: whoever sends a checkpoint does not choose what it finds here.
     """
 
-    network: nn.Module
+    network: Network
     record: dict[str, Any]
     path: Path
     sha256: str
@@ -155,33 +155,30 @@ def load_ensemble(paths: Sequence[str | Path]) -> Trained:
     members = [load_network(path) for path in paths]
     if len(members) == 1:
         return members[0]
-    for member in members:
-        check_renders(member)
+    networks = [check_renders(member) for member in members]
     sizes = {str(member.path): member.image_size for member in members}
     if len(set(sizes.values())) > 1:
         raise RequestError(
             f"The members of an ensemble work at one size, but these were trained at {sizes}; evaluate them apart."
         )
-    sources = {
-        name: member.config.get(name)
-        for member in reversed(members)
-        for name in getattr(member.network, "guidance", ())
-    }
+    sources = {name: member.config.get(name) for member in reversed(members) for name in member.network.guidance}
     first = members[0]
     config = yaml.safe_dump({**first.config, **sources})
     record = {**first.record, "phase": f"mean of {len(members)}", "config": config}
     digest = hashlib.sha256("".join(member.sha256 for member in members).encode()).hexdigest()
-    network = Ensemble([member.network for member in members]).eval()
+    network = Ensemble(networks).eval()
     return Trained(network, record, first.path, digest, all(member.is_run for member in members))
 
 
-def check_renders(trained: Trained) -> None:
-    """Raise `RequestError` unless a network renders bokeh."""
-    if estimated := getattr(trained.network, "estimates", ()):
+def check_renders(trained: Trained) -> BokehNetwork:
+    """Return a network that renders bokeh; raise `RequestError` of any other."""
+    network = trained.network
+    if not network.renders:
         raise RequestError(
-            f"{trained.path} holds {type(trained.network).__name__}, which estimates {' and '.join(estimated)}, not "
+            f"{trained.path} holds {type(network).__name__}, which estimates {' and '.join(network.estimates)}, not "
             "bokeh: its scores are in its run's metrics.csv, and `lensblend render` shows its maps."
         )
+    return cast("BokehNetwork", network)
 
 
 def parse_config(text: str, path: Path) -> dict[str, Any]:
@@ -196,12 +193,11 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
     return config
 
 
-def start_from(network: nn.Module, path: str | Path) -> tuple[Path, str]:
+def start_from(network: Network, path: str | Path) -> tuple[Path, str]:
     """Load the weights that a first phase starts from.
 
-    A depth network's checkpoint, and MegaDepth's published file, give their backbone to a network with the same one;
-    its own head keeps its random weights (Dutta 2021, section 3.2). A file that a prior network's authors published
-    starts that network.
+    A depth network's checkpoint gives its backbone to a network that renders by the same one; its own head keeps its
+    random weights (Dutta 2021, section 3.2). Any other file than a checkpoint is the authors' own.
 
     Args:
         network: Receives the weights.
@@ -211,21 +207,16 @@ def start_from(network: nn.Module, path: str | Path) -> tuple[Path, str]:
         The file, and what its weights are, to be said before its name.
     """
     file = Path(path)
-    load_published = getattr(network, "load_published", None)
-    if load_published is not None and file.is_file() and file.suffix != ".ckpt":
-        load_published(file)
+    if file.is_file() and file.suffix != ".ckpt":
+        network.load_published(file)
         return file, "the published weights of "
-    if load_published is None and is_megadepth_file(file):
-        load_megadepth(network, file)
-        return file, "the depth weights of "
     file = find_checkpoint(file)
     content = read_checkpoint(file)
     state = content["state_dict"]
-    is_depth = str(content[RECORD]["network"].get("_target_")).endswith(".DepthNetwork")
-    backbone = getattr(network, "backbone", None)
-    if is_depth and not isinstance(network, DepthNetwork) and isinstance(backbone, nn.Module):
+    given: Any = next(classes_in(content[RECORD]["network"], f"{file}: network", *MODELS))
+    if network.renders and network.depth_trunk is not None and not given.renders and "disparity" in given.estimates:
         trunk = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-        load_weights(backbone, trunk, file)
+        load_weights(network.depth_trunk, trunk, file)
         return file, "the depth weights of "
     load_weights(network, state, file)
     return file, ""

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from lensblend.data.pairs import Source
 from lensblend.errors import DataError, LensblendError, RequestError
+from lensblend.nn.rendering import Network
 from lensblend.runs.instantiate import build, build_recorded, classes_in
 from lensblend.runs.roles import DATA, GENERATED_DATA, MODELS, plays
 from lensblend.runs.weights import check_fits, load_weights
@@ -22,7 +23,7 @@ _MOST_PARTS = 10_000  # modules in modules; the largest published network here h
 _FACTOR, _ALLOWANCE = 4, 64 * 2**20
 
 
-def rebuild(node: Any, state: Mapping[str, Tensor], file: Path) -> nn.Module:
+def rebuild(node: Any, state: Mapping[str, Tensor], file: Path) -> Network:
     """Build the network that a checkpoint describes, with its weights.
 
     It is first built without memory for its weights, to see whether those of the file fit; a record that asks for a
@@ -46,7 +47,7 @@ def rebuild(node: Any, state: Mapping[str, Tensor], file: Path) -> nn.Module:
     asked = sum(t.numel() * t.itemsize for tensors in (outline.parameters(), outline.buffers()) for t in tensors)
     if asked > _FACTOR * held + _ALLOWANCE:
         raise DataError(f"{file} is damaged: it describes a network of {asked:,} bytes, but holds {held:,} of weights.")
-    network: nn.Module = build_recorded(node, where, *MODELS)
+    network: Network = build_recorded(node, where, *MODELS)
     load_weights(network, state, file)
     elsewhere = [name for name, tensor in network.state_dict().items() if tensor.device.type != "cpu"]
     if elsewhere:
@@ -94,7 +95,7 @@ def _placed(where: str, file: Path) -> Iterator[None]:
         raise type(error)(f"`{where}`: {error}") from None
 
 
-def sketch(node: Any, where: str) -> nn.Module:
+def sketch(node: Any, where: str) -> Network:
     """Build the network that a record describes without memory for its weights.
 
     Args:
@@ -105,7 +106,7 @@ def sketch(node: Any, where: str) -> nn.Module:
         RequestError: It may not be built from a checkpoint, or has no end.
     """
     with torch.device("meta"), _Count(where):
-        network: nn.Module = build_recorded(node, where, *MODELS)
+        network: Network = build_recorded(node, where, *MODELS)
     return network
 
 

@@ -185,16 +185,8 @@ def plays(definition: type, role: Role) -> bool:
     return (
         not inspect.isabstract(definition)
         and _is_in(definition.__module__, role.packages)
-        and _derives(definition, pkgutil.resolve_name(role.base))
+        and issubclass(definition, pkgutil.resolve_name(role.base))
     )
-
-
-def _derives(definition: type, base: type) -> bool:
-    """Tell whether a class derives from a base, or has the methods of a protocol."""
-    try:
-        return issubclass(definition, base)
-    except TypeError:  # a protocol with attributes, of which only those that name it are members
-        return base in definition.__mro__
 
 
 def _is_in(module: str, packages: Sequence[str]) -> bool:

@@ -87,7 +87,7 @@ class Adversarial(Restoration):
         """Take one step with each optimizer, and log every term."""
         answer = self.answer(batch)
         total, parts = self.loss(answer, truths(batch, self.loss.compares.values()))
-        condition = [batch["photo"], *(batch[name] for name in getattr(self.network, "guidance", ()))]
+        condition = [batch["photo"], *(batch[name] for name in self.network.guidance)]
         # Not through Lightning: its steps are the training's, and a batch is one step.
         network, discriminator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
 

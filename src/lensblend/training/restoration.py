@@ -17,7 +17,7 @@ from lensblend.errors import one_of
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
-from lensblend.nn.rendering import Rendering
+from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.contents import RECORD
 from lensblend.training.learning_rate import LR_PATHS, lr_progress
 from lensblend.training.truths import truths
@@ -47,7 +47,7 @@ class Restoration(pl.LightningModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: BokehNetwork,
         loss: WeightedSum,
         metrics: Mapping[str, PerImageMetric],
         optimizer: Callable[[Any], torch.optim.Optimizer],
@@ -106,9 +106,8 @@ class Restoration(pl.LightningModule):
 
     def render(self, batch: Mapping[str, Any]) -> Rendering:
         """Render a batch, giving the network the guidance it asks for."""
-        wanted = getattr(self.network, "guidance", ())
-        maps = {name: batch[name] for name in wanted}
-        if getattr(self.network, "takes_coordinates", False) and "coordinates" in batch:
+        maps = {name: batch[name] for name in self.network.guidance}
+        if self.network.takes_coordinates and "coordinates" in batch:
             maps["coordinates"] = batch["coordinates"]
         rendering: Rendering = self(batch["photo"], **maps)
         return rendering
@@ -145,11 +144,10 @@ class Restoration(pl.LightningModule):
         rendering = self.render(batch)
         weights = rendering.aux.get("weights")
         maps = [to_8bit(w) for w in weights[0]] if weights is not None else []
-        names = getattr(getattr(self.network, "bank", None), "names", ())
         pictures = (to_8bit(batch["photo"][0]), to_8bit(batch["target"][0]), to_8bit(rendering.bokeh[0]))
         bokeh = rendering.bokeh.float()
         scores = {name: float(m.per_image(bokeh, batch["target"])[0]) for name, m in self.scores.items()}
-        return cells(*pictures, maps, names), scores
+        return cells(*pictures, maps, self.network.map_names), scores
 
     def on_validation_epoch_end(self) -> None:
         """Log every score; the metrics add up over processes by themselves."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError
 from lensblend.inference.guidance import GuidedSource, build_guides, guidance_of
 from lensblend.inference.rendering import choose_device
+from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
@@ -81,9 +81,8 @@ class Training:
         """Keep ``status.json``: who this training is, where it stands and how it ends."""
         self.status = Status(self.run_dir)
         # The folder's first start decides, so that a requeued job stays the same.
-        names = [field.name for field in fields(Identity)]
-        known = {n: self.status.content.setdefault(n, getattr(self._first_identity, n)) for n in names}
-        self.identity = Identity(**known)
+        first = vars(self._first_identity)
+        self.identity = Identity(**{key: self.status.content.setdefault(key, first[key]) for key in first})
         self.status.content.setdefault("overrides_hash", self._overrides_hash)
         self._keep_config()
         self.status.update(state="running", exit_code=None, error=None, config_hash=config_hash(self.config))
@@ -128,9 +127,8 @@ class Training:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data", DATA)
-        train, val = len(source.split("train").ids), len(source.split("val").ids)
-        say(source.summary() if hasattr(source, "summary") else f"Data: {train} training and {val} validation pairs")
-        if val == 0:
+        say(source.summary())
+        if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics = build_metrics(self.config["metrics"])
         return self._guided(source, [schedule.phases[name] for name in schedule.run]), metrics
@@ -155,7 +153,7 @@ class Training:
             clear_temporaries(folder)
         stopped = find_stopped(folder, self.config, self.status.steps_saved(name), self._may_change())
         pl.seed_everything(self.config["seed"], verbose=False)
-        network: nn.Module = build(self.config["model"], "model", *MODELS)
+        network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped)
@@ -167,7 +165,7 @@ class Training:
         resume = stopped.path if stopped else None
         return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, resume)
 
-    def _start(self, network: nn.Module, stopped: Stopped | None) -> tuple[dict[str, str], str]:
+    def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
         if stopped is not None:
             load_weights(network, stopped.state, stopped.path)

@@ -1,0 +1,87 @@
+"""What a class needs others to know stands in its base class: nothing in `src` looks for what may not be there."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lensblend
+
+SOURCE = Path(lensblend.__file__).parent
+
+# Constructors' signatures are what a configuration is checked by; fields of one's own class, one after the other;
+# what another platform or another project's object may lack.
+ALLOWED = {
+    "data/embedded.py": {"getattr(pair, key)"},
+    "inference/evaluation.py": {"getattr(pair, name)"},
+    "data/images.py": {"getattr(image, 'n_frames', 1)"},
+    "data/modes.py": {"getattr(image, 'tag_v2', {})"},
+    "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
+    "launchers/local.py": {"getattr(signal, n)", "hasattr(signal, n)"},
+    "launchers/slurm.py": {"getattr(self, name)"},
+    "metrics/perceptual.py": {"getattr(state.get(name), 'shape', None)"},
+    "runs/documents.py": {"getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"},
+    "runs/instantiate.py": {"inspect.signature(definition)"},
+    "training/callbacks/final.py": {"hasattr(logger, 'log_numbers')"},
+    "training/callbacks/finite.py": {"getattr(trainer.precision_plugin, 'scaler', None)"},
+    "training/callbacks/panels.py": {"hasattr(logger, 'log_final')", "hasattr(logger, 'log_panels')"},
+    "training/cluster.py": {"getattr(rank_zero_only, 'rank', 0)"},
+    "training/interruption.py": {"getattr(signal, name)", "hasattr(signal, 'sigwaitinfo')", "hasattr(signal, name)"},
+    "training/phases.py": {"getattr(self, name)"},
+    "training/runner.py": {
+        "getattr(error, 'exit_code', 1)",
+        "getattr(self._first_identity, n)",
+        "hasattr(logger, 'finish')",
+    },
+}
+PROBES = {"getattr", "hasattr", "inspect.signature", "signature"}
+# A network's or a source's kind is what it declares, and not what it is called or derives from.
+KINDS = {
+    "Network",
+    "BokehNetwork",
+    "PriorNetwork",
+    "DepthNetwork",
+    "Backbone",
+    "NetworkMap",
+    "Guide",
+    "Source",
+    "Pairs",
+}
+
+
+def probes(text):
+    """The expressions in a source text by which something is looked for."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            kinds = {name.id for argument in node.args[1:] for name in ast.walk(argument) if isinstance(name, ast.Name)}
+            if called in PROBES or (called == "isinstance" and kinds & KINDS):
+                found.add(ast.unparse(node))
+        if isinstance(node, ast.Compare) and ".__name__" in ast.unparse(node).replace("module.__name__", ""):
+            found.add(ast.unparse(node))
+    return found
+
+
+def test_nothing_is_looked_for_but_what_is_listed():
+    found = {str(file.relative_to(SOURCE)): probes(file.read_text(encoding="utf-8")) for file in SOURCE.rglob("*.py")}
+    assert {name: expressions for name, expressions in found.items() if expressions} == ALLOWED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "names = getattr(network, 'guidance', ())",
+        "if hasattr(source, 'summary'): pass",
+        "takes = 'full_photo' in inspect.signature(network.forward).parameters",
+        "if isinstance(guide, NetworkMap): pass",
+        "if isinstance(guide, (list, Guide)): pass",
+        "if type(network).__name__ == 'DepthBlend': pass",
+    ],
+)
+def test_a_new_one_is_seen(text):
+    assert probes(text)
+
+
+def test_messages_may_name_a_class():
+    assert not probes("raise DataError(f'{type(network).__name__} failed'); isinstance(value, int)")
