@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab import TRAINING, Lab, status, wait_for
+
 from reliability.rows import Case, differences, expect
 
 EPOCHS = "schedule.phases.phase1.max_epochs"

@@ -40,7 +40,7 @@ from lensblend.training.failures import explain_failure, explain_restart, first_
 from lensblend.training.fitting import fit_quietly
 from lensblend.training.interruption import Interruption
 from lensblend.training.phase_run import Identity, PhaseRun
-from lensblend.training.phases import RESERVED, Phase, Schedule
+from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.resume import Stopped, find_stopped
 from lensblend.training.truths import needed_maps
 
@@ -121,7 +121,9 @@ class Training:
         say(source.summary() if hasattr(source, "summary") else f"Data: {train} training and {val} validation pairs")
         if val == 0:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
-        metrics = build_metrics(self.config["metrics"])
+        metrics, left_out = build_metrics(self.config["metrics"])
+        for phase in (schedule.phases[name] for name in schedule.run if not self.status.is_done(name)):
+            monitored(phase, metrics, left_out)
         source = self._guided(source, [schedule.phases[name] for name in schedule.run])
         for name in schedule.run:
             if self.status.is_done(name):
@@ -164,7 +166,7 @@ class Training:
         loggers = [make(phase_run) for make in self._configured("logger", LOGGER)]
         exit_code = 1
         try:
-            keep = self._keep(name, phase)
+            keep = self._keep(name, phase, metrics)
             limits = {} if len(data.val) > 0 else {"limit_val_batches": 0}
             if not any(parameter.requires_grad for parameter in network.parameters()):
                 limits |= {"limit_train_batches": 1, "max_epochs": 1}
@@ -250,10 +252,11 @@ class Training:
         )
         return module
 
-    def _keep(self, name: str, phase: Phase) -> KeepLastAndBest:
+    def _keep(self, name: str, phase: Phase, metrics: Mapping[str, Any]) -> KeepLastAndBest:
         return KeepLastAndBest(
             self.run_dir / name,
             phase.monitor,
+            monitored(phase, metrics).beats,
             self.interruption,
             on_saved=lambda step: self.status.update_phase(name, step=step),
             **self.config["checkpoint"],

@@ -39,7 +39,7 @@ def truths(batch: Mapping[str, Any], compared: Iterable[str]) -> dict[str, Tenso
 
     Args:
         batch: ``target``, and the maps that were asked for: ``saliency``, ``disparity``, ``focus``; all in [0, 1].
-        compared: ``on`` of the loss terms and metrics.
+        compared: What the loss terms and metrics compare.
     """
     found: dict[str, Tensor] = {}
     for name in dict.fromkeys(compared):
