@@ -26,12 +26,12 @@ from lensblend.comparison.runs import Entry, every_phase, find_entries
 from lensblend.comparison.scoring import Request, Scored, score_entry
 from lensblend.comparison.statistics import CONFIDENCE, difference_interval
 from lensblend.comparison.studies.paper import TABLES, deviations, is_row
-from lensblend.inference.evaluation import aligned, decimals
+from lensblend.inference.evaluation import aligned
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import DATA
 
-METRICS = ("psnr", "ssim")
+METRICS = {"psnr": Psnr, "ssim": Ssim}
 
 
 class Row:
@@ -48,7 +48,7 @@ class Row:
     def written(self, metric: str) -> str:
         """Return the mean of the trainings' means, and the half width of its interval over the trainings."""
         means = [np.mean([row[metric] for row in s.scores.values()]) for s in self._scored]
-        digits, count = decimals(metric), len(means)
+        digits, count = METRICS[metric].decimals, len(means)
         if count < 2:
             return f"{np.mean(means):.{digits}f}"
         half = t.ppf((1 + CONFIDENCE) / 2, count - 1) * np.std(means, ddof=1) / np.sqrt(count)

@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import shutil
 
@@ -10,8 +11,13 @@ import yaml
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional
 
+from lensblend.comparison.report import compare as compare_entries
+from lensblend.comparison.report import write_report
+from lensblend.comparison.runs import find_entries
+from lensblend.comparison.scoring import Request
 from lensblend.data.embedded import Embedded
 from lensblend.inference.rendering import render_photo
+from lensblend.metrics.per_image import PerImageMetric
 from lensblend.runs.checkpoints import load_network
 
 TINY = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=none", "callbacks.panels=null")
@@ -371,3 +377,32 @@ def test_lpips_is_scored_with_the_weights_that_are_named(compare, sweep, tmp_pat
     assert [row["lpips"] for row in rows(tmp_path / "out" / "scores.csv")] != [row["lpips"] for row in before]
     assert "ours LPIPS ↓" in done.out
     assert "Ours have no lpips" not in done.out
+
+
+class Falling(PerImageMetric):
+    """A value that falls by one from image to image, and from run to run; smaller is better."""
+
+    name, heading, convention, decimals = "falling", "Falling", "as written here", 1
+    higher_is_better = False
+
+    def __init__(self):
+        super().__init__()
+        self.values = itertools.count(10, -1)
+
+    def score(self, bokeh, target):
+        return torch.tensor([float(next(self.values))])
+
+
+def test_where_smaller_is_better_the_smaller_value_is_called_better(sweep, tmp_path):
+    entries, left_out = find_entries([sweep])
+    request = Request({"falling": Falling()}, torch.device("cpu"), limit=2)
+    comparison = compare_entries(entries, left_out, None, request, lambda indices, _: indices)
+    text = write_report(comparison, tmp_path / "out", [], 2)
+    head, _, first, second = [row.strip("|").split("|") for row in text.splitlines() if row.startswith("|")]
+    assert [cell.strip() for cell in head[1:3]] == ["Falling ↓", "Δ Falling ↓"]
+    assert [cell.strip() for cell in first[1:3]] == ["9.5 [9.0, 10.0]", "–"]
+    assert [cell.strip() for cell in second[1:3]] == ["7.5 [7.0, 8.0]", "-2.0 [-2.0, -2.0] ✓"]
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    assert '<td class="best">7.5' in page
+    assert '<td class="better">-2.0' in page
+    assert "<small>Falling 10.0</small>" in page

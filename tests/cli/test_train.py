@@ -2,12 +2,16 @@
 
 import csv
 import json
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+
+from lensblend.metrics.per_image import PerImageMetric
 
 PHASES = ["phase1", "phase2", "phase3"]
 SMALL = ["debug=smoke", "experiment=demo", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=csv"]
@@ -146,3 +150,33 @@ def test_a_multirun_gives_every_job_its_folder(lensblend, tmp_path):
     sizes = [yaml.safe_load((tmp_path / job / "config.yaml").read_text())["kernels"]["sizes"] for job in "01"]
     assert sizes == [[25, 45, 75], [75]]
     assert all(status(tmp_path / job)["state"] == "done" for job in "01")
+
+
+class Own(PerImageMetric):
+    """Known values of three validations, of which the smallest is the best."""
+
+    name, heading, convention, decimals = "own", "Own", "as written here", 1
+    higher_is_better = False
+    __module__ = "lensblend.metrics.own"
+
+    def __init__(self):
+        super().__init__()
+        self.values = iter([3.0, 1.0, 2.0])
+
+    def score(self, bokeh, target):
+        return bokeh.mean(dim=(1, 2, 3))
+
+    def compute(self):
+        return torch.tensor(next(self.values))
+
+
+def test_any_metric_can_choose_the_best_checkpoint_and_says_itself_what_is_better(in_process, tmp_path, monkeypatch):
+    module = ModuleType(Own.__module__)
+    module.Own = Own
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monitored = ("schedule.run=[phase1]", "schedule.every_phase.monitor=val/own", "schedule.every_phase.max_epochs=3")
+    request = (*SMALL, "+metrics.own._target_=lensblend.metrics.own.Own", "callbacks.panels=null", *monitored)
+    done = in_process("train", *request, f"run_dir={tmp_path / 'run'}", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert status(tmp_path / "run")["phases"]["phase1"]["best"] == {"val/own": 1.0}
+    assert torch.load(tmp_path / "run" / "phase1" / "best.ckpt", weights_only=True)["epoch"] == 1

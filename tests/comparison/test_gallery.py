@@ -10,6 +10,7 @@ from PIL import Image
 from lensblend.comparison import gallery
 from lensblend.comparison.gallery import Cell, Gallery, Picture, Section, Shown, write_gallery
 from lensblend.inference.pictures import encode
+from lensblend.metrics.fidelity import Psnr
 
 HOSTILE = """"><script>document.title='hacked'</script><img src=x onerror="document.title='hacked'">'&amp;"""
 
@@ -43,7 +44,7 @@ def page(tmp_path):
     ]
     table = [[Cell(""), Cell("PSNR ↑")], [Cell("first"), Cell("22.00", "best")], [Cell(HOSTILE), Cell("21.00")]]
     path = tmp_path / "gallery.html"
-    write_gallery(path, HOSTILE, labels, {"psnr": "PSNR ↑"}, table, images, [HOSTILE], [HOSTILE])
+    write_gallery(path, HOSTILE, labels, {"psnr": Psnr}, table, images, [HOSTILE], [HOSTILE])
     return path
 
 
@@ -101,17 +102,20 @@ def test_a_large_page_is_said(tmp_path, monkeypatch):
     said = []
     images = [shown("a", [20.0], ["run"])]
     write_gallery(
-        tmp_path / "page.html", "title", ["run"], {"psnr": "PSNR"}, [[Cell("")], [Cell("run")]], images, say=said.append
+        tmp_path / "page.html", "title", ["run"], {"psnr": Psnr}, [[Cell("")], [Cell("run")]], images, say=said.append
     )
     assert "more than many browsers open gladly" in said[0]
 
 
 def test_a_page_without_target_weights_or_runs_to_choose_from(tmp_path):
     rows = {"photo": pixels(40, 50), "target": pixels(40, 50), "bokeh": pixels(40, 50)}
-    one = Gallery("phase1")
+    one = Gallery("phase1", {"psnr": Psnr})
     one.add("image", rows, {"psnr": 20.0})
     one.write(tmp_path, "title", {"phase1": {"psnr": 20.0}})
     text = (tmp_path / "gallery.html").read_text()
+    assert '<option value="psnr" data-heading="PSNR" data-decimals="2">PSNR ↑</option>' in text
+    assert '<th scope="row">phase1</th><td>20.00</td>' in text
+    assert "<small>PSNR 20.00</small>" in text
     assert 'id="minus"' not in text
     assert "<details" not in text
     assert (tmp_path / "sheet.png").exists()

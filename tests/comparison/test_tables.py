@@ -16,6 +16,10 @@ from lensblend.comparison.tables import (
     table_cells,
     verdict,
 )
+from lensblend.metrics.fidelity import Psnr
+from lensblend.metrics.perceptual import Lpips
+
+METRICS = {"psnr": Psnr, "lpips": Lpips}
 
 RANDOM = np.random.default_rng(0)
 NAMED = {
@@ -52,13 +56,19 @@ def test_the_reference_can_be_any_run():
 
 def test_smaller_is_better_for_lpips():
     second = lines()[1]
-    assert [verdict(second.differences[m], m) for m in ("psnr", "lpips")] == ["better", "worse"]
-    assert verdict(Interval(1.0, -1.0, 2.0), "psnr") == ""
-    assert marks(lines())[1:] == [["", "", "best", "", "", ""], ["", "best", "", "better", "worse", ""]]
+    assert [verdict(second.differences[name], metric) for name, metric in METRICS.items()] == ["better", "worse"]
+    assert verdict(Interval(1.0, -1.0, 2.0), Psnr) == ""
+    assert marks(lines(), METRICS)[1:] == [["", "", "best", "", "", ""], ["", "best", "", "better", "worse", ""]]
+
+
+def test_a_mean_that_is_no_number_is_never_the_best():
+    means = [float("nan"), 21.0, 20.0]
+    unsure = [Line("x", "runs/x", "phase1", 7, {"psnr": Interval(m, m, m)}, None) for m in means]
+    assert [row[1] for row in marks(unsure, {"psnr": Psnr})[1:]] == ["", "best", ""]
 
 
 def test_the_markdown_table_has_a_cell_in_every_column():
-    text = markdown(lines(), 20)
+    text = markdown(lines(), METRICS, 20)
     rows = [row.replace("\\|", "/") for row in text.splitlines() if row.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1
     assert len({len(row.replace("/", "//")) for row in rows if "/" not in row}) == 1
@@ -71,12 +81,12 @@ def test_the_markdown_table_has_a_cell_in_every_column():
 
 def test_one_run_has_no_differences_and_one_image_no_intervals():
     alone = lines()[:1]
-    assert not any("Δ" in cell for cell in table_cells(alone)[0])
-    assert "Δ" not in markdown(alone, 20)
+    assert not any("Δ" in cell for cell in table_cells(alone, METRICS)[0])
+    assert "Δ" not in markdown(alone, METRICS, 20)
     assert explanation(1, True) == "One image: there are no intervals."
     single = {"a": {"x": {"psnr": 20.0}}}
     line = Line("a", "runs/a", "phase1", 7, *compare_scores(single, 0)["a"])
-    assert table_cells([line])[1] == ["a", "20.00", "7"]
+    assert table_cells([line], {"psnr": Psnr})[1] == ["a", "20.00", "7"]
 
 
 def test_the_csv_reads_back_as_the_same_numbers():

@@ -8,10 +8,10 @@ import torch
 from omegaconf import OmegaConf
 
 from lensblend.cli.config import config_folder, register
-from lensblend.runs.building import build_loss
+from lensblend.runs.building import build_loss, metric_classes
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import MODELS
-from lensblend.training.phases import Schedule
+from lensblend.training.phases import Schedule, monitored
 
 FOLDER = config_folder()
 GROUPS = (
@@ -57,6 +57,13 @@ def options(group):
 def test_every_option_composes_and_its_schedule_is_valid(option):
     config = compose(option, *PATHS.get(option, []))
     assert Schedule.from_config(config["schedule"]).run
+
+
+@pytest.mark.parametrize("option", options("baseline") + options("experiment"))
+def test_every_recipe_monitors_metrics_that_it_has(option):
+    config = compose(option, *PATHS.get(option, []))
+    schedule, metrics = Schedule.from_config(config["schedule"]), metric_classes(config["metrics"])
+    assert all(monitored(schedule.phases[name], metrics) in metrics.values() for name in schedule.run)
 
 
 @pytest.mark.parametrize("option", options("loss"))

@@ -51,14 +51,15 @@ def test_all_problems_of_two_folders_are_listed_at_once(folders):
 
 
 def test_scores_and_means_are_written(tmp_path):
-    write_scores(tmp_path, {"a": {"psnr": 20.0, "ssim": 0.5}, "b": {"psnr": 30.0, "ssim": 0.7}}, {"split": "val"})
+    scores = {"a": {"psnr": 20.0, "ssim": 0.5}, "b": {"psnr": 30.0, "ssim": 0.7}}
+    write_scores(tmp_path, {"psnr": Psnr, "ssim": Ssim}, scores, {"split": "val"})
     with (tmp_path / "scores.csv").open(newline="") as file:
         assert list(csv.DictReader(file))[1] == {"id": "b", "psnr": "30", "ssim": "0.7"}
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["count"] == 2
     assert content["psnr"] == pytest.approx(25.0)
     assert content["ssim"] == pytest.approx(0.6)
-    assert set(content["conventions"]) == {"psnr", "ssim"}
+    assert content["conventions"] == {"psnr": Psnr.convention, "ssim": Ssim.convention}
     assert content["split"] == "val"
 
 

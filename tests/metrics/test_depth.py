@@ -118,5 +118,5 @@ def test_maps_that_would_give_a_wrong_number_are_refused(
 
 
 def test_every_metric_says_what_it_scores_its_name_and_its_direction() -> None:
-    found = {metric.name: (metric.on, metric().higher_is_better) for metric in METRICS}
+    found = {metric.name: (metric.compares, metric().higher_is_better) for metric in METRICS}
     assert found == {"si_rmse": ("log_depth", False), "ordinal": ("log_depth", True)}

@@ -12,7 +12,7 @@ from lensblend.metrics.per_image import PerImageMetric, to_levels
 class Brightness(PerImageMetric):
     """The mean level of a rendering: a value that a test can know."""
 
-    name = "brightness"
+    name, heading, convention, decimals = "brightness", "Brightness", "mean level, 0 to 255", 1
     higher_is_better = True
 
     def score(self, bokeh: Tensor, target: Tensor) -> Tensor:
@@ -22,6 +22,35 @@ class Brightness(PerImageMetric):
 
 def grey(*values: float) -> Tensor:
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clone()
+
+
+class Darkness(Brightness):
+    """The same, where the smaller value is the better one."""
+
+    name, heading, higher_is_better = "darkness", "Darkness", False
+
+
+def test_a_metric_says_how_it_is_written_and_which_of_two_values_is_better() -> None:
+    assert [metric.title() for metric in (Brightness, Darkness)] == ["Brightness ↑", "Darkness ↓"]
+    assert (Brightness.written(20.06), Brightness.written(0.25, signed=True)) == ("20.1", "+0.2")
+    assert [metric.beats(2.0, 1.0) for metric in (Brightness, Darkness)] == [True, False]
+    assert [metric.beats(1.0, 2.0) for metric in (Brightness, Darkness)] == [False, True]
+    assert not any(metric.beats(1.0, 1.0) or metric.beats(float("nan"), 1.0) for metric in (Brightness, Darkness))
+
+
+@pytest.mark.parametrize("fact", ["name", "heading", "convention", "decimals", "higher_is_better"])
+def test_a_metric_that_leaves_out_what_it_is_to_say_is_refused_where_it_is_defined(fact: str) -> None:
+    facts = {"name": "x", "heading": "X", "convention": "of x", "decimals": 2, "higher_is_better": False}
+    body = {**{key: value for key, value in facts.items() if key != fact}, "score": Brightness.score}
+    with pytest.raises(RequestError, match=f"The metric Unsaid does not say its `{fact}`; a metric has the class"):
+        type("Unsaid", (PerImageMetric,), body)
+    type("Said", (PerImageMetric,), {**body, fact: facts[fact]})
+
+
+def test_what_several_metrics_share_need_not_say_it() -> None:
+    shared = type("Shared", (PerImageMetric,), {"compares": "mask"})
+    with pytest.raises(RequestError, match="Own does not say its `name`, `heading`"):
+        type("Own", (shared,), {"score": Brightness.score})
 
 
 def test_levels_are_numpys_rounding_of_the_clipped_range() -> None:

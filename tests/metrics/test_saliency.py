@@ -176,9 +176,9 @@ def test_maps_that_would_give_a_wrong_number_are_refused(
 
 
 def test_every_metric_has_a_name_of_its_own_a_direction_and_what_it_is_on() -> None:
-    assert {metric.name: (metric.higher_is_better, metric.on) for metric in ORACLES} == {
+    assert {metric.name: (metric.higher_is_better, metric.compares) for metric in ORACLES} == {
         "mae": (False, "saliency_logits"),
         "f_measure": (True, "saliency_logits"),
         "iou": (True, "saliency_logits"),
     }
-    assert PerImageMetric.on == "bokeh"
+    assert PerImageMetric.compares == "bokeh"

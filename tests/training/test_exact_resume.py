@@ -156,7 +156,7 @@ def fit(
         callbacks=[
             Stop(interruption, stop, in_validation),
             Reseed(5),
-            KeepLastAndBest(folder, "val/psnr", interruption),
+            KeepLastAndBest(folder, "val/psnr", Psnr.beats, interruption),
         ],
         plugins=[AtomicCheckpointIO()],
         logger=MetricsCsv(PhaseRun(run, "phase1", "group", first_step=stopped.step if stopped else 0)),

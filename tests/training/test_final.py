@@ -69,7 +69,7 @@ class Watch(pl.Callback):
 def fit(folder, logger):
     torch.manual_seed(0)
     before, after = Watch(), Watch()
-    keep = KeepLastAndBest(folder, "val/psnr")
+    keep = KeepLastAndBest(folder, "val/psnr", Psnr.beats)
     network = Changing()
     # A step far too long, so that the scores fall after the first epoch.
     optimizer = lambda parameters: torch.optim.SGD(parameters, lr=50.0)  # noqa: E731
@@ -119,10 +119,10 @@ def test_nothing_is_measured_for_loggers_that_do_not_ask(tmp_path):
 
 
 def test_the_best_scores_outlive_a_restart_with_their_checkpoint_only(tmp_path):
-    keep = KeepLastAndBest(tmp_path, "val/psnr")
+    keep = KeepLastAndBest(tmp_path, "val/psnr", Psnr.beats)
     keep.best, keep.scores, keep.best_scores = 30.0, {"val/psnr": 20.0}, {"val/psnr": 30.0, "val/ssim": 0.9}
     (tmp_path / "best.ckpt").touch()
-    again = KeepLastAndBest(tmp_path, "val/psnr")
+    again = KeepLastAndBest(tmp_path, "val/psnr", Psnr.beats)
     again.load_state_dict(keep.state_dict())
     assert again.best_scores == keep.best_scores
     (tmp_path / "best.ckpt").unlink()

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lensblend.errors import RequestError, TrainingError
+from lensblend.metrics.fidelity import Psnr
 from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.training.callbacks.finite import Finite
 from lensblend.training.callbacks.keep import KeepLastAndBest
@@ -60,7 +61,7 @@ def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1):
         max_epochs=1,
         callbacks=[
             Finite(folder / "phase1", policy, limit),
-            KeepLastAndBest(folder / "phase1", "val/psnr", every_steps=every_steps),
+            KeepLastAndBest(folder / "phase1", "val/psnr", Psnr.beats, every_steps=every_steps),
         ],
         plugins=[AtomicCheckpointIO()],
         logger=MetricsCsv(PhaseRun(folder, "phase1", "group")),
@@ -131,7 +132,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_progress_bar=False, enable_checkpointing=True,
-        callbacks=[Broken(tmp_path), KeepLastAndBest(tmp_path, "val/psnr", every_steps=1)], default_root_dir=tmp_path,
+        callbacks=[Broken(tmp_path), KeepLastAndBest(tmp_path, "val/psnr", Psnr.beats, every_steps=1)],
+        default_root_dir=tmp_path,
     )  # fmt: skip
     with pytest.raises(TrainingError, match=r"1 weights are not finite after step 1 \(first: network.1.weight\)"):
         trainer.fit(Small(), DataLoader(Batches([]), batch_size=2))

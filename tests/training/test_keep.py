@@ -4,9 +4,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lensblend.metrics.fidelity import Psnr, Ssim
+from lensblend.metrics.perceptual import Lpips
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 
+METRICS = {"val/psnr": Psnr, "val/ssim": Ssim, "val/lpips": Lpips}
 # Lightning's advice on workers and the like, which the runner silences with its reasons.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -32,7 +35,7 @@ def fit(folder, monitor, scores, resume=None):
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=len(scores),
-        callbacks=[KeepLastAndBest(folder, monitor)],
+        callbacks=[KeepLastAndBest(folder, monitor, METRICS[monitor].beats)],
         plugins=[AtomicCheckpointIO()],
         logger=False,
         enable_progress_bar=False,

@@ -1,7 +1,7 @@
 import pytest
 
 from lensblend.errors import RequestError
-from lensblend.training.phases import Phase, Schedule
+from lensblend.training.phases import Phase, Schedule, monitored
 
 PHASE = {"image_size": [384, 512], "batch_size": 8, "max_epochs": 40, "lr": 1e-3, "lr_final": 1e-4, "loss": {"l1": {}}}
 
@@ -44,12 +44,27 @@ def test_a_wrong_schedule_is_refused_with_the_remedy(changes, message):
         ("lr", 0.0),
         ("lr_final", -1.0),
         ("lr_path", "cosin"),
-        ("monitor", "val/loss"),
+        ("monitor", "psnr"),
+        ("monitor", "train/loss"),
+        ("monitor", "val/"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(key, value):
     with pytest.raises(RequestError, match=f"`{key}`"):
         Phase(**{**PHASE, key: value})
+
+
+def test_a_phase_monitors_a_metric_that_is_there():
+    phase = Phase(**{**PHASE, "monitor": "val/own"})
+    assert monitored(phase, {"psnr": 1, "own": 2}) == 2
+    with pytest.raises(
+        RequestError, match=r"'val/own', but .* did you mean `val/owns`\? There are: val/psnr, val/owns"
+    ):
+        monitored(phase, {"psnr": 1, "owns": 2})
+    with pytest.raises(RequestError, match=r"'val/own', but no metric is called so\. There are: none\."):
+        monitored(phase, {})
+    with pytest.raises(RequestError, match="`monitor` is val/own, but `own` is left out: no weights"):
+        monitored(phase, {"psnr": 1}, {"own": "no weights"})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lensblend.errors import RequestError
+from lensblend.metrics.fidelity import Psnr
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import Prune, is_pruned
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
@@ -72,7 +73,9 @@ class Search:
             phases[f"phase{number + 1}"] = {**values, "max_epochs": length, "monitor": kind}
         run_dir = self.folder / job
         run_dir.mkdir(exist_ok=True)
-        content = {"schedule": {"run": list(phases), "phases": phases}}
+        classes = {"psnr": "fidelity.Psnr", "ssim": "fidelity.Ssim", "lpips": "perceptual.Lpips"}
+        metrics = {name: {"_target_": f"lensblend.metrics.{target}"} for name, target in classes.items()}
+        content = {"metrics": metrics, "schedule": {"run": list(phases), "phases": phases}}
         (run_dir / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         return [run_dir / name for name in phases]
 
@@ -83,7 +86,7 @@ class Search:
             accelerator="cpu",
             max_epochs=epochs or len(scores),
             check_val_every_n_epoch=every,
-            callbacks=[Prune(**{**given, **options}), KeepLastAndBest(phase, monitor)],
+            callbacks=[Prune(**{**given, **options}), KeepLastAndBest(phase, monitor, Psnr.beats)],
             plugins=[AtomicCheckpointIO()],
             logger=False,
             enable_progress_bar=False,

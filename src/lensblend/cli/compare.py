@@ -105,14 +105,14 @@ def compare(arguments: argparse.Namespace) -> None:
     from lensblend.runs.files import file_sha256
 
     weights: Path | None = arguments.lpips_weights
-    metrics = build_metrics(
+    metrics, left_out_metrics = build_metrics(
         {
             "psnr": {"_target_": "lensblend.metrics.fidelity.Psnr"},
             "ssim": {"_target_": "lensblend.metrics.fidelity.Ssim"},
             "lpips": {"_target_": "lensblend.metrics.perceptual.Lpips", "weights": weights and str(weights)},
         }
     )
-    if "lpips" not in metrics:
+    if "lpips" in left_out_metrics:
         print("Here, `--lpips-weights PATH` names that file.")
     request = Request(
         metrics,

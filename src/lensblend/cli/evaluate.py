@@ -12,6 +12,7 @@ from lensblend.errors import DataError, RequestError, one_of
 
 if TYPE_CHECKING:
     from lensblend.data.pairs import Source, Split
+    from lensblend.metrics.per_image import MetricClasses
 
 
 def evaluate(config: DictConfig) -> None:
@@ -24,7 +25,7 @@ def evaluate(config: DictConfig) -> None:
     one_of("score_at", node["score_at"], ("photo", "network"))
     from lensblend.runs.building import build_metrics
 
-    metrics = build_metrics(node["metrics"])
+    metrics, _ = build_metrics(node["metrics"])
     if node["checkpoint"] is None:
         _evaluate_folders(node, metrics)
     else:
@@ -36,10 +37,12 @@ def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
     from lensblend.inference.evaluation import match_folders, means, score_folders, write_scores
 
+    classes = {name: type(metric) for name, metric in metrics.items()}
     files = match_folders(Path(node["predictions"]), Path(node["targets"]))
     scores = score_folders(metrics, track(files, "Scoring"))
-    write_scores(Path(node["output"]), scores, {"predictions": node["predictions"], "targets": node["targets"]})
-    _conclude(Path(node["output"]), {"predictions": means(scores)}, len(scores))
+    about = {"predictions": node["predictions"], "targets": node["targets"]}
+    write_scores(Path(node["output"]), classes, scores, about)
+    _conclude(Path(node["output"]), classes, {"predictions": means(scores)}, len(scores))
 
 
 def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -77,7 +80,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     network.to(choose_device(node["device"]))
-    gallery, output = Gallery(trained.record["phase"]), Path(node["output"])
+    classes = {name: type(metric) for name, metric in metrics.items()}
+    gallery, output = Gallery(trained.record["phase"], classes), Path(node["output"])
     shown = track(indices, "Rendering and scoring")
     scores = score_network(
         network, metrics, pairs, shown, image_size, node["blend_at"], lambda p, _, row, s: gallery.add(p.id, row, s)
@@ -94,17 +98,18 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         height, width = pairs.load(0).photo.shape[:2]
         bank = bank_at(bank, image_size, (height, width))
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
-    write_scores(output, scores, about)
+    write_scores(output, classes, scores, about)
     rows = {**about.get("references", {}), trained.record["phase"]: means(scores)}
     if node["gallery"]:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
-    _conclude(output, rows, len(scores))
+    _conclude(output, classes, rows, len(scores))
 
 
-def _conclude(output: Path, rows: dict[str, Any], count: int) -> None:
-    from lensblend.inference.evaluation import markdown_table
+def _conclude(output: Path, classes: MetricClasses, rows: dict[str, Any], count: int) -> None:
+    from lensblend.inference.evaluation import aligned, mean_cells
 
-    print(f"\nMeans over {count} images:\n\n{markdown_table(rows)}\n\nscores.csv and metrics.json are in {output}")
+    table = aligned(mean_cells(classes, rows))
+    print(f"\nMeans over {count} images:\n\n{table}\n\nscores.csv and metrics.json are in {output}")
 
 
 def main() -> None:

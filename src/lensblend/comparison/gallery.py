@@ -16,7 +16,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lensblend.data.images import read_size
+from lensblend.inference.evaluation import Scores, mean_cells
 from lensblend.inference.pictures import SMALL, encode, save_picture, sheet
+from lensblend.metrics.per_image import MetricClasses
 from lensblend.runs.files import replace, temporary_beside
 
 PAGE = Path(__file__).parent / "page"
@@ -137,7 +139,7 @@ def write_gallery(
     path: Path,
     title: str,
     labels: Sequence[str],
-    metrics: Mapping[str, str],
+    metrics: MetricClasses,
     table: Sequence[Sequence[Cell]],
     images: Iterable[Shown],
     about: Sequence[str] = (),
@@ -151,7 +153,7 @@ def write_gallery(
         path: The file.
         title: Heads the page.
         labels: The runs' names, in the order of each image's renderings.
-        metrics: What the images can be sorted by: key and heading.
+        metrics: What the images can be sorted by.
         table: Cells, the head first.
         images: Drawn one by one.
         about: Sentences above the table.
@@ -191,6 +193,11 @@ def write_gallery(
         say(f"{path} is {megabytes:.0f} MB, more than many browsers open gladly; show fewer pictures on it.")
 
 
+def note(metrics: MetricClasses, scores: Mapping[str, float]) -> str:
+    """Return an image's scores as they stand below its picture."""
+    return " · ".join(f"{metric.heading} {metric.written(scores[name])}" for name, metric in metrics.items())
+
+
 def _policy(*scripts: str) -> str:
     """Return a content security policy under which only these scripts run and nothing is ever fetched."""
     hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
@@ -203,10 +210,11 @@ class Gallery:
 
     Args:
         label: Names the network on the page.
+        metrics: The classes of what it is scored by, by name.
     """
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self, label: str, metrics: MetricClasses) -> None:
+        self._label, self._metrics = label, metrics
         self._images: list[Shown] = []
         self._sheet: dict[str, Mapping[str, NDArray[np.uint8]]] = {}
 
@@ -215,14 +223,13 @@ class Gallery:
         if len(self._sheet) < SHEET_ROWS:
             self._sheet[name] = row
         pictures = {caption: Picture.of_pixels(caption, pixels) for caption, pixels in row.items()}
-        said = " · ".join(f"{metric} {value:.4g}" for metric, value in scores.items())
-        bokeh = Picture.of_pixels(self._label, row["bokeh"], said)
+        bokeh = Picture.of_pixels(self._label, row["bokeh"], note(self._metrics, scores))
         maps = [picture for caption, picture in pictures.items() if caption not in ("photo", "target", "bokeh")]
         each = {metric: [value] for metric, value in scores.items()}
         weights = {self._label: maps} if maps else {}
         self._images.append(Shown(name, pictures["photo"], pictures["target"], [bokeh], each, weights))
 
-    def write(self, folder: Path, title: str, table: Mapping[str, Mapping[str, float]]) -> None:
+    def write(self, folder: Path, title: str, table: Mapping[str, Scores]) -> None:
         """Write ``gallery.html`` with every image, and ``sheet.png`` with the first few.
 
         Args:
@@ -230,8 +237,6 @@ class Gallery:
             title: Heads the page.
             table: Mean scores by name of what was scored.
         """
-        columns = list(next(iter(table.values()), {}))
-        lines = [["", *columns], *([name, *(f"{row[c]:.4f}" for c in columns)] for name, row in table.items())]
-        cells = [[Cell(text) for text in line] for line in lines]
-        write_gallery(folder / "gallery.html", title, [self._label], {c: c for c in columns}, cells, self._images)
+        cells = [[Cell(text) for text in line] for line in mean_cells(self._metrics, table)]
+        write_gallery(folder / "gallery.html", title, [self._label], self._metrics, cells, self._images)
         save_picture(sheet(self._sheet), folder / "sheet.png")

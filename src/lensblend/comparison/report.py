@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lensblend.comparison.gallery import Cell, Picture, Section, Shown, write_gallery
+from lensblend.comparison.gallery import Cell, Picture, Section, Shown, note, write_gallery
 from lensblend.comparison.labels import label_entries
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
 from lensblend.comparison.scoring import Request, Scored, content_hash, data_differences, score_entry
@@ -22,7 +22,6 @@ from lensblend.comparison.tables import (
     compare_scores,
     comparison_csv,
     explanation,
-    heading,
     markdown,
     marks,
     scores_csv,
@@ -31,7 +30,7 @@ from lensblend.comparison.tables import (
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError, RequestError
-from lensblend.inference.evaluation import decimals
+from lensblend.metrics.per_image import MetricClasses
 from lensblend.runs.files import write_atomically
 from lensblend.runs.messages import say
 from lensblend.runs.recorded import recorded_data
@@ -47,6 +46,7 @@ class Comparison:
     Attributes:
         entries: What was compared.
         lines: The table, a line per entry.
+        metrics: The classes of what they were scored by, by name.
         scored: Each entry's scores and pictures.
         pairs: The validation split, at the pairs' own size.
         left_out: Runs that could not be compared.
@@ -55,6 +55,7 @@ class Comparison:
 
     entries: list[Entry]
     lines: list[Line]
+    metrics: MetricClasses
     scored: list[Scored]
     pairs: Pairs
     left_out: list[LeftOut] = field(default_factory=list)
@@ -142,7 +143,8 @@ def compare(
         Line(label, str(entry.run_dir), entry.phase, scored.about["parameters"], *compared[label])
         for label, (entry, scored) in kept.items()
     ]
-    return Comparison(chosen, lines, results, pairs[reference.run_dir], dropped)
+    metrics = {name: type(metric) for name, metric in request.metrics.items()}
+    return Comparison(chosen, lines, metrics, results, pairs[reference.run_dir], dropped)
 
 
 def _is_about(error: DataError, entry: Entry) -> bool:
@@ -204,11 +206,11 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
         gallery_limit: How many images the page shows; 0 for no page.
     """
     lines, labels = comparison.lines, comparison.labels
-    parts = [*comparison.about(), markdown(lines, comparison.count)]
+    parts = [*comparison.about(), markdown(lines, comparison.metrics, comparison.count)]
     numbers = [int(table) for table in tables if table != AIM2019]
     parts += [paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in numbers]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
-    missing = [name for name in METRICS if tables and name not in lines[0].means]
+    missing = [metric.name for metric in METRICS if tables and metric.name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
     sections = []
     if comparison.scored[0].measures:
@@ -251,12 +253,12 @@ def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequen
         cut = f"Pictures of the first {shown} of {comparison.count} images; the table is over all of them."
         notes.append(cut)
         say(f"{cut} `--gallery-limit {comparison.count}` shows all.")
-    cells = zip(table_cells(comparison.lines), marks(comparison.lines), strict=True)
+    cells = zip(*(make(comparison.lines, comparison.metrics) for make in (table_cells, marks)), strict=True)
     table = [[Cell(text, mark) for text, mark in zip(*line, strict=True)] for line in cells]
-    metrics = {name: heading(name) for name in comparison.lines[0].means}
     title = " / ".join(comparison.labels) if len(comparison.lines) <= 3 else f"{len(comparison.lines)} runs compared"
     images = _images(comparison, shown)
-    write_gallery(path, title, comparison.labels, metrics, table, images, comparison.about(), notes, say, sections)
+    labels, metrics = comparison.labels, comparison.metrics
+    write_gallery(path, title, labels, metrics, table, images, comparison.about(), notes, say, sections)
 
 
 def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
@@ -265,7 +267,7 @@ def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
         pair = comparison.load(index)
         renderings, weights = [], {}
         for label, scored in zip(comparison.labels, comparison.scored, strict=True):
-            said = " · ".join(f"{m.upper()} {v:.{decimals(m)}f}" for m, v in scored.scores[name].items())
+            said = note(comparison.metrics, scored.scores[name])
             renderings.append(Picture.of_file(label, scored.picture(index), said))
             maps: list[str] = scored.about["maps"]
             if maps:

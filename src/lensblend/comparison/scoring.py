@@ -21,11 +21,12 @@ from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import read_text
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
-from lensblend.inference.evaluation import CONVENTIONS, Pixels, Row, Scores, score_network
+from lensblend.inference.evaluation import Pixels, Row, Scores, score_network
 from lensblend.inference.guidance import Guided, build_guides, guidance_of
 from lensblend.inference.pictures import ENCODED, encode
 from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import BlendAt, device_of
+from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Rendering
 from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
@@ -51,7 +52,7 @@ class Request:
         analysis: Also measure the renderings, see `lensblend.comparison.studies.measures`.
     """
 
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, PerImageMetric]
     device: torch.device
     blend_at: BlendAt = "network"
     score_at: str = "photo"
@@ -118,7 +119,6 @@ def score_entry(
 
 def _about(entry: Entry, request: Request) -> dict[str, Any]:
     """Return all that decides the scores: what was kept counts only where every value is the same."""
-    names = list(request.metrics)
     return {
         "format": FORMAT,
         "lensblend": lensblend.__version__,
@@ -128,8 +128,8 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
         "guidance": {name: guide.identity for name, guide in _guides(entry).items()},
         "blend_at": request.blend_at,
         "score_at": request.score_at,
-        "conventions": {name: CONVENTIONS[name] for name in names},
-        "lpips_weights_sha256": request.lpips_weights if "lpips" in names else None,
+        "conventions": {name: metric.convention for name, metric in request.metrics.items()},
+        "lpips_weights_sha256": request.lpips_weights if "lpips" in request.metrics else None,
         **({"analysis": measures.FORMAT} if request.analysis else {}),
     }
 

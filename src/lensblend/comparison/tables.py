@@ -6,15 +6,12 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 from lensblend.comparison.statistics import METHOD, Interval, difference_interval, mean_interval
-from lensblend.inference.evaluation import Scores, aligned, decimals
-from lensblend.metrics.fidelity import Psnr, Ssim, SsimWang
-from lensblend.metrics.perceptual import Lpips
-
-LARGER_IS_BETTER = {metric.name: bool(metric.higher_is_better) for metric in (Psnr, Ssim, SsimWang, Lpips)}
+from lensblend.inference.evaluation import Scores, aligned
+from lensblend.metrics.per_image import MetricClasses, PerImageMetric
 
 
 @dataclass(frozen=True)
@@ -59,67 +56,65 @@ def compare_scores(
     return compared
 
 
-def written(interval: Interval, metric: str, signed: bool = False) -> str:
+def written(interval: Interval, metric: type[PerImageMetric], signed: bool = False) -> str:
     """Return an interval for a table: the mean, then its bounds; without bounds where there are none.
 
     Example:
-        >>> written(Interval(26.194, 25.1, 27.3), "psnr")
+        >>> from lensblend.metrics.fidelity import Psnr
+        >>> written(Interval(26.194, 25.1, 27.3), Psnr)
         '26.19 [25.10, 27.30]'
     """
-    places = f"{'+' if signed else ''}.{decimals(metric)}f"
-    if isnan(interval.low):
-        return format(interval.mean, places)
-    return f"{interval.mean:{places}} [{interval.low:{places}}, {interval.high:{places}}]"
+    mean, low, high = (metric.written(value, signed) for value in (interval.mean, interval.low, interval.high))
+    return mean if isnan(interval.low) else f"{mean} [{low}, {high}]"
 
 
-def heading(metric: str) -> str:
-    """Return a metric's name with the direction in which it is better, as tables head it."""
-    name = {"psnr": "PSNR", "ssim": "SSIM", "ssim_wang": "SSIM (Wang)", "lpips": "LPIPS"}.get(metric, metric)
-    return f"{name} {'↑' if LARGER_IS_BETTER.get(metric, True) else '↓'}"
-
-
-def verdict(interval: Interval, metric: str) -> str:
+def verdict(interval: Interval, metric: type[PerImageMetric]) -> str:
     """Return ``better`` or ``worse`` where a difference's interval excludes zero, else nothing."""
     if not interval.excludes_zero:
         return ""
-    return "better" if (interval.mean > 0) == LARGER_IS_BETTER.get(metric, True) else "worse"
+    return "better" if metric.beats(interval.mean, 0.0) else "worse"
 
 
-def table_cells(lines: Sequence[Line]) -> list[list[str]]:
+def table_cells(lines: Sequence[Line], metrics: MetricClasses) -> list[list[str]]:
     """Return the comparison as cells, the head first: a row per run, its means, then its differences."""
-    metrics = list(lines[0].means)
+    titles = [metric.title() for metric in metrics.values()]
     reference = next(line.label for line in lines if line.differences is None)
     several = len(lines) > 1
-    head = ["", *map(heading, metrics), *(f"Δ {heading(m)}" for m in metrics if several), "parameters"]
+    head = ["", *titles, *(f"Δ {title}" for title in titles if several), "parameters"]
     if several:
         head[0] = f"Δ to {reference}"
     rows = [head]
     for line in lines:
-        deltas = [_delta(line, m) for m in metrics] if several else []
-        means = [written(line.means[m], m) for m in metrics]
+        deltas = [_delta(line, m, metric) for m, metric in metrics.items() if several]
+        means = [written(line.means[m], metric) for m, metric in metrics.items()]
         rows.append([line.label, *means, *deltas, f"{line.parameters:,}"])
     return rows
 
 
-def _delta(line: Line, metric: str) -> str:
+def _delta(line: Line, name: str, metric: type[PerImageMetric]) -> str:
     if line.differences is None:
         return "–"
-    interval = line.differences[metric]
+    interval = line.differences[name]
     mark = {"better": " ✓", "worse": " ✗", "": ""}[verdict(interval, metric)]
     return written(interval, metric, signed=True) + mark
 
 
-def marks(lines: Sequence[Line]) -> list[list[str]]:
+def marks(lines: Sequence[Line], metrics: MetricClasses) -> list[list[str]]:
     """Return, for each cell of `table_cells`, whether it is the best of its column, better, worse, or nothing."""
-    metrics = list(lines[0].means)
     several = len(lines) > 1
-    best = {m: (max if LARGER_IS_BETTER.get(m, True) else min)(line.means[m].mean for line in lines) for m in metrics}
-    rows = [[""] * len(table_cells(lines)[0])]
+    best = {m: _best([line.means[m].mean for line in lines], metric) for m, metric in metrics.items()}
+    rows = [[""] * len(table_cells(lines, metrics)[0])]
     for line in lines:
         means = ["best" if several and line.means[m].mean == best[m] else "" for m in metrics]
-        deltas = [verdict(line.differences[m], m) if line.differences else "" for m in metrics if several]
+        paired = line.differences or {}
+        deltas = [verdict(paired[m], metric) if paired else "" for m, metric in metrics.items() if several]
         rows.append(["", *means, *deltas, ""])
     return rows
+
+
+def _best(means: Sequence[float], metric: type[PerImageMetric]) -> float:
+    known = [mean for mean in means if not isnan(mean)]
+    return (max if metric.higher_is_better else min)(known, default=nan)
 
 
 def explanation(count: int, several: bool) -> str:
@@ -132,9 +127,9 @@ def explanation(count: int, several: bool) -> str:
     return text
 
 
-def markdown(lines: Sequence[Line], count: int) -> str:
+def markdown(lines: Sequence[Line], metrics: MetricClasses, count: int) -> str:
     """Return the comparison as a Markdown table with its explanation."""
-    return f"{aligned(table_cells(lines))}\n\n{explanation(count, len(lines) > 1)}"
+    return f"{aligned(table_cells(lines, metrics))}\n\n{explanation(count, len(lines) > 1)}"
 
 
 def comparison_csv(lines: Sequence[Line], count: int) -> str:

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,12 +20,9 @@ from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weigh
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, Rendering
 
-CONVENTIONS = {
-    "psnr": "dB on 8-bit RGB, mean of per-image values",
-    "ssim": "scikit-image's default: 7x7 uniform window, sample covariance, 8-bit RGB, mean over channels",
-    "ssim_wang": "11x11 Gaussian window, sigma 1.5, 8-bit RGB, mean over channels",
-    "lpips": "AlexNet, version 0.1, on [-1, 1]",
-}
+if TYPE_CHECKING:
+    from lensblend.metrics.per_image import MetricClasses  # torchmetrics takes seconds to import
+
 Pixels = NDArray[np.uint8]
 Scores = dict[str, float]
 Row = Mapping[str, Pixels]
@@ -142,46 +139,41 @@ def means(scores: Mapping[str, Scores]) -> Scores:
     return {name: float(np.mean([row[name] for row in scores.values()])) for name in names}
 
 
-def write_scores(output: Path, scores: Mapping[str, Scores], about: Mapping[str, Any]) -> None:
+def write_scores(output: Path, metrics: MetricClasses, scores: Mapping[str, Scores], about: Mapping[str, Any]) -> None:
     """Write ``scores.csv`` with a row per image, and ``metrics.json`` with the means, conventions and origin.
 
     Args:
         output: The folder; it is made.
+        metrics: The classes of what was scored, by name.
         scores: By image id, then by metric.
         about: What was scored, e.g. the checkpoint and its hash.
     """
     output.mkdir(parents=True, exist_ok=True)
-    columns = list(next(iter(scores.values())))
     with (output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", *columns])
-        writer.writerows([name, *(f"{row[c]:.8g}" for c in columns)] for name, row in scores.items())
+        writer.writerow(["id", *metrics])
+        writer.writerows([name, *(f"{row[m]:.8g}" for m in metrics)] for name, row in scores.items())
     content = {
         "count": len(scores),
         **means(scores),
-        "conventions": {name: CONVENTIONS[name] for name in columns if name in CONVENTIONS},
+        "conventions": {name: metric.convention for name, metric in metrics.items()},
         **about,
     }
     (output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def markdown_table(rows: Mapping[str, Scores]) -> str:
-    """Return rows of scores as a Markdown table.
+def mean_cells(metrics: MetricClasses, rows: Mapping[str, Scores]) -> list[list[str]]:
+    """Return rows of scores as cells, the head first.
 
     Example:
-        >>> print(markdown_table({"photo": {"psnr": 20.5, "ssim": 0.9}}))
-        |       |  psnr |   ssim |
-        |-------|-------|--------|
-        | photo | 20.50 | 0.9000 |
+        >>> from lensblend.metrics.fidelity import Psnr, Ssim
+        >>> print(aligned(mean_cells({"psnr": Psnr, "ssim": Ssim}, {"photo": {"psnr": 20.5, "ssim": 0.9}})))
+        |       | PSNR ↑ | SSIM ↑ |
+        |-------|--------|--------|
+        | photo |  20.50 | 0.9000 |
     """
-    columns = list(next(iter(rows.values())))
-    lines = [[name, *(f"{row[c]:.{decimals(c)}f}" for c in columns)] for name, row in rows.items()]
-    return aligned([["", *columns], *lines])
-
-
-def decimals(metric: str) -> int:
-    """Return how many decimals a table shows of a metric."""
-    return 2 if metric == "psnr" else 4
+    lines = [[name, *(metric.written(row[m]) for m, metric in metrics.items())] for name, row in rows.items()]
+    return [["", *(metric.title() for metric in metrics.values())], *lines]
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:

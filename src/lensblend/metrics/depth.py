@@ -19,7 +19,7 @@ TOLERANCE = 0.02
 class DepthMetric(PerImageMetric):
     """Score log depths, larger = farther, ``(b, 1, h, w)``, one value per image."""
 
-    on: ClassVar[str] = "log_depth"
+    compares: ClassVar[str] = "log_depth"
 
     def prepare(self, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Return both maps in float64.
@@ -56,6 +56,9 @@ class SiRmse(DepthMetric):
     """
 
     name: ClassVar[str] = "si_rmse"
+    heading: ClassVar[str] = "SI-RMSE"
+    convention: ClassVar[str] = "standard deviation of the error of log depth: what one factor per image leaves"
+    decimals: ClassVar[int] = 4
     higher_is_better = False
 
     def score(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
@@ -82,6 +85,9 @@ class OrdinalAccuracy(DepthMetric):
     """
 
     name: ClassVar[str] = "ordinal"
+    heading: ClassVar[str] = "Ordinal accuracy"
+    convention: ClassVar[str] = "share of 4096 pixel pairs, log depths more than 0.02 apart, in the right order"
+    decimals: ClassVar[int] = 4
     higher_is_better = True
 
     def score(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:

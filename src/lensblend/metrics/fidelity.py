@@ -27,6 +27,9 @@ class Psnr(PerImageMetric):
     """
 
     name: ClassVar[str] = "psnr"
+    heading: ClassVar[str] = "PSNR"
+    convention: ClassVar[str] = "dB on 8-bit RGB, mean of per-image values"
+    decimals: ClassVar[int] = 2
     higher_is_better = True
 
     def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
@@ -49,6 +52,11 @@ class Ssim(PerImageMetric):
     """
 
     name: ClassVar[str] = "ssim"
+    heading: ClassVar[str] = "SSIM"
+    convention: ClassVar[str] = (
+        "scikit-image's default: 7x7 uniform window, sample covariance, 8-bit RGB, mean over channels"
+    )
+    decimals: ClassVar[int] = 4
     higher_is_better = True
 
     def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
@@ -74,6 +82,9 @@ class SsimWang(PerImageMetric):
     """
 
     name: ClassVar[str] = "ssim_wang"
+    heading: ClassVar[str] = "SSIM (Wang)"
+    convention: ClassVar[str] = "11x11 Gaussian window, sigma 1.5, 8-bit RGB, mean over channels"
+    decimals: ClassVar[int] = 4
     higher_is_better = True
 
     def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:

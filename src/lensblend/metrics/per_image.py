@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections import ChainMap
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +14,8 @@ from torchmetrics import Metric
 
 from lensblend.errors import RequestError
 
+# What a metric says of itself on its class.
+FACTS = ("name", "heading", "convention", "decimals", "higher_is_better", "compares")
 # Resampling overshoots [0, 1] a little; [−1, 1] and 0–255 are further away.
 TARGET_RANGE = (-0.5, 1.5)
 
@@ -31,19 +35,60 @@ class PerImageMetric(Metric):
 
     Photos are sRGB in [0, 1] and are rounded to 8 bit before they are compared. Values outside are clipped, as
     in a file; a NaN in a rendering makes its score, and so the mean, NaN. Values are float64 or float32 with autocast
-    off; the sum is float64. A metric of something else than photos overrides `prepare` and names it in ``on``.
+    off; the sum is float64. A metric of something else than photos overrides `prepare` and names it in ``compares``.
+
+    Every metric says the attributes below on its class, and nothing else in the project knows them.
 
     Attributes:
-        name: The key in tables and logs; it stands for one convention.
-        on: The key of what is scored among what a network returns and what is known.
+        name: The key in files, logs and configurations; it stands for one convention.
+        heading: What tables and pages call it.
+        convention: What decides its values, in a line, for who compares them with others' (docs/conventions.md).
+        decimals: How many of them tables show.
+        higher_is_better: Whether the larger of two values is the better one; else the smaller is.
+        compares: The key of what is scored among what a network returns and what is known.
     """
 
     name: ClassVar[str]
-    on: ClassVar[str] = "bokeh"
+    heading: ClassVar[str]
+    convention: ClassVar[str]
+    decimals: ClassVar[int]
+    higher_is_better: bool  # not a `ClassVar`: torchmetrics declares it
+    compares: ClassVar[str] = "bokeh"
     full_state_update = False
     is_differentiable = False
     total: Tensor
     count: Tensor
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Refuse a metric that leaves out what it is to say of itself.
+
+        Raises:
+            RequestError: It does.
+        """
+        super().__init_subclass__(**arguments)
+        said: ChainMap[str, Any] = ChainMap(*(dict(vars(kind)) for kind in cls.__mro__))
+        missing = [fact for fact in FACTS if said.get(fact) is None]
+        # Without `score` it is what several metrics share.
+        if missing and cls.score is not PerImageMetric.score:
+            raise RequestError(
+                f"The metric {cls.__name__} does not say its `{'`, `'.join(missing)}`; "
+                f"a metric has the class attributes {', '.join(FACTS)}."
+            )
+
+    @classmethod
+    def title(cls) -> str:
+        """Return the heading with the direction in which values are better, as tables print it."""
+        return f"{cls.heading} {'↑' if cls.higher_is_better else '↓'}"
+
+    @classmethod
+    def written(cls, value: float, signed: bool = False) -> str:
+        """Return a value, or with its sign a difference, as tables print it."""
+        return f"{value:{'+' if signed else ''}.{cls.decimals}f}"
+
+    @classmethod
+    def beats(cls, value: float, other: float) -> bool:
+        """Tell whether a value is better than another; a NaN never is."""
+        return value > other if cls.higher_is_better else value < other
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,8 +113,8 @@ class PerImageMetric(Metric):
         """Score every image of a batch.
 
         Args:
-            predicted: Renderings, sRGB in [0, 1], or what else ``on`` names.
-            truth: The captured photos, sRGB in [0, 1], or what is known of ``on``.
+            predicted: Renderings, sRGB in [0, 1], or what else ``compares`` names.
+            truth: The captured photos, sRGB in [0, 1], or what is known of it.
 
         Raises:
             RequestError: What is compared does not fit; see `prepare`.
@@ -92,6 +137,9 @@ class PerImageMetric(Metric):
         if self.count == 0:
             raise RequestError(f"`{self.name}` is a mean over images, but got none; check that the split is not empty.")
         return self.total / self.count
+
+
+MetricClasses = Mapping[str, type[PerImageMetric]]
 
 
 def _check_photos(bokeh: Tensor, target: Tensor) -> None:

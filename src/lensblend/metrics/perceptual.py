@@ -48,6 +48,9 @@ class Lpips(PerImageMetric):
     """
 
     name: ClassVar[str] = "lpips"
+    heading: ClassVar[str] = "LPIPS"
+    convention: ClassVar[str] = "AlexNet, version 0.1, on [-1, 1]"
+    decimals: ClassVar[int] = 4
     higher_is_better = False
 
     def __init__(self, weights: str | None = None, download: bool = False) -> None:

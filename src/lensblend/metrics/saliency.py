@@ -21,7 +21,7 @@ class SaliencyMetric(PerImageMetric):
     Saliency is compared as it is, in float64: neither rounded to 8 bit nor stretched to the range [0, 1].
     """
 
-    on: ClassVar[str] = "saliency_logits"
+    compares: ClassVar[str] = "saliency_logits"
 
     def prepare(self, predicted: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Return saliency and truth in float64.
@@ -63,6 +63,9 @@ class MeanAbsoluteError(SaliencyMetric):
     """
 
     name: ClassVar[str] = "mae"
+    heading: ClassVar[str] = "MAE"
+    convention: ClassVar[str] = "mean absolute difference of saliency and mask, nothing rounded or stretched"
+    decimals: ClassVar[int] = 4
     higher_is_better = False
 
     def score(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
@@ -93,6 +96,9 @@ class FMeasure(SaliencyMetric):
     """
 
     name: ClassVar[str] = "f_measure"
+    heading: ClassVar[str] = "F-measure"
+    convention: ClassVar[str] = "largest F over the thresholds 1/255 to 1 of each image, beta squared 0.3"
+    decimals: ClassVar[int] = 4
     higher_is_better = True
 
     def score(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
@@ -120,6 +126,9 @@ class Iou(SaliencyMetric):
     """
 
     name: ClassVar[str] = "iou"
+    heading: ClassVar[str] = "IoU"
+    convention: ClassVar[str] = "intersection over union of the mask and of saliency from 0.5 on"
+    decimals: ClassVar[int] = 4
     higher_is_better = True
 
     def score(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:

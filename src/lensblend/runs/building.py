@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from lensblend.errors import RequestError, WeightsMissingError, nearest
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.runs.instantiate import build
+from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import say
 from lensblend.runs.roles import LOSS, METRIC
 
+if TYPE_CHECKING:
+    from lensblend.metrics.per_image import PerImageMetric
 
-def build_metrics(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the metrics, leaving out those set to null and, with one sentence, those whose weights are not here."""
-    metrics = {}
+
+def build_metrics(nodes: Mapping[str, Any]) -> tuple[dict[str, PerImageMetric], dict[str, str]]:
+    """Build the metrics, leaving out those set to null and, with one sentence, those whose weights are not here.
+
+    Returns:
+        The metrics by name, and why each is left out that was asked for.
+    """
+    metrics, left_out = {}, {}
     for name, node in nodes.items():
         try:
             if node:
                 metrics[name] = build(node, f"metrics.{name}", METRIC)
         except WeightsMissingError as error:
+            left_out[name] = str(error)
             say(f"`{name}` is left out: {error}")
-    return metrics
+    return metrics, left_out
+
+
+def metric_classes(nodes: Mapping[str, Any]) -> dict[str, type[PerImageMetric]]:
+    """Return the classes of the metrics that a configuration names, also of those that could not be built here."""
+    return {name: next(classes_in(node, f"metrics.{name}", METRIC)) for name, node in nodes.items() if node}
 
 
 def build_loss(nodes: Mapping[str, Any]) -> tuple[WeightedSum, dict[str, str]]:

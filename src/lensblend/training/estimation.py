@@ -61,8 +61,9 @@ class Estimation(Restoration):
         pictures = {"photo": batch["photo"][0]}
         for name, plane in estimates(answer).items():
             pictures |= {f"{name}: truth": batch[name][0, 0], name: plane[0, 0]}
-        known = truths(batch, [metric.on for metric in self.scores.values()])
-        scores = {n: float(m.per_image(answer[m.on].float(), known[m.on])[0]) for n, m in self.scores.items()}
+        known = truths(batch, [metric.compares for metric in self.scores.values()])
+        each = {n: m.per_image(answer[m.compares].float(), known[m.compares]) for n, m in self.scores.items()}
+        scores = {name: float(values[0]) for name, values in each.items()}
         return {name: to_8bit(picture) for name, picture in pictures.items()}, scores
 
 

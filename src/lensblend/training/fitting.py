@@ -27,7 +27,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure, explain_restart, first_line
 from lensblend.training.interruption import Interruption
 from lensblend.training.phase_run import PhaseRun
-from lensblend.training.phases import Phase
+from lensblend.training.phases import Phase, monitored
 from lensblend.training.restoration import Restoration
 
 
@@ -60,6 +60,7 @@ class PhaseFit:
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
+            monitored(phase, module.scores).beats,
             interruption,
             on_saved=lambda step: status.update_phase(phase_run.phase, step=step),
             **self._config["checkpoint"],

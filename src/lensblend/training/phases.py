@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lensblend.data.transforms import check_crop, check_image_size
 from lensblend.errors import RequestError, nearest, one_of, short
@@ -13,8 +14,7 @@ from lensblend.training.learning_rate import LR_PATHS
 
 # Names that a run's folder has for other things than phases.
 RESERVED = ("compare", "evaluation", "panels", "photo", "rendered", "wandb")
-MONITORS = {"val/psnr": "max", "val/ssim": "max", "val/ssim_wang": "max", "val/lpips": "min"}
-MONITORS |= {"val/mae": "min", "val/f_measure": "max", "val/iou": "max", "val/si_rmse": "min", "val/ordinal": "max"}
+M = TypeVar("M")
 
 
 def _adam() -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Phase:
         lr_every: Of the path ``step``: epochs between two drops, each by the same factor; fewer than ``max_epochs``.
         loss: Named terms ``{weight, compares, loss}``; conf/loss holds them.
         optimizer: The optimizer's ``_target_`` and its arguments but ``params`` and ``lr``.
-        monitor: The validation score that chooses ``best.ckpt``.
+        monitor: The validation score that chooses ``best.ckpt``: ``val/`` and the name of a metric.
         validate_every: Epochs between validations.
     """
 
@@ -70,8 +70,8 @@ class Phase:
                 raise RequestError(f"`{name}` is a positive learning rate, but got {getattr(self, name)}.")
         one_of("lr_path", self.lr_path, LR_PATHS)
         self._check_lr_every()
-        if self.monitor not in MONITORS:
-            raise RequestError(f"`monitor` is one of {', '.join(MONITORS)}, but got {self.monitor!r}.")
+        if not re.fullmatch("val/.+", str(self.monitor)):
+            raise RequestError(f"`monitor` is val/NAME, NAME a metric, but got {short(self.monitor)}; try val/psnr.")
 
     def _check_kinds(self) -> None:
         """Refuse what is no group of keys, or no list of names."""
@@ -155,6 +155,26 @@ class Schedule:
         if total is not None:
             phases |= _shared(total, {name: phases[name] for name in run})
         return cls(run=run, phases=phases, every_phase=every, total_epochs=total)
+
+
+def monitored(phase: Phase, metrics: Mapping[str, M], left_out: Mapping[str, str] | None = None) -> M:
+    """Return the metric that a phase monitors.
+
+    Args:
+        phase: Names it.
+        metrics: Those of the configuration, or their classes, by name.
+        left_out: Why metrics of the configuration are not among them.
+
+    Raises:
+        RequestError: It is none of these.
+    """
+    name = phase.monitor.removeprefix("val/")
+    if name in metrics:
+        return metrics[name]
+    if left_out and name in left_out:
+        raise RequestError(f"`monitor` is {phase.monitor}, but `{name}` is left out: {left_out[name]}")
+    known = [f"val/{known}" for known in metrics] or ["none"]
+    raise RequestError(f"`monitor` is {phase.monitor!r}, but no metric is called so{nearest(phase.monitor, known)}")
 
 
 def check_phase_name(name: str) -> None:

@@ -135,9 +135,9 @@ class Restoration(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Score a batch of validation pairs at the phase's size."""
         answer = self.answer(batch)
-        known = truths(batch, [metric.on for metric in self.scores.values()])
+        known = truths(batch, [metric.compares for metric in self.scores.values()])
         for metric in self.scores.values():
-            metric.update(answer[metric.on].float(), known[metric.on])
+            metric.update(answer[metric.compares].float(), known[metric.compares])
 
     def picture(self, batch: Mapping[str, Any]) -> tuple[dict[str, NDArray[np.uint8]], dict[str, float]]:
         """Return the pictures of a batch of one, by caption, and its scores."""
@@ -152,7 +152,7 @@ class Restoration(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log every score; the metrics add up over processes by themselves."""
         for name, metric in self.scores.items():
-            self.log(f"val/{name}", metric.compute().float(), prog_bar=name == "psnr", rank_zero_only=False)
+            self.log(f"val/{name}", metric.compute().float(), prog_bar=True, rank_zero_only=False)
             metric.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:

@@ -32,7 +32,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
 from lensblend.training.phase_run import Identity, PhaseRun
-from lensblend.training.phases import RESERVED, Phase, Schedule
+from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.restoration import Restoration
 from lensblend.training.resume import Stopped, find_stopped
 from lensblend.training.truths import needed_maps
@@ -130,7 +130,9 @@ class Training:
         say(source.summary())
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
-        metrics = build_metrics(self.config["metrics"])
+        metrics, left_out = build_metrics(self.config["metrics"])
+        for phase in (schedule.phases[name] for name in schedule.run if not self.status.is_done(name)):
+            monitored(phase, metrics, left_out)
         return self._guided(source, [schedule.phases[name] for name in schedule.run]), metrics
 
     def _guided(self, source: Source, phases: Sequence[Phase]) -> Source:

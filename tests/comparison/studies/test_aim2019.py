@@ -20,6 +20,7 @@ from lensblend.comparison.studies.aim2019_table import (
     ranks,
 )
 from lensblend.comparison.tables import Line
+from lensblend.metrics.fidelity import Psnr
 
 # Typed from the printed report: runtime, PSNR and SSIM of the Fidelity track, those of the Perceptual track, MOS.
 PRINTED = {
@@ -160,7 +161,7 @@ def test_ours_are_ranked_within_their_track(rows):
     assert [(row.team.name, row.label) for row in rows] == [
         ("islab-zju", "mpf"), ("CVL-IITM", "first"), ("CVL-IITM", "third"), ("SLYYM", "spade")
     ]  # fmt: skip
-    assert our_ranks(rows, "psnr") == [
+    assert our_ranks(rows, Psnr) == [
         {"fidelity": 1, "perceptual": 1}, {"fidelity": 1}, {"perceptual": 2}, {"fidelity": 3, "perceptual": 3}
     ]  # fmt: skip
     head, *found = our_cells(rows)

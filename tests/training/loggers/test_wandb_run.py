@@ -78,6 +78,7 @@ def test_every_value_of_metrics_csv_is_in_the_history(runs, trained):
 def test_scores_are_drawn_over_steps_and_summarised_by_their_best(runs):
     for run in runs.values():
         assert run.metrics["val/psnr"] == {"summary": ["max", "last"], "hidden": False, "step": "trainer/global_step"}
+        assert run.metrics["val/lpips"]["summary"] == ["min", "last"]
         assert run.metrics["*"]["step"] == "trainer/global_step"
         assert run.summary["val/psnr"]["max"] == max(value for _, value in run.series("val/psnr"))
 

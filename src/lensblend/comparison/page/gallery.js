@@ -30,8 +30,9 @@
     keyed.sort((a, b) => Number.isNaN(a.key) - Number.isNaN(b.key) || (a.key === b.key ? 0 : direction * (a.key - b.key)));
     for (const { image, key } of keyed) {
       const signed = minus !== "" && key > 0 ? "+" : "";
-      const name = `${minus === "" ? "" : "Δ "}${control("metric").selectedOptions[0].text.replace(/ .$/u, "")}`;
-      image.querySelector(".sorted").textContent = metric === "" ? "" : `${name} ${signed}${key.toFixed(metric === "psnr" ? 2 : 4)}`;
+      const { heading, decimals } = control("metric").selectedOptions[0].dataset;
+      const name = `${minus === "" ? "" : "Δ "}${heading}`;
+      image.querySelector(".sorted").textContent = metric === "" ? "" : `${name} ${signed}${key.toFixed(decimals)}`;
     }
     document.querySelector("main").append(...keyed.map(({ image }) => image));
   }

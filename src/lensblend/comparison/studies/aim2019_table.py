@@ -24,10 +24,13 @@ from lensblend.comparison.studies.aim2019 import (
     tracks_of,
 )
 from lensblend.comparison.studies.claims import group_name, learned
-from lensblend.comparison.tables import LARGER_IS_BETTER, Line, heading
-from lensblend.inference.evaluation import aligned, decimals
+from lensblend.comparison.studies.paper import METRICS
+from lensblend.comparison.tables import Line
+from lensblend.inference.evaluation import aligned
+from lensblend.metrics.fidelity import Psnr, Ssim
+from lensblend.metrics.per_image import PerImageMetric
 
-RANKED = ("psnr", "ssim")
+RANKED: tuple[type[PerImageMetric], ...] = (Psnr, Ssim)
 
 
 @dataclass(frozen=True)
@@ -117,12 +120,12 @@ def ranks(values: Sequence[float], larger_is_better: bool = True) -> list[int | 
     return [None if isnan(own) else 1 + sum(other > own for other in signed) for own in signed]
 
 
-def our_ranks(rows: Sequence[OurRow], metric: str) -> list[dict[str, int | None]]:
+def our_ranks(rows: Sequence[OurRow], metric: type[PerImageMetric]) -> list[dict[str, int | None]]:
     """Return each row's places by a metric, by track, among the rows of that track."""
     places: list[dict[str, int | None]] = [{} for _ in rows]
     for track in TRACKS:
         inside = [index for index, row in enumerate(rows) if track in row.tracks]
-        found = ranks([rows[index].means[metric] for index in inside], LARGER_IS_BETTER[metric])
+        found = ranks([rows[index].means[metric.name] for index in inside], metric.higher_is_better)
         for index, place in zip(inside, found, strict=True):
             places[index][track] = place
     return places
@@ -130,8 +133,8 @@ def our_ranks(rows: Sequence[OurRow], metric: str) -> list[dict[str, int | None]
 
 def challenge_cells() -> list[list[str]]:
     """Return the challenge's Table 1 as cells, the head first; ranks in parentheses where it prints them."""
-    head = ["team", "hardware", "seconds", "F-PSNR ↑", "F-SSIM ↑", "P-PSNR ↑", "P-SSIM ↑", "MOS ↓"]
-    rows = [head]
+    figures = [f"{track[0].upper()}-{metric.title()}" for track in TRACKS for metric in RANKED]
+    rows = [["team", "hardware", "seconds", *figures, "MOS ↓"]]
     for team in TEAMS:
         (psnr, ssim), (other_psnr, other_ssim) = team.fidelity, team.perceptual
         seconds = f"{team.seconds:g}{' (CPU)' if team.on_cpu else ''}"
@@ -146,15 +149,15 @@ def our_cells(rows: Sequence[OurRow]) -> list[list[str]]:
     Args:
         rows: At least one.
     """
-    metrics = [metric for metric in LARGER_IS_BETTER if metric in rows[0].means]
+    metrics = [metric for metric in METRICS if metric.name in rows[0].means]
     measured = ["seconds", "device", "size", "parameters", "GMAC", "our run"]
-    cells = [["team", "track", *(heading(metric) for metric in metrics), *measured]]
+    cells = [["team", "track", *(metric.title() for metric in metrics), *measured]]
     places = {metric: our_ranks(rows, metric) for metric in RANKED if metric in metrics}
     for index, row in enumerate(rows):
         means = []
         for metric in metrics:
             said = ", ".join(f"{t[0].upper()} {p}" for t, p in places.get(metric, [{}] * len(rows))[index].items() if p)
-            means.append(f"{row.means[metric]:.{decimals(metric)}f}{f' ({said})' if said else ''}")
+            means.append(f"{metric.written(row.means[metric.name])}{f' ({said})' if said else ''}")
         size = "×".join(map(str, row.image_size))
         cost = [digits(row.seconds), row.hardware, size, f"{row.parameters:,}", digits(row.macs / 1e9)]
         tracks = "both" if row.tracks == TRACKS else row.tracks[0]
@@ -240,7 +243,7 @@ def challenge_csv(rows: Sequence[OurRow], images: int) -> str:
     for index, row in enumerate(rows):
         for track in row.tracks:
             common = {"source": "ours", "team": row.team.name, "track": track, "run": row.label, "runs": row.runs}
-            found = {f"{metric}_rank": places[metric][index][track] for metric in RANKED}
+            found = {f"{metric.name}_rank": places[metric][index][track] for metric in RANKED}
             means = {metric: repr(mean) for metric, mean in row.means.items() if metric in columns}
             cost = {"seconds": repr(row.seconds), "hardware": row.hardware, "macs": round(row.macs)}
             size = {"height": row.image_size[0], "width": row.image_size[1], "parameters": row.parameters}

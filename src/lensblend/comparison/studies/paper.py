@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lensblend.comparison.runs import Entry, class_name
-from lensblend.comparison.tables import Line, heading, written
-from lensblend.inference.evaluation import aligned, decimals
+from lensblend.comparison.tables import Line, written
+from lensblend.inference.evaluation import aligned
+from lensblend.metrics.fidelity import Psnr, Ssim
+from lensblend.metrics.per_image import PerImageMetric
+from lensblend.metrics.perceptual import Lpips
 
-METRICS = ("psnr", "ssim", "lpips")
+METRICS: tuple[type[PerImageMetric], ...] = (Psnr, Ssim, Lpips)
 TRAIN = "lensblend train experiment=dbsi data=ebb data.root=PATH"
 
 
@@ -169,11 +172,11 @@ def paper_table(
         phase: Takes the place of the rows' phase, where the user chose one.
     """
     title, rows = TABLES[number]
-    head = ["", *(f"paper {heading(m)}" for m in METRICS), *(f"ours {heading(m)}" for m in METRICS), "our run"]
+    head = ["", *(f"{whose} {metric.title()}" for whose in ("paper", "ours") for metric in METRICS), "our run"]
     cells, missing = [head], []
     notes: dict[str, list[str]] = {}
     for row in rows:
-        printed = [f"{value:.{decimals(m)}f}" for m, value in zip(METRICS, row.figures, strict=True)]
+        printed = [metric.written(value) for metric, value in zip(METRICS, row.figures, strict=True)]
         matching = [(e, line) for e, line in zip(entries, lines, strict=True) if is_row(e, row, phase)]
         for entry, line in matching:
             cells.append([row.name, *printed, *(_ours(line, m) for m in METRICS), line.label])
@@ -191,8 +194,8 @@ def paper_table(
     return "\n\n".join([*text, *missing])
 
 
-def _ours(line: Line, metric: str) -> str:
-    return written(line.means[metric], metric) if metric in line.means else "–"
+def _ours(line: Line, metric: type[PerImageMetric]) -> str:
+    return written(line.means[metric.name], metric) if metric.name in line.means else "–"
 
 
 def _how_to_get(row: PaperRow, phase: str | None) -> str:

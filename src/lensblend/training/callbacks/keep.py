@@ -17,7 +17,6 @@ from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
 from lensblend.runs.contents import RECORD
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
-from lensblend.training.phases import MONITORS
 
 # What a process wants between two steps; higher numbers are the signal that asked it to stop.
 NOTHING, SAVE = 0, 1
@@ -36,6 +35,7 @@ class KeepLastAndBest(Checkpoint):
     Args:
         folder: The phase's folder.
         monitor: The validation score that decides, e.g. ``val/psnr``.
+        beats: Tells whether a value of it is better than another.
         interruption: Where signals arrive.
         every_steps: Also save after so many optimizer steps.
         every_minutes: Also save after so much time.
@@ -46,6 +46,7 @@ class KeepLastAndBest(Checkpoint):
         self,
         folder: Path,
         monitor: str,
+        beats: Callable[[float, float], bool],
         interruption: Interruption | None = None,
         every_steps: int | None = None,
         every_minutes: float | None = None,
@@ -53,6 +54,7 @@ class KeepLastAndBest(Checkpoint):
     ) -> None:
         self.folder = folder
         self.monitor = monitor
+        self._beats = beats
         self.best: float | None = None
         self.scores: dict[str, float] = {}
         self.best_scores: dict[str, float] = {}
@@ -124,7 +126,7 @@ class KeepLastAndBest(Checkpoint):
         self.scores.update({k: float(v) for k, v in scores.items() if k.startswith("val/")})
         value = float(scores[self.monitor]) if self.monitor in scores else None
         validates = sum(trainer.num_val_batches) > 0
-        improved = not validates or (value is not None and self._beats(value))
+        improved = not validates or (value is not None and self._improves(value))
         if improved and value is not None:
             self.best, self.best_scores = value, dict(self.scores)
         self._position = (trainer.current_epoch + 1, 0)
@@ -212,12 +214,8 @@ class KeepLastAndBest(Checkpoint):
             done = data.batches_done()
             progress.update(current=dict.fromkeys(_NOT_STARTED, done), is_last_batch=done > 0)
 
-    def _beats(self, value: float) -> bool:
-        if value != value:
-            return False
-        if self.best is None:
-            return True
-        return value > self.best if MONITORS[self.monitor] == "max" else value < self.best
+    def _improves(self, value: float) -> bool:
+        return value == value and (self.best is None or self._beats(value, self.best))
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the best score over a restart."""

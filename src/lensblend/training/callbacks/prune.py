@@ -14,10 +14,11 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lensblend.errors import RequestError
+from lensblend.runs.building import metric_classes
 from lensblend.runs.configuration import read_config
 from lensblend.runs.messages import say
 from lensblend.runs.redaction import redact
-from lensblend.training.phases import MONITORS, Schedule
+from lensblend.training.phases import Schedule, monitored
 
 PRUNED, FOLDER = "pruned", "folder"
 _WITHOUT = "or search without pruning: callbacks.prune=null."
@@ -73,11 +74,13 @@ class Prune(pl.Callback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             try:
-                schedule = Schedule.from_config(read_config(folder.parent)["schedule"])
+                config = read_config(folder.parent)
+                schedule = Schedule.from_config(config["schedule"])
                 self._before, self._all = epochs(schedule, folder.name)
                 self._monitor = schedule.phases[folder.name].monitor
+                metric = monitored(schedule.phases[folder.name], metric_classes(config["metrics"]))
                 self._open()
-                self._check_scores(schedule)
+                self._check_scores(schedule, "maximize" if metric.higher_is_better else "minimize")
                 with self._reached():
                     self._trial = self._claim(folder.parent.resolve())
             except RequestError as error:
@@ -176,11 +179,10 @@ class Prune(pl.Callback):
                 f"callbacks.prune.storage), {_WITHOUT}"
             ) from None
 
-    def _check_scores(self, schedule: Schedule) -> None:
+    def _check_scores(self, schedule: Schedule, wanted: str) -> None:
         """Refuse scores that cannot be compared, or would be compared the wrong way round."""
         monitors = {schedule.phases[name].monitor for name in schedule.run}
         directions = [direction.name.lower() for direction in self._study.directions]
-        wanted = "maximize" if MONITORS[self._monitor] == "max" else "minimize"
         if len(monitors) > 1:
             raise RequestError(
                 f"The phases monitor {' and '.join(sorted(monitors))}, which cannot be compared: set "

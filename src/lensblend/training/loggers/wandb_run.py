@@ -20,11 +20,11 @@ from pytorch_lightning.utilities import rank_zero_only
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, Interrupted, RequestError
 from lensblend.inference.pictures import sheet
+from lensblend.runs.building import metric_classes
 from lensblend.runs.files import write_atomically
 from lensblend.runs.messages import is_first_process
 from lensblend.runs.redaction import redact, tell_secrets
 from lensblend.training.phase_run import PhaseRun
-from lensblend.training.phases import MONITORS
 
 Rows = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 STEP = "trainer/global_step"
@@ -76,9 +76,9 @@ class PhaseWandbLogger(WandbLogger):
     @rank_zero_only
     def _define(self, phase_run: PhaseRun) -> None:
         """Start the run; let scores be drawn over optimizer steps and summarised by their best value."""
-        for name in (n for n, node in (phase_run.config.get("metrics") or {}).items() if node):
-            best = MONITORS.get(f"val/{name}")
-            self.experiment.define_metric(f"val/{name}", STEP, step_sync=True, summary=f"{best},last" if best else None)
+        for name, metric in metric_classes(phase_run.config.get("metrics") or {}).items():
+            best = "max" if metric.higher_is_better else "min"
+            self.experiment.define_metric(f"val/{name}", STEP, step_sync=True, summary=f"{best},last")
         for name in ("epoch", STEP):
             self.experiment.define_metric(name, hidden=True)
 
