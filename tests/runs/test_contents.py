@@ -183,7 +183,7 @@ def test_nothing_of_it_is_spent_memory_on(tmp_path):
     shared = torch.zeros(4 * 10**6)
     layers = [{"_target_": "torch.nn.Linear", "_args_": [2000, 2000], "bias": False}] * 40
     node = {**NODE, "backbone": {"_target_": "torch.nn.Sequential", "_args_": layers}}
-    with pytest.raises(RequestError, match="out_channels|parameter 'backbone'"):
+    with pytest.raises(RequestError, match=r"out_channels|parameter 'backbone'"):
         load_network(save(tmp_path / "theirs.ckpt", content(node, {"x": shared})))
 
 
