@@ -60,7 +60,7 @@ def test_it_trains_and_is_pictured():
     loss = WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}})
     module = Restoration(Own(), loss, {"psnr": Psnr()}, lambda parameters: torch.optim.SGD(parameters, lr=0.1))
     batch = {"photo": photo, "target": target}
-    assert module.compare(batch)[0].requires_grad
+    assert module.answer(batch)["bokeh"].requires_grad
     pictures, scores = module.picture(batch)
     assert {"photo", "target", "bokeh"} < set(pictures)
     assert scores["psnr"] > 0

@@ -111,7 +111,7 @@ MAP_SOURCE = Role(
 )
 MODULE = Role(
     "a module that trains",
-    "lensblend.training.restoration.Restoration",
+    "lensblend.training.fit.Fit",
     ("lensblend.training.restoration", "lensblend.training.estimation", "lensblend.training.adversarial"),
     parts=("DISCRIMINATOR", "LOSS", "OPTIMIZER"),
 )

@@ -106,11 +106,7 @@ class Adversarial(Restoration):
         self.manual_backward(total)
         self.untoggle_optimizer(network)
 
-        parts = {**parts, "generator": fooled, "features": matched, "discriminator": judged}
-        size = len(batch["photo"])
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
-        self.log("lr", network.param_groups[0]["lr"], batch_size=size)
+        self.logged(total, {**parts, "generator": fooled, "features": matched, "discriminator": judged}, batch)
         # This one counts, and what watches over steps sees both gradients before either is used.
         self.optimizers()[0].step()  # type: ignore[index]
         discriminator.step()

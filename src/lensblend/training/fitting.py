@@ -25,10 +25,10 @@ from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure, explain_restart, first_line
+from lensblend.training.fit import Fit
 from lensblend.training.interruption import Interruption
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, monitored
-from lensblend.training.restoration import Restoration
 
 
 class PhaseFit:
@@ -48,7 +48,7 @@ class PhaseFit:
         self,
         phase_run: PhaseRun,
         phase: Phase,
-        module: Restoration,
+        module: Fit,
         data: PairsDataModule,
         interruption: Interruption,
         status: Status,

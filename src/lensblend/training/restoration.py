@@ -1,183 +1,34 @@
-"""The LightningModule for networks with one optimizer."""
+"""The LightningModule for networks that render bokeh."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import pytorch_lightning as pl
-import torch
-from numpy.typing import NDArray
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
-
-from lensblend.errors import one_of
 from lensblend.inference.pictures import cells, to_8bit
-from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import BokehNetwork, Rendering
-from lensblend.runs.contents import RECORD
-from lensblend.training.learning_rate import LR_PATHS, lr_progress
-from lensblend.training.truths import truths
+from lensblend.training.fit import Fit, Pictures
 
 
-class Restoration(pl.LightningModule):
+class Restoration(Fit):
     """Fit a network that renders bokeh from a photo, with one loss and one optimizer.
 
-    The state dict is the network's alone: losses and metrics may hold third-party weights that do not belong there.
-
-    Args:
-        network: Called as ``network(photo, **guidance)``; returns a ``Rendering``.
-        loss: Named, weighted terms.
-        metrics: Scores of one validation pass by name; each a mean of per-image values.
-        optimizer: Builds the optimizer from parameters.
-        lr_path: Way from the first to the last learning rate, one of `LR_PATHS`.
-        lr_ratio: Last over first learning rate.
-        lr_every: Epochs between two drops of the path ``step``; None for the others.
-        record: What a checkpoint says of itself, primitives only; see `lensblend.runs.checkpoints`.
-        channels_last: Keep convolutions in the channels-last memory format.
-        compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
-            the same either way.
-
-    Raises:
-        RequestError: There is no such backend.
+    Arguments are those of `lensblend.training.fit.Fit`.
     """
 
-    def __init__(
-        self,
-        network: BokehNetwork,
-        loss: WeightedSum,
-        metrics: Mapping[str, PerImageMetric],
-        optimizer: Callable[[Any], torch.optim.Optimizer],
-        lr_path: str = "cosine",
-        lr_ratio: float = 1.0,
-        lr_every: int | None = None,
-        record: Mapping[str, Any] | None = None,
-        channels_last: bool = False,
-        compile: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        if channels_last:
-            for parameter in network.parameters():
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
-        if compile is not None:
-            one_of("module.compile", compile, torch.compiler.list_backends(exclude_tags=None))
-            # In place: `torch.compile(network)` would rename every weight in the checkpoint.
-            network.compile(backend=compile)
-        self.loss = loss
-        self._scores = nn.ModuleDict(dict(metrics))
-        self._optimizer = optimizer
-        self._lr_path = one_of("lr_path", lr_path, LR_PATHS)
-        self._lr_ratio = lr_ratio
-        self._lr_every = lr_every
-        self.record = dict(record or {})
+    network: BokehNetwork
 
-    def train(self, mode: bool = True) -> Restoration:
-        """Switch between training and evaluation; parts of which nothing is trained stay in evaluation."""
-        super().train(mode)
-        for part in self.network.modules():
-            parameters = list(part.parameters())
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
-                part.eval()
-        return self
-
-    def on_train_start(self) -> None:
-        """Put what is frozen in evaluation: a new module is all in training."""
-        self.train()
-
-    @property
-    def scores(self) -> dict[str, PerImageMetric]:
-        """The metrics by name."""
-        return {name: metric for name, metric in self._scores.items() if isinstance(metric, PerImageMetric)}
-
-    def forward(self, photo: Tensor, **guidance: Tensor) -> Rendering:
-        """Render bokeh; see the network."""
-        rendering: Rendering = self.network(photo, **guidance)
-        return rendering
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Turn 8-bit images, which travel as they are stored, into [0, 1] on the device."""
-        as_float = {k: v.float() / 255 for k, v in batch.items() if k in ("photo", "target")}
-        return {**batch, **as_float}
-
-    def render(self, batch: Mapping[str, Any]) -> Rendering:
-        """Render a batch, giving the network the guidance it asks for."""
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``bokeh`` and all that the network tells beside it, given the guidance that it asks for."""
         maps = {name: batch[name] for name in self.network.guidance}
         if self.network.takes_coordinates and "coordinates" in batch:
             maps["coordinates"] = batch["coordinates"]
-        rendering: Rendering = self(batch["photo"], **maps)
-        return rendering
-
-    def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all that the network makes of a batch, by name."""
-        rendering = self.render(batch)
+        rendering: Rendering = self.network(batch["photo"], **maps)
         return {"bokeh": rendering.bokeh, **rendering.aux}
 
-    def compare(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum of the loss terms, and each of them."""
-        return self.loss(self.answer(batch), truths(batch, self.loss.compares.values()))
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Return the weighted sum of the loss terms and log each; nothing where nothing is trained."""
-        total, parts = self.compare(batch)
-        size = len(batch["photo"])
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, batch_size=size)
-        if not total.requires_grad:
-            return None
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
-        return total
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Score a batch of validation pairs at the phase's size."""
-        answer = self.answer(batch)
-        known = truths(batch, [metric.compares for metric in self.scores.values()])
-        for metric in self.scores.values():
-            metric.update(answer[metric.compares].float(), known[metric.compares])
-
-    def picture(self, batch: Mapping[str, Any]) -> tuple[dict[str, NDArray[np.uint8]], dict[str, float]]:
-        """Return the pictures of a batch of one, by caption, and its scores."""
-        rendering = self.render(batch)
-        weights = rendering.aux.get("weights")
-        maps = [to_8bit(w) for w in weights[0]] if weights is not None else []
-        pictures = (to_8bit(batch["photo"][0]), to_8bit(batch["target"][0]), to_8bit(rendering.bokeh[0]))
-        bokeh = rendering.bokeh.float()
-        scores = {name: float(m.per_image(bokeh, batch["target"])[0]) for name, m in self.scores.items()}
-        return cells(*pictures, maps, self.network.map_names), scores
-
-    def on_validation_epoch_end(self) -> None:
-        """Log every score; the metrics add up over processes by themselves."""
-        for name, metric in self.scores.items():
-            self.log(f"val/{name}", metric.compute().float(), prog_bar=True, rank_zero_only=False)
-            metric.reset()
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:
-        """Build the optimizer and a learning rate that depends on the step; nothing where nothing is trained."""
-        if not any(parameter.requires_grad for parameter in self.network.parameters()):
-            return None
-        optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
-        steps = int(self.trainer.estimated_stepping_batches)
-        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        drop_every = None if self._lr_every is None else self._lr_every * steps_per_epoch
-
-        def factor(step: int) -> float:
-            return LR_PATHS[self._lr_path](self._lr_ratio, lr_progress(step, steps, drop_every))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the network from this file alone."""
-        checkpoint[RECORD] = {**self.record, **checkpoint.get(RECORD, {})}
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the network's state alone, under its own keys."""
-        return self.network.state_dict(*args, **kwargs)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the network's state."""
-        return self.network.load_state_dict(state_dict, strict=strict, assign=assign)
+    def pictures(self, batch: Mapping[str, Any], answer: Mapping[str, Any]) -> Pictures:
+        """Return photo, target, bokeh and weight maps of a batch of one, by caption."""
+        photo, target, bokeh = (to_8bit(image[0]) for image in (batch["photo"], batch["target"], answer["bokeh"]))
+        weights = answer.get("weights")
+        maps = [] if weights is None else [to_8bit(weight) for weight in weights[0]]
+        return cells(photo, target, bokeh, maps, self.network.map_names)

@@ -29,11 +29,11 @@ from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
-from lensblend.training.restoration import Restoration
 from lensblend.training.resume import Stopped, find_stopped
 from lensblend.training.truths import needed_maps
 
@@ -202,10 +202,10 @@ class Training:
 
     def _module(
         self, name: str, phase: Phase, network: nn.Module, metrics: Mapping[str, Any], parent: Mapping[str, str]
-    ) -> Restoration:
+    ) -> Fit:
         loss, left_out = build_loss(phase.loss)
         self.status.update_phase(name, left_out=left_out)
-        module: Restoration = build(
+        module: Fit = build(
             self.config["module"],
             "module",
             MODULE,

@@ -56,7 +56,7 @@ def latency(trainer: pl.Trainer, pl_module: Any) -> float:
             _finish_work(device)
             start = time.perf_counter()
             with trainer.precision_plugin.forward_context():
-                pl_module.render(batch)
+                pl_module.answer(batch)
             _finish_work(device)
             seconds.append(time.perf_counter() - start)
     pl_module.train(was_training)

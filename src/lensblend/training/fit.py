@@ -1,0 +1,174 @@
+"""What every training of a network has: loss, optimizer, scores, and what a checkpoint says of itself."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from lensblend.errors import one_of
+from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.metrics.per_image import PerImageMetric
+from lensblend.nn.rendering import Network
+from lensblend.runs.contents import RECORD
+from lensblend.training.learning_rate import LR_PATHS, lr_progress
+from lensblend.training.truths import truths
+
+Pictures = dict[str, NDArray[np.uint8]]
+
+
+class Fit(pl.LightningModule, ABC):
+    """Fit a network with one loss and one optimizer; each kind of fit says what the network answers to a batch.
+
+    The state dict is the network's alone: losses and metrics may hold third-party weights that do not belong there.
+
+    Args:
+        network: What is trained.
+        loss: Named, weighted terms.
+        metrics: Scores of one validation pass by name; each a mean of per-image values.
+        optimizer: Builds the optimizer from parameters.
+        lr_path: Way from the first to the last learning rate, one of `LR_PATHS`.
+        lr_ratio: Last over first learning rate.
+        lr_every: Epochs between two drops of the path ``step``; None for the others.
+        record: What a checkpoint says of itself, primitives only; see `lensblend.runs.checkpoints`.
+        channels_last: Keep convolutions in the channels-last memory format.
+        compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
+            the same either way.
+
+    Raises:
+        RequestError: There is no such backend.
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        network: Network,
+        loss: WeightedSum,
+        metrics: Mapping[str, PerImageMetric],
+        optimizer: Callable[[Any], torch.optim.Optimizer],
+        lr_path: str = "cosine",
+        lr_ratio: float = 1.0,
+        lr_every: int | None = None,
+        record: Mapping[str, Any] | None = None,
+        channels_last: bool = False,
+        compile: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        if channels_last:
+            for parameter in network.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        if compile is not None:
+            one_of("module.compile", compile, torch.compiler.list_backends(exclude_tags=None))
+            # In place: `torch.compile(network)` would rename every weight in the checkpoint.
+            network.compile(backend=compile)
+        self.loss = loss
+        self._scores = nn.ModuleDict(dict(metrics))
+        self._optimizer = optimizer
+        self._lr_path = one_of("lr_path", lr_path, LR_PATHS)
+        self._lr_ratio = lr_ratio
+        self._lr_every = lr_every
+        self.record = dict(record or {})
+
+    @abstractmethod
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that the network makes of a batch, by name."""
+
+    @abstractmethod
+    def pictures(self, batch: Mapping[str, Any], answer: Mapping[str, Any]) -> Pictures:
+        """Return the pictures of a batch of one, by caption."""
+
+    def train(self, mode: bool = True) -> Fit:
+        """Switch between training and evaluation; parts of which nothing is trained stay in evaluation."""
+        super().train(mode)
+        for part in self.network.modules():
+            parameters = list(part.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                part.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Put what is frozen in evaluation: a new module is all in training."""
+        self.train()
+
+    @property
+    def scores(self) -> dict[str, PerImageMetric]:
+        """The metrics by name."""
+        return {name: metric for name, metric in self._scores.items() if isinstance(metric, PerImageMetric)}
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Turn 8-bit images, which travel as they are stored, into [0, 1] on the device."""
+        as_float = {k: v.float() / 255 for k, v in batch.items() if k in ("photo", "target")}
+        return {**batch, **as_float}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Return the weighted sum of the loss terms and log each; nothing where nothing is trained."""
+        total, parts = self.loss(self.answer(batch), truths(batch, self.loss.compares.values()))
+        return self.logged(total, parts, batch)
+
+    def logged(self, total: Tensor, parts: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Tensor | None:
+        """Log what a step found and the learning rate; return the total, or None where nothing is trained."""
+        size = len(batch["photo"])
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
+        if not total.requires_grad:
+            return None
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
+        return total
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Score a batch of validation pairs at the phase's size."""
+        answer = self.answer(batch)
+        known = truths(batch, [metric.compares for metric in self.scores.values()])
+        for metric in self.scores.values():
+            metric.update(answer[metric.compares].float(), known[metric.compares])
+
+    def picture(self, batch: Mapping[str, Any]) -> tuple[Pictures, dict[str, float]]:
+        """Return the pictures of a batch of one, by caption, and its scores."""
+        answer = self.answer(batch)
+        known = truths(batch, [metric.compares for metric in self.scores.values()])
+        each = {n: m.per_image(answer[m.compares].float(), known[m.compares]) for n, m in self.scores.items()}
+        return self.pictures(batch, answer), {name: float(values[0]) for name, values in each.items()}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every score; the metrics add up over processes by themselves."""
+        for name, metric in self.scores.items():
+            self.log(f"val/{name}", metric.compute().float(), prog_bar=True, rank_zero_only=False)
+            metric.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:
+        """Build the optimizer and a learning rate that depends on the step; nothing where nothing is trained."""
+        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+            return None
+        optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
+        steps = int(self.trainer.estimated_stepping_batches)
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        drop_every = None if self._lr_every is None else self._lr_every * steps_per_epoch
+
+        def factor(step: int) -> float:
+            return LR_PATHS[self._lr_path](self._lr_ratio, lr_progress(step, steps, drop_every))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the network from this file alone."""
+        checkpoint[RECORD] = {**self.record, **checkpoint.get(RECORD, {})}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the network's state alone, under its own keys."""
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the network's state."""
+        return self.network.load_state_dict(state_dict, strict=strict, assign=assign)

@@ -1,0 +1,123 @@
+"""What the kinds of fits share, and what each answers."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from lensblend.errors import RequestError
+from lensblend.losses.pixel import L1
+from lensblend.losses.saliency import BinaryCrossEntropy
+from lensblend.losses.weighted_sum import WeightedSum
+from lensblend.metrics.fidelity import Psnr
+from lensblend.metrics.saliency import MeanAbsoluteError
+from lensblend.nn.rendering import BokehNetwork, PriorNetwork, Rendering
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import MODULE
+from lensblend.training.adversarial import Adversarial
+from lensblend.training.estimation import Estimation
+from lensblend.training.restoration import Restoration
+
+
+class Both(BokehNetwork):
+    """Brighter, and what is bright is salient."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, photo):
+        logits = self.gain * (photo.mean(1, keepdim=True) - 0.5)
+        return Rendering(photo * self.gain, {"saliency_logits": logits})
+
+
+class Salient(PriorNetwork):
+    """What is bright is salient; notes how large each photo was."""
+
+    estimates = ("saliency",)
+
+    def __init__(self):
+        super().__init__()
+        self.gain, self.seen = nn.Parameter(torch.tensor(0.5)), []
+
+    def forward(self, photo):
+        self.seen.append(tuple(photo.shape[-2:]))
+        return {"saliency_logits": self.gain * (photo.mean(1, keepdim=True) - 0.5)}
+
+
+LOSSES = {"l1": ("bokeh", L1), "bce": ("saliency_logits", BinaryCrossEntropy)}
+
+
+def fit_of(kind, network, *losses, metrics=None, **arguments):
+    terms = {name: {"weight": 1.0, "on": LOSSES[name][0], "loss": LOSSES[name][1]()} for name in losses}
+    module = kind(
+        network=network,
+        loss=WeightedSum(terms),
+        metrics=metrics or {},
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        **arguments,
+    )
+    module.kept = {}
+    module.log = lambda name, value, **_: module.kept.update({name: value})
+    module.log_dict = lambda values, **_: module.kept.update(values)
+    module._trainer = type("Trainer", (), {"optimizers": [torch.optim.SGD(network.parameters(), lr=0.1)]})()
+    return module
+
+
+@pytest.fixture
+def batch():
+    random = torch.Generator().manual_seed(0)
+    photo, target = torch.rand(2, 2, 3, 64, 96, generator=random)
+    return {
+        "id": ["a", "b"],
+        "photo": photo,
+        "target": target,
+        "saliency": (photo[:, :1] > 0.5).float(),
+        "mask": photo[:, :1] > 0.5,
+    }
+
+
+def test_both_kinds_are_siblings():
+    assert not issubclass(Estimation, Restoration)
+    assert not issubclass(Restoration, Estimation)
+    assert issubclass(Adversarial, Restoration)
+
+
+def test_the_base_itself_is_not_built():
+    with pytest.raises(RequestError, match="may not be built there"):
+        build({"_target_": "lensblend.training.fit.Fit"}, "module", MODULE)
+
+
+def test_every_score_of_a_picture_is_of_what_its_metric_compares(batch):
+    metrics = {"psnr": Psnr(), "mae": MeanAbsoluteError()}
+    module = fit_of(Restoration, Both(), "l1", metrics=metrics)
+    one = {name: values[:1] for name, values in batch.items()}
+    pictures, scores = module.picture(one)
+    assert set(pictures) == {"photo", "target", "bokeh"}
+    squared = ((one["photo"] * 0.5).mul(255).round() - one["target"].mul(255).round()).square().mean().item()
+    assert scores["psnr"] == pytest.approx(10 * np.log10(255**2 / squared), rel=1e-4)
+    probability = torch.sigmoid(0.5 * (one["photo"].mean(1, keepdim=True) - 0.5))
+    assert scores["mae"] == pytest.approx((probability - one["saliency"]).abs().mean().item(), rel=1e-3)
+
+
+def test_the_scales_of_a_step_are_added_and_their_terms_averaged(batch):
+    module = fit_of(Estimation, Salient(), "bce", scales=[0.5, 1])
+    total = module.training_step(batch, 0)
+    assert module.network.seen == [(32, 64), (64, 96)]  # 48 is rounded to a multiple of 32, half to even
+    small = {n: interpolate(batch[n], (32, 64), mode="bilinear", align_corners=False) for n in ("photo", "saliency")}
+    losses = [module.loss(module.answer(b), {"saliency_logits": b["saliency"]})[0] for b in (small, batch)]
+    assert total.item() == pytest.approx((losses[0] + losses[1]).item(), rel=1e-6)
+    assert module.kept["train/bce"].item() == pytest.approx((losses[0] + losses[1]).item() / 2, rel=1e-6)
+    assert module.kept["lr"] == 0.1
+
+
+def test_a_prior_is_pictured_beside_its_truth(batch):
+    pictures, _ = fit_of(Estimation, Salient(), "bce").picture({n: values[:1] for n, values in batch.items()})
+    assert list(pictures) == ["photo", "saliency: truth", "saliency"]
+
+
+def test_where_nothing_is_trained_a_step_only_logs(batch):
+    module = fit_of(Restoration, Both().requires_grad_(False), "l1")
+    assert module.training_step(batch, 0) is None
+    assert {"train/loss", "train/l1"} == set(module.kept)
