@@ -85,9 +85,9 @@ def test_a_new_path_is_one_entry(monkeypatch):
 
 
 def test_an_unknown_path_is_refused_by_phase_and_module():
-    with pytest.raises(RequestError, match="`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
+    with pytest.raises(RequestError, match=r"`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
         Phase([32, 32], 1, 4, 1e-3, 1e-4, {}, lr_path="cosin")
-    with pytest.raises(RequestError, match="`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
+    with pytest.raises(RequestError, match=r"`lr_path` is one of .*, but got 'cosin'; did you mean 'cosine'"):
         Restoration(Brighter(), loss(), {}, partial(torch.optim.SGD, lr=0.4), lr_path="cosin")
 
 

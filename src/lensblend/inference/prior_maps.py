@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from lensblend.data.pairs import Pair
 from lensblend.data.regular_files import open_regular
-from lensblend.data.transforms import check_image_size, resize_lanczos, resize_map
+from lensblend.data.sizes import check_image_size
+from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
 from lensblend.inference.rendering import device_of, explained, to_batch
 from lensblend.priors.depth_network import inverse_depth
