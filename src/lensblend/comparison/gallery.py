@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lensblend.data.images import read_size
 from lensblend.inference.pictures import SMALL, encode, save_picture, sheet
-from lensblend.runs.files import replace, temporary_beside
+from lensblend.storage import replace, temporary_beside
 
 PAGE = Path(__file__).parent / "page"
 SLIDER = PAGE / "vendor" / "img-comparison-slider" / "index.js"

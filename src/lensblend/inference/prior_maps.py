@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -24,7 +23,8 @@ from lensblend.errors import DataError, RequestError, StorageError, WeightsMissi
 from lensblend.inference.rendering import device_of, explained, to_batch
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.runs.checkpoints import load_network
-from lensblend.runs.files import file_sha256, write_atomically
+from lensblend.runs.files import file_sha256
+from lensblend.storage import cache_folder, write_atomically
 
 FORMAT = 1
 _LARGEST = 2**28  # bytes of a kept map
@@ -91,8 +91,7 @@ class NetworkMap(Guide):
         self.network.eval().requires_grad_(False)
         recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size]
         self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-        home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
-        self.folder = Path(home).expanduser() / "guidance" / self.identity
+        self.folder = cache_folder("guidance") / self.identity
 
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map, enlarged bilinearly to the photo's size."""
