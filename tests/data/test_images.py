@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,7 +22,7 @@ from lensblend.data.images import (
     read_size,
     write_image,
 )
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, StorageError
 
 ROWS, COLUMNS = np.mgrid[0:24, 0:40]
 GREY = (COLUMNS * 6 + ROWS).astype(np.uint8)
@@ -416,8 +415,8 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "image.png"
     write_image(path, RGB)
     old = path.read_bytes()
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(DataError, match="No space left"):
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StorageError, match="No space left"):
         write_image(path, 255 - RGB)
     assert path.read_bytes() == old
     assert [p.name for p in tmp_path.iterdir()] == ["image.png"]

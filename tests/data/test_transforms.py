@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lensblend.data.pairs import Pair
+from lensblend.data.sizes import check_image_size
 from lensblend.data.transforms import (
     Flips,
-    check_image_size,
     key_seed,
     resize_lanczos,
     resize_map,

@@ -230,7 +230,7 @@ TARGETS: tuple[str, ...] = (
     *("pytorch_lightning.loggers.CSVLogger", "pytorch_lightning.loggers.TensorBoardLogger"),
     *("pytorch_lightning.callbacks.ModelCheckpoint", "pytorch_lightning.Trainer"),
     *("torch.nn.parallel.DistributedDataParallel", "torch.nn.modules.module.torch.os.system"),
-    *("lensblend.runs.files.os.mkdir", "lensblend.runs.files.write_atomically"),
+    *("lensblend.storage.os.mkdir", "lensblend.storage.write_atomically"),
     *("lensblend.training.runner.Training", "lensblend.runs.checkpoint_files.AtomicCheckpointIO"),
     *("lensblend.training.callbacks.keep.KeepLastAndBest", "lensblend.data.embedded.Embedded"),
     *("lensblend.inference.guidance.MapFiles", "lensblend.priors.vgg.Vgg19Features", "lensblend.losses.pixel.L1"),
@@ -245,7 +245,7 @@ def dangerous() -> Iterator[Hostile]:
         verbs = BOTH if spot in ("data", "model", "a list") else RESUME
         yield Hostile(f"{target} as {spot}", damage, verbs, says=words(SPOTS[spot]))
     opened = {"_target_": "builtins.open", "file": "@canary", "mode": "w", "_partial_": True}
-    writes = {"_target_": "lensblend.runs.files.write_atomically", "path": "@canary", "_partial_": True}
+    writes = {"_target_": "lensblend.storage.write_atomically", "path": "@canary", "_partial_": True}
     for name, node in {"builtins.open": opened, "a function of ours": writes}.items():
         yield Hostile(f"{name} as a logger, to be called later", config("logger/evil", node), RESUME, says=("logger",))
     keep = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "@canary", "save_last": True}

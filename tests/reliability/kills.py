@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 
-from lensblend.runs.files import TEMPORARY
+from lensblend.storage import TEMPORARY
 from reliability.children import Child, train
 from reliability.resumes import reference, tidy
 from reliability.rows import PHASES, Bench, Case, checkpoints_are_whole, differences, expect, position, side_by_side

@@ -17,7 +17,8 @@ from lensblend.runs.checkpoint_files import (
     read_checkpoint,
     set_aside,
 )
-from lensblend.runs.files import clear_temporaries, file_sha256, write_atomically
+from lensblend.runs.files import clear_temporaries, file_sha256
+from lensblend.storage import write_atomically
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 
 
@@ -74,7 +75,7 @@ def test_a_crash_at_any_rename_leaves_valid_files_only(tmp_path, monkeypatch, re
         original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("lensblend.runs.files.os.replace", replace)
+        patch.setattr("lensblend.storage.os.replace", replace)
         try:
             save(tmp_path / "last.ckpt", 3)
             assert renames >= 6  # a hash file, the file and the hash file again, for `previous` and for `last`
@@ -121,7 +122,7 @@ def test_file_and_folder_are_flushed_to_disk(tmp_path, monkeypatch):
         flushed.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
         original(descriptor)
 
-    monkeypatch.setattr("lensblend.runs.files.os.fsync", fsync)
+    monkeypatch.setattr("lensblend.storage.os.fsync", fsync)
     save(tmp_path / "last.ckpt", 1)
     # The file and its folder, and both again for each of the two writes of its hash.
     assert (flushed.count(False), flushed.count(True)) == (3, 3)
@@ -141,7 +142,7 @@ def test_a_failing_write_names_path_reason_and_free_space_and_keeps_the_old_file
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lensblend.runs.files.os.fsync", full)
+    monkeypatch.setattr("lensblend.storage.os.fsync", full)
     with pytest.raises(StorageError, match=r"last\.ckpt could not be written \(No space left on device; [\d,]+ bytes"):
         save(tmp_path / "last.ckpt", 2)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
@@ -163,7 +164,7 @@ def test_the_disks_own_error_is_said_and_not_pytorchs(tmp_path):
 
 def test_temporaries_of_a_killed_process_are_cleared(tmp_path):
     program = (
-        "import os, signal, sys; from pathlib import Path; from lensblend.runs.files import temporary_beside\n"
+        "import os, signal, sys; from pathlib import Path; from lensblend.storage import temporary_beside\n"
         "with temporary_beside(Path(sys.argv[1]) / 'last.ckpt') as path:\n"
         "    path.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -9,9 +9,10 @@ from PIL import Image
 from lensblend.errors import DataError, RequestError, StorageError
 from lensblend.inference.pictures import save_picture
 from lensblend.runs.configuration import read_config
-from lensblend.runs.files import below, write_atomically
+from lensblend.runs.files import below
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.status_file import read_status
+from lensblend.storage import write_atomically
 from lensblend.training.loggers.metrics_csv import read_rows
 
 WHOLE = {"state": "done", "phases": {"phase1": {"state": "done", "step": 3, "best": {"val/psnr": 1.5}}}, "tags": ["a"]}

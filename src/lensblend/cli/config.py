@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import MISSING as NOTHING
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 import lensblend
 from lensblend.cli.presets import presets
+from lensblend.training.phases import Phase
 
 
 @dataclass
@@ -61,44 +63,23 @@ class NotFinite:
     limit: int = 10
 
 
-@dataclass
-class PhaseSchema:
-    """Types of one phase; `lensblend.training.phases.Phase` says what each key means and checks the ranges."""
+def phase_schemas(phase: type) -> tuple[Any, Any]:
+    """Return the types of a phase, and of the values that replace those of every phase; null keeps each phase's own.
 
-    image_size: list[int] = MISSING
-    batch_size: int = MISSING
-    max_epochs: int = MISSING
-    lr: float = MISSING
-    lr_final: float = MISSING
-    loss: dict[str, Any] = MISSING
-    crop: list[int] | None = None
-    trainable: list[str] | None = None
-    lr_path: str = "cosine"
-    lr_every: int | None = None
-    # No arguments: they would stay when another optimizer is chosen.
-    optimizer: dict[str, Any] = field(default_factory=lambda: {"_target_": "torch.optim.Adam"})
-    monitor: str = "val/psnr"
-    validate_every: int = 1
+    They are no more than types: the phase itself checks the values, once they are complete.
+    """
+    one, every = [], []
+    for known in fields(phase):
+        kind = get_type_hints(phase)[known.name]
+        is_required = known.default is NOTHING and known.default_factory is NOTHING
+        default = field(default=MISSING if is_required else known.default, default_factory=known.default_factory)
+        one.append((known.name, kind, default))
+        # Not `dict | None`: OmegaConf cannot put a dict from a command line in the place of such a None.
+        every.append((known.name, Any if get_origin(kind) is dict else kind | None, None))
+    return make_dataclass("PhaseSchema", one), make_dataclass("EveryPhaseSchema", every)
 
 
-@dataclass
-class EveryPhaseSchema:
-    """Values that replace those of every phase; null keeps each phase's own."""
-
-    image_size: list[int] | None = None
-    batch_size: int | None = None
-    max_epochs: int | None = None
-    lr: float | None = None
-    lr_final: float | None = None
-    # Not `dict | None`: OmegaConf cannot put a dict from a command line in the place of such a None.
-    loss: Any = None
-    crop: list[int] | None = None
-    trainable: list[str] | None = None
-    lr_path: str | None = None
-    lr_every: int | None = None
-    optimizer: Any = None
-    monitor: str | None = None
-    validate_every: int | None = None
+PhaseSchema, EveryPhaseSchema = phase_schemas(Phase)
 
 
 @dataclass
@@ -106,8 +87,8 @@ class ScheduleSchema:
     """Types of a schedule."""
 
     run: list[str] = MISSING
-    phases: dict[str, PhaseSchema] = MISSING
-    every_phase: EveryPhaseSchema = field(default_factory=EveryPhaseSchema)
+    phases: dict[str, PhaseSchema] = MISSING  # type: ignore[valid-type]
+    every_phase: EveryPhaseSchema = field(default_factory=EveryPhaseSchema)  # type: ignore[valid-type]
     total_epochs: int | None = None
 
 

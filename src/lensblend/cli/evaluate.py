@@ -50,7 +50,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
     from lensblend.comparison.gallery import Gallery
     from lensblend.data.samples import Resized
-    from lensblend.data.transforms import check_image_size
+    from lensblend.data.sizes import check_image_size
     from lensblend.inference.evaluation import bank_at, means, score_network, score_references, write_scores
     from lensblend.inference.guidance import Guided, guides_of
     from lensblend.inference.rendering import choose_device

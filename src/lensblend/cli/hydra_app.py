@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.explanations import explain, unknown_key
 from lensblend.errors import Interrupted, LensblendError, RequestError, printable
-from lensblend.runs.files import DISK_ERRORS, cannot_write
+from lensblend.storage import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
 # What Hydra says of a command in a bare ValueError.

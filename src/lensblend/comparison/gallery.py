@@ -19,7 +19,7 @@ from lensblend.data.images import read_size
 from lensblend.inference.evaluation import Scores, mean_cells
 from lensblend.inference.pictures import SMALL, encode, save_picture, sheet
 from lensblend.metrics.per_image import MetricClasses
-from lensblend.runs.files import replace, temporary_beside
+from lensblend.storage import replace, temporary_beside
 
 PAGE = Path(__file__).parent / "page"
 SLIDER = PAGE / "vendor" / "img-comparison-slider" / "index.js"

@@ -31,9 +31,9 @@ from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError, RequestError
 from lensblend.metrics.per_image import MetricClasses
-from lensblend.runs.files import write_atomically
 from lensblend.runs.messages import say
 from lensblend.runs.recorded import recorded_data
+from lensblend.storage import write_atomically
 
 AIM2019 = "aim2019"
 Track = Callable[[Iterable[int], str], Iterable[int]]

@@ -31,7 +31,8 @@ from lensblend.nn.rendering import Rendering
 from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.runs.documents import read_json
-from lensblend.runs.files import below, remove, write_atomically
+from lensblend.runs.files import below
+from lensblend.storage import remove, write_atomically
 
 FORMAT = 2
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -20,7 +19,8 @@ from lensblend.data.camera import MOST_PAIRS, Camera, checked_size
 from lensblend.data.motorcycle import motorcycle_pair
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.scenes import render_scene
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, StorageError
+from lensblend.storage import cache_folder, replace, temporary_beside
 
 _FORMAT = 1
 """Raise it with every change to what is rendered or how it is stored: older cache entries are then left alone."""
@@ -89,9 +89,6 @@ class Embedded(Source):
         """Name the cache's folder after all that decides a pair's pixels; lengths do not."""
         if cache == "":
             return None
-        if cache is None:
-            home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
-            cache = str(Path(home) / "embedded")
         recipe = {
             "format": _FORMAT,
             "image_size": self._image_size,
@@ -100,7 +97,8 @@ class Embedded(Source):
             "libraries": {library: version(library) for library in _LIBRARIES},
         }
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-        return Path(cache).expanduser() / digest[:16]
+        folder = cache_folder("embedded") if cache is None else Path(cache).expanduser()
+        return folder / digest[:16]
 
 
 class EmbeddedPairs(Pairs):
@@ -158,15 +156,8 @@ def _read(path: Path, name: str, image_size: tuple[int, int]) -> Pair | None:
 
 def _write(path: Path, pair: Pair) -> None:
     """Store a pair under its final name only when it is complete; a full or read-only disk costs only the cache."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with contextlib.suppress(StorageError), temporary_beside(path) as temporary:
+        with temporary.open("wb") as file:
             arrays: dict[str, Any] = {key: getattr(pair, key) for key in _ARRAYS}
             np.savez(file, **arrays)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
+        replace(temporary, path)

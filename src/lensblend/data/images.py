@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import stat
 import threading
@@ -27,6 +26,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from lensblend.data.arrays import read_array
 from lensblend.data.modes import UnsupportedError, to_rgb, unit_grey
 from lensblend.errors import DataError, RequestError
+from lensblend.storage import write_atomically
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".pbm", ".pfm", ".mpo")
@@ -141,7 +141,8 @@ def write_image(
 
     Raises:
         RequestError: If the suffix names no format that is written.
-        DataError: If the format cannot hold the image, or the disk does not take it.
+        DataError: If the format cannot hold the image.
+        StorageError: If the disk does not take it.
     """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
@@ -156,17 +157,7 @@ def write_image(
         raise DataError(
             f"`{path}` cannot hold this image ({_one_line(error)}); choose another suffix, such as .png."
         ) from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encoded.getbuffer())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise DataError(
-            f"`{path}` could not be written ({error.strerror}); free space or choose another folder."
-        ) from error
+    write_atomically(path, encoded.getvalue())
 
 
 def list_images(folder: str | Path) -> list[Path]:

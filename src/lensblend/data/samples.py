@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.data.transforms import Flips, check_crop, check_image_size, crop_pair, key_seed, resize_pair
+from lensblend.data.sizes import check_crop, check_image_size
+from lensblend.data.transforms import Flips, crop_pair, key_seed, resize_pair
 from lensblend.errors import DataError, RequestError
 from lensblend.ops.coordinates import coordinate_maps
 

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
 from lensblend.data.pairs import Pair
-from lensblend.errors import RequestError, one_of
+from lensblend.data.sizes import check_image_size
+from lensblend.errors import one_of
 
 # Probabilities of a horizontal and of a vertical flip, one pair of them per copy of the set.
 FLIP_PROBABILITIES: dict[str, list[tuple[float, float]]] = {
@@ -35,27 +36,6 @@ def key_seed(*key: int) -> int:
     """
     digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
-    """Return (height, width), or refuse what is not two positive integers."""
-    if not isinstance(image_size, list | tuple):
-        raise RequestError(f"`image_size` is (height, width), a list of two, but got {image_size!r}.")
-    if len(image_size) != 2 or not all(isinstance(side, int) and side > 0 for side in image_size):
-        raise RequestError(f"`image_size` is (height, width), both positive, but got {list(image_size)}.")
-    return image_size[0], image_size[1]
-
-
-def check_crop(crop: Sequence[int], image_size: Sequence[int]) -> tuple[int, int]:
-    """Return (height, width) of a crop, or refuse one that does not lie within the image."""
-    if len(crop) != 2 or not all(isinstance(side, int) and side > 0 for side in crop):
-        raise RequestError(f"`crop` is (height, width), both positive, but got {list(crop)}.")
-    if any(part > whole for part, whole in zip(crop, image_size, strict=True)):
-        raise RequestError(
-            f"`crop` lies within the image of {list(image_size)}, but got {list(crop)}; make it smaller, or "
-            "`image_size` larger."
-        )
-    return crop[0], crop[1]
 
 
 def resize_lanczos(image: UInt8[np.ndarray, "h w c"], image_size: Sequence[int]) -> UInt8[np.ndarray, "height width c"]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from lensblend.runs.files import write_atomically
+from lensblend.storage import write_atomically
 
 CELL_HEIGHT = 192
 GAP = 6

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +18,15 @@ from torch import Tensor
 
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import open_regular
-from lensblend.data.transforms import check_image_size, resize_lanczos, resize_map
+from lensblend.data.sizes import check_image_size
+from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
 from lensblend.inference.rendering import device_of, explained, to_batch
 from lensblend.nn.rendering import Network
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.runs.checkpoints import load_network
-from lensblend.runs.files import file_sha256, write_atomically
+from lensblend.runs.files import file_sha256
+from lensblend.storage import cache_folder, write_atomically
 
 FORMAT = 1
 Track = Callable[[], Iterable[int]]
@@ -102,8 +103,7 @@ class NetworkMap(Guide):
         self.network.eval().requires_grad_(False)
         recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size]
         self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-        home = os.environ.get("LENSBLEND_CACHE") or Path.home() / ".cache" / "lensblend"
-        self.folder = Path(home).expanduser() / "guidance" / self.identity
+        self.folder = cache_folder("guidance") / self.identity
 
     def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
         """Compute the maps; reading processes would do so one by one on the CPU."""

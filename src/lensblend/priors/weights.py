@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
 import os
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lensblend.errors import DataError, RequestError, WeightsMissingError
+from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
+from lensblend.storage import cache_folder, flush, replace, temporary_beside
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
@@ -106,7 +105,7 @@ def weights_path(name: str, local: str | os.PathLike[str] | None = None, downloa
             f"The `{name}` weights are accepted from a local path only, because no source states their SHA-256, "
             f"so a download could not be checked: fetch {file.url} and set `weights` to its path."
         )
-    path = weights_cache() / file.file_name
+    path = cache_folder("weights") / file.file_name
     if path.is_file():
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -116,12 +115,6 @@ def weights_path(name: str, local: str | os.PathLike[str] | None = None, downloa
     else:
         raise WeightsMissingError(_missing(file, path, "are not on this machine") + ", or set `download: true`.")
     return path
-
-
-def weights_cache() -> Path:
-    """Return the folder that keeps downloaded weights; it may not exist yet."""
-    root = os.environ.get("LENSBLEND_CACHE") or "~/.cache/lensblend"
-    return Path(root).expanduser() / "weights"
 
 
 def _source_url(file: PretrainedFile) -> str:
@@ -149,24 +142,21 @@ def _check_digest(file: PretrainedFile, digest: str, problem: str) -> None:
 def _download(file: PretrainedFile, path: Path) -> None:
     """Put a checked file in place at once, or nothing."""
     url = _source_url(file)
-    # Several processes may fetch at a time: each has a temporary of its own, and the last complete one stays.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with temporary.open("wb") as stream:
-            for chunk in _chunks(url, file.file_name):
-                stream.write(chunk)
-                digest.update(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _check_digest(file, digest.hexdigest(), f"{url} served another file, which was not kept")
-        os.replace(temporary, path)
-    except (OSError, http.client.HTTPException) as error:  # URLError, HTTPError and timeouts are OSErrors
-        raise WeightsMissingError(_missing(file, path, f"could not be downloaded ({error})") + ".") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        # Several processes may fetch at a time: each has a temporary of its own, and the last complete one stays.
+        with temporary_beside(path) as temporary:
+            digest = hashlib.sha256()
+            with temporary.open("wb") as stream:
+                for chunk in _chunks(url, file.file_name):
+                    stream.write(chunk)
+                    digest.update(chunk)
+                flush(stream.fileno())
+            _check_digest(file, digest.hexdigest(), f"{url} served another file, which was not kept")
+            replace(temporary, path)
+    except (StorageError, http.client.HTTPException) as error:
+        # URLError, HTTPError and timeouts are OSErrors. Not in a variable: it would keep the connection open.
+        why = f"could not be downloaded ({error.__cause__ or error})"
+        raise WeightsMissingError(_missing(file, path, why) + ".") from error
 
 
 def _chunks(url: str, title: str) -> Iterator[bytes]:

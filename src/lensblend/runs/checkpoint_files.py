@@ -16,7 +16,8 @@ from lensblend.backbones.tensor_files import archive_problem
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.contents import DamagedError, check_content, unreadable
-from lensblend.runs.files import file_sha256, flush, flush_folder, replace, temporary_beside, write_atomically
+from lensblend.runs.files import file_sha256
+from lensblend.storage import flush, flush_folder, replace, temporary_beside, write_atomically
 
 _HASHES = 4096  # bytes
 _HASHED = 2**32  # bytes

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lensblend.data.images import MAX_PIXELS
-from lensblend.data.transforms import check_image_size
+from lensblend.data.sizes import check_image_size
 from lensblend.errors import DataError, RequestError, short
 from lensblend.runs.documents import check_plain
 from lensblend.runs.files import is_name

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from lensblend.errors import DataError, RequestError
-from lensblend.runs.files import write_atomically
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.status_file import read_status
+from lensblend.storage import write_atomically
 
 
 class Status:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from lensblend.data.transforms import check_crop, check_image_size
+from lensblend.data.sizes import check_crop, check_image_size
 from lensblend.errors import RequestError, nearest, one_of, short
 from lensblend.runs.files import is_name
 from lensblend.training.learning_rate import LR_PATHS

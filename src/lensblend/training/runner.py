@@ -21,12 +21,13 @@ from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
-from lensblend.runs.files import below, clear_temporaries, file_sha256, write_atomically
+from lensblend.runs.files import below, clear_temporaries, file_sha256
 from lensblend.runs.instantiate import build
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
+from lensblend.storage import write_atomically
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.fit import Fit

@@ -16,7 +16,7 @@ from lensblend.comparison.studies.analysis import Analysed, analysis_csv, analys
 from lensblend.comparison.studies.claims import Claim, claim_cells, compute_claims
 from lensblend.data.pairs import Pair
 from lensblend.inference.evaluation import Pixels
-from lensblend.runs.files import write_atomically
+from lensblend.storage import write_atomically
 
 MAPS = 4
 """So many images, the first ones, are drawn with all their weight maps."""

@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError
-from lensblend.runs.files import write_atomically
+from lensblend.storage import write_atomically
 from lensblend.training.phase_run import PhaseRun
 
 _LARGEST = 2**30  # bytes

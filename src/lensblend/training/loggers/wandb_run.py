@@ -21,9 +21,9 @@ from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, Interrupted, RequestError
 from lensblend.inference.pictures import sheet
 from lensblend.runs.building import metric_classes
-from lensblend.runs.files import write_atomically
 from lensblend.runs.messages import is_first_process
 from lensblend.runs.redaction import redact, tell_secrets
+from lensblend.storage import write_atomically
 from lensblend.training.phase_run import PhaseRun
 
 Rows = Mapping[str, Mapping[str, NDArray[np.uint8]]]
