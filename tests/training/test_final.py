@@ -17,6 +17,7 @@ from lensblend.training.callbacks.final import TIMED, Final
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.loggers.phase_logger import PhaseLogger
 from lensblend.training.restoration import Restoration
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -51,8 +52,10 @@ class Changing(nn.Module):
         return Rendering(torch.sigmoid(self.layers(photo)), {})
 
 
-class Table(CSVLogger):
+class Table(PhaseLogger, CSVLogger):
     """A logger that asks for the numbers."""
+
+    takes_numbers = True
 
     def log_numbers(self, numbers, device, step):
         self.said = (dict(numbers), device, step)

@@ -6,6 +6,8 @@ import os
 import sys
 from difflib import get_close_matches
 
+from lensblend.runs.extensions import verbs
+
 VERBS = {
     "train": "train a network phase by phase (Hydra overrides)",
     "evaluate": "score a checkpoint, or a folder of renderings (Hydra overrides)",
@@ -17,7 +19,8 @@ VERBS = {
 
 def usage() -> str:
     """Return what ``lensblend --help`` prints."""
-    lines = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    listed = {**VERBS, **{verb: f"{module} (yours)" for verb, module in verbs().items() if verb not in VERBS}}
+    lines = "\n".join(f"  {verb:<10}{what}" for verb, what in listed.items())
     return (
         "usage: lensblend VERB ...\n\nSingle-image bokeh: train, compare and ship the networks that render it.\n\n"
         f"{lines}\n\n"
@@ -37,14 +40,17 @@ def main() -> None:
 
         print(f"lensblend {__version__}")
         sys.exit(0)
+    modules = {verb: f"lensblend.cli.{verb}" for verb in VERBS}
     if not arguments or arguments[0] not in VERBS:
-        close = get_close_matches(arguments[0], VERBS, n=1) if arguments else []
+        modules = verbs() | modules
+    if not arguments or arguments[0] not in modules:
+        close = get_close_matches(arguments[0], modules, n=1) if arguments else []
         said = f"`{arguments[0]}` is not a verb" if arguments else "A verb is missing"
-        hint = f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(VERBS)}."
+        hint = f"; did you mean `{close[0]}`?" if close else f"; there are: {', '.join(modules)}."
         sys.stderr.write(f"{said}{hint}\n\n{usage()}")
         sys.exit(2)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", f"lensblend.cli.{arguments[0]}", *arguments[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", modules[arguments[0]], *arguments[1:]])
 
 
 if __name__ == "__main__":

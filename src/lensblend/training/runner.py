@@ -24,7 +24,7 @@ from lensblend.runs.configuration import check_unchanged, config_hash, read_conf
 from lensblend.runs.files import below, clear_temporaries, file_sha256, write_atomically
 from lensblend.runs.instantiate import build
 from lensblend.runs.messages import is_first_process, say
-from lensblend.runs.roles import CALLBACK, DATA, LOGGER, MODELS, MODULE, OPTIMIZER, Role
+from lensblend.runs.roles import CALLBACK, DATA, MODELS, MODULE, OPTIMIZER, Role
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.training.callbacks.agree import Agree
@@ -39,6 +39,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure, explain_restart, first_line
 from lensblend.training.fitting import fit_quietly
 from lensblend.training.interruption import Interruption
+from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule
 from lensblend.training.resume import Stopped, find_stopped
@@ -161,7 +162,7 @@ class Training:
         step = stopped.step if stopped else 0
         phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
         module = self._module(name, phase, network, metrics, parent)
-        loggers = [make(phase_run) for make in self._configured("logger", LOGGER)]
+        loggers = build_loggers(self.config["logger"], phase_run)
         exit_code = 1
         try:
             keep = self._keep(name, phase)
@@ -188,7 +189,7 @@ class Training:
             raise explained from error
         finally:
             for logger in loggers:
-                if hasattr(logger, "finish"):
+                if isinstance(logger, PhaseLogger):
                     logger.finish(exit_code)
         best = {} if keep.best is None else {phase.monitor: keep.best}
         state = "pruned" if is_pruned(trainer) else "done"
