@@ -18,6 +18,7 @@ from lensblend.training.callbacks.final import TIMED, Final
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.loggers.phase_logger import PhaseLogger
 from lensblend.training.restoration import Restoration
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -50,8 +51,10 @@ class Changing(BokehNetwork):
         return Rendering(torch.sigmoid(self.layers(photo)), {})
 
 
-class Table(CSVLogger):
+class Table(PhaseLogger, CSVLogger):
     """A logger that asks for the numbers."""
+
+    takes_numbers = True
 
     def log_numbers(self, numbers, device, step):
         self.said = (dict(numbers), device, step)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.errors import DataError, LensblendError, printable
+from lensblend.cli.flags import run_flags, shared
+from lensblend.errors import DataError
 
 if TYPE_CHECKING:
     from lensblend.comparison.runs import PhaseChoice
@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the verb's command line."""
     verb = argparse.ArgumentParser(
         prog="lensblend compare",
+        parents=[shared()],
         description="Score finished runs on the same validation images and set them side by side.",
     )
     verb.add_argument(
@@ -140,12 +141,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the verb and exit."""
-    arguments = parser().parse_args()
-    try:
-        compare(arguments)
-    except LensblendError as error:
-        sys.stderr.write(f"{printable(str(error))}\n")
-        sys.exit(error.exit_code)
+    run_flags(parser(), compare)
 
 
 if __name__ == "__main__":

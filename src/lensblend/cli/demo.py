@@ -9,22 +9,26 @@ import sys
 import time
 from pathlib import Path
 
-from lensblend.errors import LensblendError, printable
+from lensblend.cli.flags import run_flags, shared
+from lensblend.errors import LensblendError
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the verb's command line."""
     verb = argparse.ArgumentParser(
-        prog="lensblend demo", description="Train DBSI on embedded data in three phases, evaluate it, render a photo."
+        prog="lensblend demo",
+        parents=[shared()],
+        description="Train DBSI on embedded data in three phases, evaluate it, render a photo.",
     )
     verb.add_argument("--output", type=Path, default=Path("outputs/demo"), metavar="DIR", help="default: outputs/demo")
     verb.add_argument("--smoke", action="store_true", help="two batches a phase, tiny images: seconds, not minutes")
     return verb
 
 
-def demo(output: Path, smoke: bool) -> None:
+def demo(arguments: argparse.Namespace) -> None:
     """Run the verbs one after the other, as a user would, and say where to look."""
     started = time.monotonic()
+    output, smoke = arguments.output, arguments.smoke
     evaluation, rendered = output / "evaluation", output / "rendered"
     debug = ["debug=smoke"] if smoke else []
     limit = ["limit=2"] if smoke else []
@@ -82,12 +86,7 @@ def _photo(output: Path) -> Path:
 
 def main() -> None:
     """Run the verb and exit."""
-    arguments = parser().parse_args()
-    try:
-        demo(arguments.output, arguments.smoke)
-    except LensblendError as error:
-        sys.stderr.write(f"{printable(str(error))}\n")
-        sys.exit(error.exit_code)
+    run_flags(parser(), demo)
 
 
 if __name__ == "__main__":

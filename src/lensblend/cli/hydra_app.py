@@ -22,7 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.explanations import explain, unknown_key
+from lensblend.cli.flags import shared
 from lensblend.errors import Interrupted, LensblendError, RequestError, printable
+from lensblend.runs.extensions import admit
 from lensblend.storage import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
@@ -57,7 +59,10 @@ def run_verb(task: Task, config_name: str) -> None:
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
+    # Hydra knows its own flags only.
+    known, sys.argv[1:] = shared().parse_known_args()
     with answered(config_name, full_errors):
+        admit(known.allow)
         try:
             main()
         except ValueError as error:

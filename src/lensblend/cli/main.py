@@ -6,6 +6,7 @@ import os
 import sys
 
 from lensblend.errors import nearest
+from lensblend.runs.extensions import verbs
 
 VERBS = {
     "train": "train a network phase by phase (Hydra overrides)",
@@ -18,7 +19,8 @@ VERBS = {
 
 def usage() -> str:
     """Return what ``lensblend --help`` prints."""
-    lines = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    listed = {**VERBS, **{verb: f"{module} (yours)" for verb, module in verbs().items() if verb not in VERBS}}
+    lines = "\n".join(f"  {verb:<10}{what}" for verb, what in listed.items())
     return (
         "usage: lensblend VERB ...\n\nSingle-image bokeh: train, compare and ship the networks that render it.\n\n"
         f"{lines}\n\n"
@@ -38,12 +40,15 @@ def main() -> None:
 
         print(f"lensblend {__version__}")
         sys.exit(0)
+    modules = {verb: f"lensblend.cli.{verb}" for verb in VERBS}
     if not arguments or arguments[0] not in VERBS:
+        modules = verbs() | modules
+    if not arguments or arguments[0] not in modules:
         said = f"`{arguments[0]}` is not a verb" if arguments else "A verb is missing"
-        sys.stderr.write(f"{said}{nearest(arguments[0] if arguments else '', VERBS)}\n\n{usage()}")
+        sys.stderr.write(f"{said}{nearest(arguments[0] if arguments else '', list(modules))}\n\n{usage()}")
         sys.exit(2)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", f"lensblend.cli.{arguments[0]}", *arguments[1:]])
+    os.execv(sys.executable, [sys.executable, "-m", modules[arguments[0]], *arguments[1:]])
 
 
 if __name__ == "__main__":

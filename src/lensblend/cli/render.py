@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.errors import DataError, LensblendError, RequestError, printable
+from lensblend.cli.flags import run_flags, shared
+from lensblend.errors import DataError, RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the verb's command line."""
     verb = argparse.ArgumentParser(
         prog="lensblend render",
+        parents=[shared()],
         description="Render bokeh into photos of any size; with a saliency or depth network, picture its maps.",
     )
     verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|FOLDER", help="photos, or folders of photos")
@@ -163,12 +164,7 @@ def _targets(photos: list[Path], output: Path) -> dict[Path, Path]:
 
 def main() -> None:
     """Run the verb and exit."""
-    arguments = parser().parse_args()
-    try:
-        render(arguments)
-    except LensblendError as error:
-        sys.stderr.write(f"{printable(str(error))}\n")
-        sys.exit(error.exit_code)
+    run_flags(parser(), render)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ from lensblend.errors import DataError, RequestError, short
 from lensblend.runs.configuration import read_config
 
 # Arguments by which callbacks and loggers are told where to write.
-PLACES = ("dirpath", "save_dir", "exclude_batches_path")
+PLACES = ("dirpath", "save_dir", "exclude_batches_path", "tracking_uri", "artifact_location")
+# Names of folders below such a place.
+PARTS = ("name", "version", "sub_dir")
 
 
 def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -89,20 +91,38 @@ def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dic
         content: Its configuration.
         given: The keys that the command set.
     """
-    # Imported late: it knows of several processes from Lightning, which composing does without.
-    from lensblend.runs.messages import say
-
-    cache = content["data"].get("cache")
-    if cache and "data.cache" not in given:
-        say(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add data.cache={cache}")
-        content = {**content, "data": {**content["data"], "cache": None}}
+    content = {**content, "data": _uncached(content["data"], "data", run_dir, given)}
     nodes = {f"{group}.{name}": node for group in ("callbacks", "logger") for name, node in content[group].items()}
     for where, node in nodes.items():
-        for key in PLACES if isinstance(node, dict) else ():
+        for key in (*PLACES, *PARTS) if isinstance(node, dict) else ():
             place, full = node.get(key), f"{where}.{key}"
-            if place and full not in given and not Path(str(place)).resolve().is_relative_to(run_dir.resolve()):
+            if place and full not in given and _leads_out(key, str(place), run_dir):
                 raise RequestError(
                     f"`{full}` in {run_dir / 'config.yaml'} is {place!r}, outside the run's folder; to write there, "
                     f"add {full}={place}"
                 )
     return content
+
+
+def _leads_out(key: str, place: str, run_dir: Path) -> bool:
+    """Tell whether what a callback or logger is given names a place on this machine outside the run's folder."""
+    path = Path(place.removeprefix("file:"))
+    if key in PARTS:
+        return path.is_absolute() or ".." in path.parts
+    return not place.startswith(("http://", "https://")) and not path.resolve().is_relative_to(run_dir.resolve())
+
+
+def _uncached(node: Any, where: str, run_dir: Path, given: Sequence[str]) -> Any:
+    """Return a data set's node, and those of the data sets in it, keeping pairs only where the command says so."""
+    if isinstance(node, list):
+        return [_uncached(value, f"{where}[{index}]", run_dir, given) for index, value in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    cache, place = node.get("cache"), f"{where}.cache"
+    if cache and place not in given:
+        # Imported late: it knows of several processes from Lightning, which composing does without.
+        from lensblend.runs.messages import say
+
+        say(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add {place}={cache}")
+        node = {**node, "cache": None}
+    return {key: _uncached(value, f"{where}.{key}", run_dir, given) for key, value in node.items()}

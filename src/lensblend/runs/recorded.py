@@ -71,17 +71,26 @@ def recorded_data(config: Mapping[str, Any], source: Path, is_run: bool) -> Sour
     if not isinstance(node, Mapping):
         raise RequestError(f"{source} does not say on which data set it was trained; name one: data=...")
     where = f"{source}: data"
-    definition = next(classes_in(node, where, DATA))
-    if not is_run and not plays(definition, GENERATED_DATA):
+    reading = [kind for kind in classes_in(node, where, DATA) if not plays(kind, GENERATED_DATA)]
+    if reading and not is_run:
         raise RequestError(
-            f"{source} was trained on files ({definition.__name__}), which a single checkpoint does not choose here: "
+            f"{source} was trained on files ({reading[0].__name__}), which a single checkpoint does not choose here: "
             "name the data set (data=...), or give the run's folder instead of the file."
         )
     # Where rendered pairs are kept is this machine's own affair.
-    node = {key: value for key, value in node.items() if key != "cache"}
+    node = without_caches(node)
     with _placed(where, source):
         source_of_pairs: Source = build(node, where, DATA)
     return source_of_pairs
+
+
+def without_caches(node: Any) -> Any:
+    """Return a data set's node, and those of the data sets in it, without the folders in which they keep pairs."""
+    if isinstance(node, list | tuple):
+        return [without_caches(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    return {key: without_caches(value) for key, value in node.items() if key != "cache"}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from lensblend.errors import RequestError, nearest, short
+from lensblend.runs import extensions
 from lensblend.runs.earlier import class_today
 
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
@@ -21,8 +22,9 @@ _LONGEST = 200
 class Role:
     """One role that objects play.
 
-    A class plays it if it derives from ``base``, is defined in one of the ``packages`` and is called by the module that
-    defines it, or by an ``exporter``. Nothing with a leading underscore in its path does.
+    A class plays it if it derives from ``base``, is defined in one of the ``packages`` or in a user's own that was let
+    in (`lensblend.runs.extensions`), and is called by the module that defines it, or by an ``exporter``. Nothing with
+    a leading underscore in its path does.
 
     Attributes:
         title: What plays it, for messages.
@@ -31,6 +33,7 @@ class Role:
         exporters: Packages of other projects, by which their users call classes that are defined below.
         parts: Names, in this module, of the roles that may stand within the arguments.
         waits: Whether it is built later, when the training knows the rest of its arguments (``_partial_: true``).
+        is_open: Whether classes of the users' own packages play it as well.
     """
 
     title: str
@@ -39,6 +42,12 @@ class Role:
     exporters: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     waits: bool = False
+    is_open: bool = True
+
+    @property
+    def rooms(self) -> tuple[str, ...]:
+        """The packages in which its classes are defined, those of users included."""
+        return (*self.packages, *(extensions.packages() if self.is_open else ()))
 
     @property
     def within(self) -> tuple[Role, ...]:
@@ -75,6 +84,7 @@ LAYER = Role(
     tuple(f"torch.nn.modules.{name}" for name in _LAYERS),
     ("torch.nn",),
     parts=("LAYER",),
+    is_open=False,
 )
 BANK = Role("a kernel bank", "lensblend.nn.kernel_bank.KernelBank", ("lensblend.nn",))
 BACKBONE = Role("a backbone", "lensblend.nn.rendering.Backbone", ("lensblend.backbones",), parts=("LAYER",))
@@ -97,11 +107,13 @@ LOSS = Role(
 )
 METRIC = Role("a metric", "lensblend.metrics.per_image.PerImageMetric", ("lensblend.metrics",))
 OPTIMIZER = Role("an optimizer", "torch.optim.Optimizer", ("torch.optim",), ("torch.optim",), waits=True)
-DATA = Role("a data set", "lensblend.data.pairs.Source", ("lensblend.data",))
+# One that changes the pairs of another holds it.
+DATA = Role("a data set", "lensblend.data.pairs.Source", ("lensblend.data",), parts=("DATA",))
 GENERATED_DATA = Role(
     "a data set that reads no files",
     "lensblend.data.pairs.Source",
     ("lensblend.data.embedded", "lensblend.data.scenes"),
+    is_open=False,
 )
 MAP_SOURCE = Role(
     "a source of maps",
@@ -124,7 +136,11 @@ CALLBACK = Role(
 LOGGER = Role(
     "a logger",
     "pytorch_lightning.loggers.Logger",
-    ("lensblend.training.loggers.metrics_csv", "lensblend.training.loggers.wandb_run"),
+    (
+        "lensblend.training.loggers",
+        *(f"pytorch_lightning.loggers.{name}" for name in ("csv_logs", "mlflow", "tensorboard")),
+    ),
+    ("lensblend.training.loggers", "pytorch_lightning.loggers"),
     waits=True,
 )
 # A network may render, or estimate what another is guided by.
@@ -155,12 +171,14 @@ PyTorch (a public class of torch.nn).
     if not isinstance(target, str) or len(target) > _LONGEST or not _PATH.fullmatch(target):
         raise _refusal(target, where, roles)
     module_name, _, name = class_today(target).rpartition(".")
-    near = [role for role in roles if _is_in(module_name, (*role.packages, *role.exporters))]
+    near = [role for role in roles if _is_in(module_name, (*role.rooms, *role.exporters))]
     if not near:
         raise _refusal(target, where, roles)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if not _is_in(module_name, [str(error.name)]):
+            raise RequestError(f"`{where}` is {target!r}, which needs {error.name}: it is not installed.") from error
         raise RequestError(f"`{where}` is {target!r}, which cannot be found: there is no {module_name}.") from None
     definition = vars(module).get(name)
     if definition is None:
@@ -184,7 +202,7 @@ def plays(definition: type, role: Role) -> bool:
     """Tell whether a class plays a role."""
     return (
         not inspect.isabstract(definition)
-        and _is_in(definition.__module__, role.packages)
+        and _is_in(definition.__module__, role.rooms)
         and issubclass(definition, pkgutil.resolve_name(role.base))
     )
 
@@ -196,4 +214,16 @@ def _is_in(module: str, packages: Sequence[str]) -> bool:
 def _refusal(target: object, where: str, roles: Sequence[Role]) -> RequestError:
     wanted = ", or ".join(f"{role.title} (a public class of {role.places})" for role in roles)
     takes = f"it takes {wanted}" if roles else "it takes no further nodes"
-    return RequestError(f"`{where}` is {short(target)}, which may not be built there: {takes}.")
+    return RequestError(f"`{where}` is {short(target)}, which may not be built there: {takes}{_door(target, roles)}.")
+
+
+def _door(target: object, roles: Sequence[Role]) -> str:
+    """Say how a class that may be the user's own comes to play a role."""
+    named = isinstance(target, str) and len(target) <= _LONGEST and _PATH.fullmatch(target)
+    opened = [role for role in roles if role.is_open]
+    if not named or not opened or not extensions.could_be_own(package := str(target).partition(".")[0]):
+        return ""
+    if not any(_is_in(str(target), [name]) for name in extensions.packages()):
+        return f". If {package} is your own code, say so: --allow {package} (docs/extending.md)"
+    bases = " or ".join(dict.fromkeys(role.base for role in opened))
+    return f"; one of your own derives from {bases}, and is named by the module that defines it"

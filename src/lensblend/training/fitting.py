@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lensblend.errors import Interrupted, RequestError
 from lensblend.runs.instantiate import build
-from lensblend.runs.roles import CALLBACK, LOGGER, Role
+from lensblend.runs.roles import CALLBACK
 from lensblend.runs.status import Status
 from lensblend.training.callbacks.agree import Agree
 from lensblend.training.callbacks.final import Final
@@ -27,6 +28,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure, explain_restart, first_line
 from lensblend.training.fit import Fit
 from lensblend.training.interruption import Interruption
+from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, monitored
 
@@ -73,7 +75,7 @@ class PhaseFit:
             LensblendError: It cannot go on; the message says why and what to do.
             Interrupted: A signal asked it to stop, and what is done is saved.
         """
-        loggers = [make(self._run) for make in self._configured("logger", LOGGER)]
+        loggers = build_loggers(self._config["logger"], self._run)
         exit_code = 1
         try:
             self._trainer = self._build_trainer(loggers)
@@ -96,7 +98,7 @@ class PhaseFit:
             raise explained from error
         finally:
             for logger in loggers:
-                if hasattr(logger, "finish"):
+                if isinstance(logger, PhaseLogger):
                     logger.finish(exit_code)
         # No process may look for this phase's best weights before the first one has written them.
         self._trainer.strategy.barrier("phase")
@@ -113,13 +115,10 @@ class PhaseFit:
         state = "pruned" if self.was_pruned else "done"
         return {"state": state, "step": self._trainer.global_step, "scores": keep.scores, "best": best}
 
-    def _configured(self, group: str, role: Role) -> list[Any]:
-        """Build what a group of the configuration names, leaving out what is set to null."""
-        return [build(node, f"{group}.{key}", role) for key, node in self._config[group].items() if node]
-
     @without_srun()
-    def _build_trainer(self, loggers: list[Any]) -> pl.Trainer:
-        configured = self._configured("callbacks", CALLBACK)
+    def _build_trainer(self, loggers: list[Logger]) -> pl.Trainer:
+        nodes = self._config["callbacks"].items()
+        configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
         agree, reseed = Agree(self._config, self._run.run_dir), Reseed(self._config["seed"])
         finite = Finite(self._run.folder, **self._config["not_finite"])
         try:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import default_collate
 
 from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.loggers.phase_logger import PhaseLogger
 
 TIMED = 3
 
@@ -27,7 +28,7 @@ class Final(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell the loggers."""
-        takers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_numbers")]
+        takers = [logger for logger in trainer.loggers if isinstance(logger, PhaseLogger) and logger.takes_numbers]
         if not trainer.is_global_zero or not takers:
             return
         numbers = {name.removeprefix("val/"): score for name, score in self._keep.best_scores.items()}

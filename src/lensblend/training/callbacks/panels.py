@@ -13,6 +13,7 @@ from torch.utils.data import default_collate
 
 from lensblend.inference.pictures import error_map, save_picture, sheet
 from lensblend.runs.files import below
+from lensblend.training.loggers.phase_logger import PhaseLogger
 
 Rows = dict[str, dict[str, NDArray[np.uint8]]]
 
@@ -43,7 +44,7 @@ class Panels(pl.Callback):
         if sum(trainer.num_val_batches) == 0:
             self._draw(trainer, rows, trainer.current_epoch)
         for logger in trainer.loggers:
-            if hasattr(logger, "log_final"):
+            if isinstance(logger, PhaseLogger):
                 logger.log_final({name: _table_row(row) for name, row in rows.items()}, scores, _step(trainer))
 
     def _is_wanted(self, trainer: pl.Trainer) -> bool:
@@ -53,7 +54,7 @@ class Panels(pl.Callback):
         phase = Path(trainer.default_root_dir)
         save_picture(sheet(rows), below(phase.parent, "panels") / f"{phase.name}-epoch{epochs:04d}.png")
         for logger in trainer.loggers:
-            if hasattr(logger, "log_panels"):
+            if isinstance(logger, PhaseLogger):
                 logger.log_panels(rows, _step(trainer))
 
     @torch.no_grad()

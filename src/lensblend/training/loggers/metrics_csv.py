@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError
 from lensblend.storage import write_atomically
+from lensblend.training.loggers.phase_logger import PhaseLogger
 from lensblend.training.phase_run import PhaseRun
 
 _LARGEST = 2**30  # bytes
 KEYS = ("phase", "epoch", "step")
 
 
-class MetricsCsv(Logger):
+class MetricsCsv(PhaseLogger):
     """Collect a phase's metrics in the run's ``metrics.csv``.
 
     Values that arrive for one step share a row. Rows of this phase past the step that a restart goes on from are

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import wandb
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -24,14 +22,14 @@ from lensblend.runs.building import metric_classes
 from lensblend.runs.messages import is_first_process
 from lensblend.runs.redaction import redact, tell_secrets
 from lensblend.storage import write_atomically
+from lensblend.training.loggers.phase_logger import PhaseLogger, Rows
 from lensblend.training.phase_run import PhaseRun
 
-Rows = Mapping[str, Mapping[str, NDArray[np.uint8]]]
 STEP = "trainer/global_step"
 LONGEST_NAME = 128
 
 
-class PhaseWandbLogger(WandbLogger):
+class PhaseWandbLogger(PhaseLogger, WandbLogger):
     """Log a phase to its own run, found again by the id that the phase's folder keeps.
 
     ``WANDB_MODE=offline`` keeps the run on disk, in the training's folder.
@@ -41,6 +39,8 @@ class PhaseWandbLogger(WandbLogger):
         project: W&B's project.
         entity: W&B's team or user; default: the account's own.
     """
+
+    takes_numbers = True
 
     def __init__(self, phase_run: PhaseRun, project: str = "lensblend", entity: str | None = None) -> None:
         self._run_dir = phase_run.run_dir
@@ -84,12 +84,7 @@ class PhaseWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_panels(self, rows: Rows, step: int) -> None:
-        """Log one strip of pictures per pair, each under a key of its own, so that runs show the same pair together.
-
-        Args:
-            rows: Pictures by caption, by the pair's id.
-            step: The optimizer step they belong to, counted from 0 as in the metrics.
-        """
+        """Log one strip of pictures per pair, each under a key of its own, so that runs show the same pair together."""
         strips = {panel_key(name): wandb.Image(sheet({name: row}), caption=name) for name, row in rows.items()}
         self.experiment.log({**strips, STEP: step})
 
@@ -109,10 +104,7 @@ class PhaseWandbLogger(WandbLogger):
     def log_numbers(self, numbers: Mapping[str, float], device: str, step: int) -> None:
         """Log what the phase is compared by: a bar per run in the workspace, and a column of the runs table.
 
-        Args:
-            numbers: The best checkpoint's scores, ``parameters`` and ``latency_s``. Such names W&B can sort by.
-            device: What the latency was measured on.
-            step: The optimizer step they belong to.
+        W&B can sort by such names.
         """
         self.experiment.log({**numbers, STEP: step})
         self.experiment.summary["device"] = device

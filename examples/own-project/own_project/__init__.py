@@ -1,0 +1,1 @@
+"""A network, losses and data of one's own for lensblend."""

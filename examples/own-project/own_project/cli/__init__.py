@@ -1,0 +1,1 @@
+"""Verbs: `lensblend NAME` runs the module of that name."""

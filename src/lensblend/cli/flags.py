@@ -1,0 +1,34 @@
+"""The flag that every verb takes, and how a verb with ordinary flags runs and ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from lensblend.errors import LensblendError, printable
+from lensblend.runs.extensions import admit
+
+
+def shared() -> argparse.ArgumentParser:
+    """Return the part of a command line that all verbs have."""
+    part = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    part.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="your own package, whose classes configurations and checkpoints may then name (docs/extending.md)",
+    )
+    return part
+
+
+def run_flags(verb: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
+    """Run a verb with ordinary flags and exit; an error that a user can correct is answered with its message alone."""
+    arguments = verb.parse_args()
+    try:
+        admit(arguments.allow)
+        task(arguments)
+    except LensblendError as error:
+        sys.stderr.write(f"{printable(str(error))}\n")
+        sys.exit(error.exit_code)

@@ -1,0 +1,131 @@
+"""Ours are told what a phase is compared by; Lightning's own work beside them, each start in a place of its own."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import yaml
+from pytorch_lightning.loggers import CSVLogger
+
+from lensblend.errors import DataError, RequestError
+from lensblend.training.loggers.metrics_csv import MetricsCsv
+from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
+from lensblend.training.loggers.wandb_run import PhaseWandbLogger
+from lensblend.training.phase_run import PhaseRun
+
+OURS = {"_target_": "lensblend.training.loggers.metrics_csv.MetricsCsv", "_partial_": True}
+LIGHTNINGS = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
+SMALL = ["experiment=demo", "debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "callbacks.panels=null"]
+BESIDE = "+logger.table._target_=pytorch_lightning.loggers.CSVLogger"
+
+
+def phase(folder, name="phase1", step=0):
+    return PhaseRun(folder / "sweep" / "7", name, "7: a sweep", config={"seed": 3, "token": "x"}, first_step=step)
+
+
+def rows(run_dir, phase, start=0):
+    with (run_dir / phase / "table" / f"from-step-{start}" / "metrics.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_ours_get_the_phase_and_lightnings_a_place_and_the_configuration(tmp_path):
+    ours, theirs = build_loggers({"csv": OURS, "none": None, "table": LIGHTNINGS}, phase(tmp_path, step=12))
+    assert isinstance(ours, MetricsCsv)
+    assert isinstance(ours, PhaseLogger)
+    assert type(theirs) is CSVLogger
+    folder = tmp_path / "sweep" / "7" / "phase1" / "table" / "from-step-12"
+    theirs.log_metrics({"val/psnr": 1.0}, 12)
+    theirs.save()
+    assert yaml.safe_load((folder / "hparams.yaml").read_text()) == {"seed": 3, "token": "(redacted)"}
+    assert "val/psnr" in (folder / "metrics.csv").read_text()
+
+
+def test_in_a_folder_of_the_users_own_phases_of_all_runs_have_places_of_their_own(tmp_path):
+    node = {**LIGHTNINGS, "save_dir": str(tmp_path / "logs")}
+    places = {build_loggers({"table": node}, phase(tmp_path, n))[0].log_dir for n in ("phase1", "phase2")}
+    assert places == {str(tmp_path / "logs" / "sweep" / "7" / n / "from-step-0") for n in ("phase1", "phase2")}
+    (named,) = build_loggers({"table": {**node, "name": "mine", "version": "v2"}}, phase(tmp_path))
+    assert named.log_dir == str(tmp_path / "logs" / "mine" / "v2")
+
+
+def test_a_package_that_is_missing_is_named_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", False)
+    node = {"_target_": "pytorch_lightning.loggers.MLFlowLogger"}
+    with pytest.raises(RequestError, match=r"`logger.ml` could not be built from pytorch_lightning.loggers.MLFlowLog"):
+        build_loggers({"ml": node}, phase(tmp_path))
+
+
+@pytest.mark.parametrize("link", ["phase1/table", "phase1/table/from-step-0", "phase1/table/from-step-0/hparams.yaml"])
+def test_a_link_in_the_runs_folder_is_not_written_through(tmp_path, link):
+    path, elsewhere = phase(tmp_path).run_dir / link, tmp_path / "elsewhere"
+    path.parent.mkdir(parents=True)
+    elsewhere.write_text("kept") if path.suffix else elsewhere.mkdir()
+    path.symlink_to(elsewhere)
+    with pytest.raises(DataError, match="link"):
+        build_loggers({"table": LIGHTNINGS}, phase(tmp_path))
+    assert not any(elsewhere.iterdir()) if elsewhere.is_dir() else elsewhere.read_text() == "kept"
+
+
+def test_only_loggers_that_take_numbers_make_the_training_measure_them():
+    assert not MetricsCsv.takes_numbers
+    assert PhaseWandbLogger.takes_numbers
+
+
+@pytest.fixture(scope="module")
+def run_dir(lensblend, tmp_path_factory):
+    """A training of two phases that logs to Lightning's CSV beside ours."""
+    folder = tmp_path_factory.mktemp("logged") / "run"
+    done = lensblend("train", *SMALL, "schedule.run=[phase1,phase2]", BESIDE, f"run_dir={folder}")
+    assert done.code == 0, done.err
+    return folder
+
+
+def test_phases_do_not_overwrite_each_other(run_dir):
+    with (run_dir / "metrics.csv").open(encoding="utf-8") as file:
+        ours = list(csv.DictReader(file))
+    for name in ("phase1", "phase2"):
+        losses = [float(row["train/loss"]) for row in rows(run_dir, name) if row["train/loss"]]
+        assert losses == pytest.approx([float(r["train/loss"]) for r in ours if r["phase"] == name and r["train/loss"]])
+        assert rows(run_dir, name)[-1]["val/psnr"]
+
+
+def test_a_run_that_goes_on_keeps_what_was_logged_before(in_process, run_dir, tmp_path):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    status = json.loads((folder / "status.json").read_text())
+    status["phases"]["phase2"]["state"] = "running"
+    (folder / "status.json").write_text(json.dumps(status))
+    more = ["schedule.every_phase.max_epochs=2", "resume_overrides=[schedule]"]
+    done = in_process("train", f"resume={folder}", *more)
+    assert done.code == 0, done.err
+    assert [row["step"] for row in rows(folder, "phase2") if row["train/loss"]] == ["0", "1"]
+    assert [row["step"] for row in rows(folder, "phase2", 2) if row["train/loss"]] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [("save_dir", "/elsewhere"), ("name", "../../x"), ("version", "/x"), ("tracking_uri", "file:/elsewhere")],
+)
+def test_a_run_that_goes_on_writes_elsewhere_by_the_users_word_alone(in_process, run_dir, tmp_path, key, place):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["logger"]["table"][key] = place
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    done = in_process("train", f"resume={folder}")
+    assert done.code == 2
+    assert f"`logger.table.{key}` in {folder / 'config.yaml'} is '{place}', outside the run's folder" in done.err
+
+
+def test_tensorboard_files_hold_what_was_logged(in_process, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    beside = "+logger.tb._target_=pytorch_lightning.loggers.TensorBoardLogger"
+    done = in_process("train", *SMALL, "schedule.run=[phase1]", beside, f"run_dir={tmp_path}")
+    assert done.code == 0, done.err
+    events = EventAccumulator(str(tmp_path / "phase1" / "tb" / "from-step-0"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [0, 1]
+    with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
+        ours = [float(row["val/psnr"]) for row in csv.DictReader(file) if row["val/psnr"]]
+    assert [event.value for event in events.Scalars("val/psnr")] == pytest.approx(ours)
