@@ -12,8 +12,6 @@ SOURCE = Path(lensblend.__file__).parent
 # Constructors' signatures are what a configuration is checked by; fields of one's own class, one after the other;
 # what another platform or another project's object may lack.
 ALLOWED = {
-    "data/embedded.py": {"getattr(pair, key)"},
-    "inference/evaluation.py": {"getattr(pair, name)"},
     "data/images.py": {"getattr(image, 'n_frames', 1)"},
     "data/modes.py": {"getattr(image, 'tag_v2', {})"},
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},

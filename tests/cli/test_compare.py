@@ -314,10 +314,10 @@ def test_an_analysis_measures_the_weights_that_the_network_blends_with(compare, 
     for index in range(3):
         pair = pairs.load(index)
         weights = render_photo(trained.network, pair.photo, trained.image_size).aux["weights"]
-        sharp = functional.interpolate(weights, pair.mask.shape, mode="bilinear")[0, 0].numpy()
-        inside.append(sharp[pair.mask].mean())
+        sharp = functional.interpolate(weights, pair.maps["mask"].shape, mode="bilinear")[0, 0].numpy()
+        inside.append(sharp[pair.maps["mask"]].mean())
         # Ties at the quantile's edge go to one side here, to both there: close, not equal.
-        nearest.append(sharp[pair.disparity >= np.quantile(pair.disparity, 0.8)].mean())
+        nearest.append(sharp[pair.maps["disparity"] >= np.quantile(pair.maps["disparity"], 0.8)].mean())
     ours = table["gaussian_25_45_75", "w0_focus"]
     assert (float(ours["mean"]), ours["count"], ours["phase"]) == (pytest.approx(np.mean(inside), 1e-5), "3", "phase1")
     assert float(table["gaussian_25_45_75", "w0_fifth1"]["mean"]) == pytest.approx(np.mean(nearest), abs=0.03)

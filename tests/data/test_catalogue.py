@@ -49,7 +49,7 @@ def test_challenge_layout(tmp_path):
     assert pair.id == "10"
     assert abs(int(pair.photo[0, 0, 0]) - 10) <= 2
     assert abs(int(pair.target[0, 0, 0]) - 11) <= 2
-    assert pair.disparity is pair.mask is None
+    assert pair.maps == {}
 
 
 def test_pynet_layout_reads_disparity_and_keeps_its_test_apart(tmp_path):
@@ -64,7 +64,9 @@ def test_pynet_layout_reads_disparity_and_keeps_its_test_apart(tmp_path):
     assert (ebb.split("train").ids, ebb.split("val").ids) == (["0"], [])
     pair = ebb.split("train").load(0)
     assert abs(int(pair.photo[0, 0, 0]) - 5) <= 2
-    np.testing.assert_allclose(pair.disparity, np.full((8, 12), 0.2), atol=1e-6)  # half-size maps, as PyNET stores them
+    np.testing.assert_allclose(
+        pair.maps["disparity"], np.full((8, 12), 0.2), atol=1e-6
+    )  # half-size maps, as PyNET stores them
     rows = tmp_path / "val.csv"
     rows.write_text("original,bokeh\n./test/original/0.jpg,./test/bokeh/0.jpg\n")
     named = Ebb(str(tmp_path), val_list=str(rows))
@@ -275,8 +277,8 @@ def test_masks_and_disparities_belong_to_their_photo(tmp_path):
         cv2.imwrite(str(tmp_path / "masks" / f"{name}.png"), ((ramp > 1) * 255).astype(np.uint8))
     maps = {"masks": str(tmp_path / "masks"), "disparities": str(tmp_path / "maps")}
     pair = Folders(**arguments, **maps).split("train").load(1)
-    np.testing.assert_array_equal(pair.disparity, ramp)
-    np.testing.assert_array_equal(pair.mask, ramp > 1)
+    np.testing.assert_array_equal(pair.maps["disparity"], ramp)
+    np.testing.assert_array_equal(pair.maps["mask"], ramp > 1)
     (tmp_path / "maps/b.npy").unlink()
     (tmp_path / "masks/a.png").unlink()
     with pytest.raises(DataError, match=r"(?s)2 problem.*`a` has no mask.*`b` has no disparity"):

@@ -12,7 +12,6 @@ from lensblend.data.pairs import Pair, Pairs, Source
 from lensblend.errors import RequestError
 
 SIZE = [48, 64]
-ARRAYS = ("photo", "target", "disparity", "mask")
 
 
 def build(cache: Path | str, **request: object) -> Embedded:
@@ -20,7 +19,9 @@ def build(cache: Path | str, **request: object) -> Embedded:
 
 
 def same(first: Pair, second: Pair) -> bool:
-    return first.id == second.id and all(np.array_equal(getattr(first, key), getattr(second, key)) for key in ARRAYS)
+    images = [(first.photo, second.photo), (first.target, second.target)]
+    planes = [(first.maps[name], second.maps[name]) for name in ("disparity", "mask")]
+    return first.id == second.id and all(np.array_equal(*both) for both in images + planes)
 
 
 def entries(folder: Path) -> list[Path]:
@@ -77,7 +78,7 @@ def test_damaged_entry_is_rendered_again(tmp_path: Path, damage: str) -> None:
     (path,) = entries(tmp_path)
     whole = path.read_bytes()
     if damage == "other size":
-        np.savez(path, photo=first.photo[:9], target=first.target, disparity=first.disparity, mask=first.mask)
+        np.savez(path, photo=first.photo[:9], target=first.target, **first.maps)
     elif damage == "other array":
         np.savez(path, photo=first.photo)
     else:

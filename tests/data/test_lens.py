@@ -145,8 +145,7 @@ def test_scene_in_focus_stays_as_it_was() -> None:
     pair = photograph("flat", [opaque(linearise(photo), disparity)], Lens(0.5, aperture=20.0))
     np.testing.assert_array_equal(pair.photo, photo)
     np.testing.assert_array_equal(pair.target, photo)
-    assert pair.mask is not None
-    assert pair.mask.all()
+    assert pair.maps["mask"].all()
 
 
 def test_layers_in_focus_stay_as_they_were(layers: list[Layer]) -> None:
@@ -191,16 +190,14 @@ def test_highlight_becomes_a_disc() -> None:
 def test_pair_knows_the_visible_disparity_and_what_is_in_focus(layers: list[Layer]) -> None:
     pair = photograph("three", layers, Lens(focus=0.5, aperture=13.0))
     expected = np.select([layers[2].alpha >= 0.5, layers[1].alpha >= 0.5], [0.9, 0.5], 0.1)
-    assert pair.disparity is not None
-    assert pair.mask is not None
-    np.testing.assert_allclose(pair.disparity, expected, rtol=1e-6)
-    np.testing.assert_array_equal(pair.mask, expected == 0.5)
+    np.testing.assert_allclose(pair.maps["disparity"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(pair.maps["mask"], expected == 0.5)
 
 
 def test_mask_ends_where_a_disc_leaves_its_pixel() -> None:
     disparity = np.linspace(0, 1, WIDTH)[None, :] * np.ones((HEIGHT, 1))
     pair = photograph("ramp", [opaque(np.zeros((HEIGHT, WIDTH, 3)), disparity)], Lens(focus=0.4, aperture=9.0))
-    np.testing.assert_array_equal(pair.mask, 4.5 * abs(disparity - 0.4) < 0.5)
+    np.testing.assert_array_equal(pair.maps["mask"], 4.5 * abs(disparity - 0.4) < 0.5)
 
 
 def test_develop_rounds_the_srgb_curve() -> None:

@@ -27,7 +27,7 @@ def test_photos_and_masks_pair_up_by_name(folders):
     assert 0 < len(val.ids) < 12
     pair = train.load(0)
     assert pair.target is None
-    assert pair.mask.sum() == 20 * (int(pair.id) + 1)
+    assert pair.maps["mask"].sum() == 20 * (int(pair.id) + 1)
     assert f"{len(train.ids)} photos with masks for training, {len(val.ids)} for validation" in source.summary()
 
 

@@ -39,19 +39,17 @@ def test_near_focus_is_in_front_of_far_focus(split: Split) -> None:
     for index in range(4):
         near, far = (motorcycle_pair(split, (0, index), SIZE, Camera(), near, "m") for near in (True, False))
         np.testing.assert_array_equal(near.photo, far.photo)
-        assert near.disparity is not None
-        assert far.disparity is not None
-        assert near.disparity[near.mask].min() > far.disparity[far.mask].max()
+        assert near.maps["disparity"] is not None
+        assert far.maps["disparity"] is not None
+        assert near.maps["disparity"][near.maps["mask"]].min() > far.maps["disparity"][far.maps["mask"]].max()
         assert not np.array_equal(near.target, far.target)
 
 
 def test_target_is_sharp_in_focus_and_blurred_behind() -> None:
     pair = motorcycle_pair("train", (0, 1), (96, 128), Camera(), True, "m")
-    assert pair.disparity is not None
-    assert pair.mask is not None
     change = abs(pair.photo.astype(int) - pair.target).mean(axis=2)
-    assert np.median(change[pair.mask]) == 0
-    assert change[pair.disparity < 0.5].mean() > 10
+    assert np.median(change[pair.maps["mask"]]) == 0
+    assert change[pair.maps["disparity"] < 0.5].mean() > 10
 
 
 def test_photo_is_a_crop_of_the_motorcycle() -> None:

@@ -22,8 +22,8 @@ class Noise(Pairs):
     def load(self, index, epoch=0):
         seed = (index, epoch if self.endless else 0)
         photo = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        extras = (photo[..., 0].astype(np.float32), photo[..., 1] > 127) if self.extras else ()
-        return Pair(self.ids[index], photo, 255 - photo, *extras)
+        maps = {"disparity": photo[..., 0].astype(np.float32), "mask": photo[..., 1] > 127}
+        return Pair(self.ids[index], photo, 255 - photo, maps if self.extras else {})
 
 
 def loader(samples, workers, epoch=0):
@@ -139,7 +139,8 @@ class Numbered(Pairs):
         rows, columns = np.mgrid[:24, :32].astype(np.uint8)
         photo = np.stack([rows, columns, rows], axis=2)
         plane = rows.astype(np.float32) * 100 + columns
-        return Pair("numbered", photo, photo, plane, columns > 15, plane, plane)
+        maps = {"disparity": plane, "mask": columns > 15, "saliency": plane, "focus": plane, "normals": plane + 1}
+        return Pair("numbered", photo, photo, maps)
 
 
 def test_a_crop_cuts_everything_alike_and_knows_its_place():
@@ -154,6 +155,7 @@ def test_a_crop_cuts_everything_alike_and_knows_its_place():
         assert torch.equal(sample["target"], sample["photo"])
         for name in ("disparity", "saliency", "focus"):
             assert torch.equal(sample[name][0], (rows * 100 + columns).float())
+        assert torch.equal(sample["normals"][0], (rows * 100 + columns).float() + 1)
         assert torch.equal(sample["mask"][0], columns > 15)
         vertical, horizontal = sample["coordinates"]
         assert torch.allclose(vertical, rows / 23 * 2 - 1)

@@ -20,9 +20,14 @@ from lensblend.data.transforms import (
 from lensblend.errors import RequestError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-PAIR = Pair(
-    "a", PHOTO, 255 - PHOTO, PHOTO[..., 0].astype(np.float32), PHOTO[..., 1] > 127, PHOTO[..., 2].astype(np.float32)
-)
+MAPS = {
+    "disparity": PHOTO[..., 0].astype(np.float32),
+    "mask": PHOTO[..., 1] > 127,
+    "saliency": PHOTO[..., 2].astype(np.float32),
+    "normals": PHOTO[..., 1].astype(np.float32),  # a name that nothing in the package knows
+    "sky": PHOTO[..., 0] > 100,
+}
+PAIR = Pair("a", PHOTO, 255 - PHOTO, MAPS)
 
 
 def lanczos_matrix(source, target):
@@ -67,9 +72,12 @@ def test_mask_stays_binary_and_takes_the_nearest_pixel():
 def test_pair_is_resized_alike():
     small = resize_pair(PAIR, (3, 4))
     assert small.photo.shape == small.target.shape == (3, 4, 3)
-    assert small.disparity.shape == small.mask.shape == small.saliency.shape == (3, 4)
-    np.testing.assert_array_equal(small.saliency, resize_map(PAIR.saliency, (3, 4)))
-    assert resize_pair(Pair("b", PHOTO, PHOTO), (3, 4)).mask is None
+    assert set(small.maps) == set(MAPS)
+    for name, plane in MAPS.items():
+        resized = (resize_mask if name in ("mask", "sky") else resize_map)(plane, (3, 4))
+        assert small.maps[name].dtype == plane.dtype
+        np.testing.assert_array_equal(small.maps[name], resized)
+    assert resize_pair(Pair("b", PHOTO, PHOTO), (3, 4)).maps == {}
     assert resize_pair(PAIR, (6, 8)).photo is PHOTO
 
 
@@ -117,11 +125,12 @@ def test_everything_flips_alike():
         flipped = flips(PAIR, 1, index)
         seen.add(variant(flipped.photo))
         np.testing.assert_array_equal(flipped.target, 255 - flipped.photo)
-        np.testing.assert_array_equal(flipped.disparity, flipped.photo[..., 0])
-        np.testing.assert_array_equal(flipped.mask, flipped.photo[..., 1] > 127)
-        np.testing.assert_array_equal(flipped.saliency, flipped.photo[..., 2])
-        assert flipped.mask.dtype == np.bool_
-        assert flipped.disparity.dtype == np.float32
+        for name in ("disparity", "normals", "saliency"):
+            channel = ("disparity", "normals", "saliency").index(name)
+            np.testing.assert_array_equal(flipped.maps[name], flipped.photo[..., channel])
+        np.testing.assert_array_equal(flipped.maps["mask"], flipped.photo[..., 1] > 127)
+        np.testing.assert_array_equal(flipped.maps["sky"], flipped.photo[..., 0] > 100)
+        assert {name: plane.dtype for name, plane in flipped.maps.items()} == {n: p.dtype for n, p in MAPS.items()}
     assert seen == {"plain", "h", "v", "hv"}
 
 
@@ -143,7 +152,7 @@ def test_expand_is_the_set_then_horizontal_then_vertical():
         "h",
         "v",
     ] * 2
-    np.testing.assert_array_equal(flips(PAIR, 0, 0, 1).mask, PAIR.mask[:, ::-1])
+    np.testing.assert_array_equal(flips(PAIR, 0, 0, 1).maps["mask"], MAPS["mask"][:, ::-1])
 
 
 def test_none_changes_nothing_and_imports_nothing():

@@ -43,7 +43,7 @@ class Pairs(pairs.Pairs):
         photo = (resize(rng.random((4, 5, 3)), (40, 60, 3), order=1) * 255).astype(np.uint8)
         mask = np.zeros((40, 60), dtype=np.bool_)
         mask[:, : 10 * index + 10] = True
-        return Pair(self.ids[index], photo, photo, rng.random((40, 60), dtype=np.float32), mask)
+        return Pair(self.ids[index], photo, photo, {"disparity": rng.random((40, 60), dtype=np.float32), "mask": mask})
 
 
 class Source(pairs.Source):
@@ -67,8 +67,8 @@ def weights(tmp_path):
 def test_truth_is_the_data_sets_own(weights):
     pair = Pairs().load(1)
     assert Truth("saliency")(pair).dtype == np.float32
-    np.testing.assert_array_equal(Truth("saliency")(pair), pair.mask)
-    np.testing.assert_array_equal(Truth("disparity")(pair), pair.disparity)
+    np.testing.assert_array_equal(Truth("saliency")(pair), pair.maps["mask"])
+    np.testing.assert_array_equal(Truth("disparity")(pair), pair.maps["disparity"])
 
 
 @pytest.mark.parametrize(("name", "part"), [("saliency", "mask"), ("disparity", "disparity")])
@@ -185,14 +185,14 @@ def test_preparing_computes_the_pairs_that_are_used_and_passes_over_them_the_nex
         source.prepare("k" * 64, {"train": 2, "val": None}, torch.device("cpu"), track)
     assert shown == ["Saliency of the train split", "Saliency of the val split"]
     assert Brightness.asked == 3
-    assert source.split("val").load(2).saliency.shape == (40, 60)
+    assert source.split("val").load(2).maps["saliency"].shape == (40, 60)
     assert Brightness.asked == 3
 
 
 def test_guided_pairs_carry_the_maps_beside_all_else():
     pair = Guided(Pairs(), {"saliency": Truth("saliency")}).load(1)
     assert pair.id == "b"
-    np.testing.assert_array_equal(pair.saliency, pair.mask)
+    np.testing.assert_array_equal(pair.maps["saliency"], pair.maps["mask"])
     np.testing.assert_array_equal(pair.photo, Pairs().load(1).photo)
 
 
@@ -222,13 +222,13 @@ def test_focus_comes_from_the_pair_or_its_mask_or_a_saliency_network(weights):
     pair = Pairs().load(1)
     target = pair.photo.copy()
     target[:, :30] = 255 - target[:, :30]
-    changed = Pair(pair.id, pair.photo, target, mask=pair.mask)
+    changed = Pair(pair.id, pair.photo, target, {"mask": pair.maps["mask"]})
     focus = FromPair("focus")(changed)
     assert focus.shape == (40, 60)
     assert focus.dtype == np.float32
     assert focus[:, 40:].min() > 0.9
     assert focus[:, :20].mean() < 0.5
-    assert np.array_equal(Truth("focus")(changed), pair.mask.astype(np.float32))
+    assert np.array_equal(Truth("focus")(changed), pair.maps["mask"].astype(np.float32))
     saliency, stand_in = (NetworkMap(n, Brightness(), str(weights), [20, 30])(pair) for n in ("saliency", "focus"))
     assert np.array_equal(saliency, stand_in)
 

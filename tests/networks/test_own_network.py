@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from lensblend.data.files import FilePairs, PairFiles
+from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair, Pairs, Source
 from lensblend.errors import RequestError
+from lensblend.inference import guidance
 from lensblend.inference.evaluation import score_network
 from lensblend.inference.rendering import render_photo
 from lensblend.losses.pixel import L1
@@ -64,6 +67,27 @@ def test_it_trains_and_is_pictured():
     pictures, scores = module.picture(batch)
     assert {"photo", "target", "bokeh"} < set(pictures)
     assert scores["psnr"] > 0
+
+
+def test_a_map_of_any_name_reaches_a_network_that_asks_for_it(tmp_path):
+    class Guided(BokehNetwork):
+        guidance = ("normals",)
+
+        def forward(self, photo, normals):
+            return Rendering(self.in_range(photo + 2 * normals), {})
+
+    normals = np.full((40, 48), 1.0, np.float32)
+    write_image(tmp_path / "a.png", Noise().load(0).photo)
+    np.save(tmp_path / "a.npy", normals)
+    files = PairFiles("a", tmp_path / "a.png", tmp_path / "a.png", {"normals": tmp_path / "a.npy"})
+    pairs = guidance.Guided(FilePairs([files]), {"slopes": guidance.Truth("normals")})
+    assert {n: p.mean() for n, p in pairs.load(0).maps.items()} == {"normals": 1.0, "slopes": 1.0}
+    assert np.array_equal(guidance.Truth("normals")(pairs.load(0)), normals)
+    pixels = []
+    score_network(Guided().eval(), {}, pairs, [0], (32, 32), "network", lambda _, r, *__: pixels.append(r.bokeh))
+    assert pixels[0].min() == pytest.approx(1.0, abs=1e-6)  # enlarged again
+    assert pixels[0].max() <= 1.0 + 1e-6  # clamped in evaluation
+    assert Guided().train()(torch.ones(1, 3, 32, 32), torch.ones(1, 1, 32, 32)).bokeh.max() == 3.0
 
 
 def test_it_is_a_member_of_an_ensemble_and_out_of_a_checkpoint(tmp_path):

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import Backbone
+from lensblend.ops.padding import pad_to_multiple
 
 DIVISOR = 16  # four poolings by two
 
@@ -116,7 +116,7 @@ class Hourglass(Backbone):
         again.
         """
         height, width = photo.shape[-2:]
-        features = self.stem(pad(photo, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate"))
+        features = self.stem(pad_to_multiple(photo, DIVISOR))
         sides = []
         for skip, descent in zip(self.skips, self.descents, strict=True):
             sides.append(skip(features))

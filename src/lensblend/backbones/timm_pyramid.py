@@ -11,11 +11,12 @@ import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError
 from lensblend.nn.rendering import Backbone
+from lensblend.ops.padding import pad_to_multiple
 
 TESTED_ENCODERS = (
     "convnext_tiny",
@@ -108,7 +109,7 @@ class TimmPyramid(Backbone):
         border, and cut again.
         """
         height, width = photo.shape[-2:]
-        padded = pad(photo, (0, -width % self.divisor, 0, -height % self.divisor), mode="replicate")
+        padded = pad_to_multiple(photo, self.divisor)
         normalised = (padded - self.mean) / self.std
         taps = dict(zip(self.reductions, self.encoder(normalised), strict=True))
         features, reduction = taps[self.divisor], self.divisor

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lensblend.runs.checkpoints import Trained
 
 Step = Callable[[Path, Path], None]
+GUIDANCE = ("saliency", "disparity")  # maps whose source can be named on the command line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the rendered photos")
     verb.add_argument("--weights", action="store_true", help="also write the weight maps as pictures")
     verb.add_argument("--depth", action="store_true", help="also picture inverse depth, where the network predicts it")
-    for name in ("saliency", "disparity"):
+    for name in GUIDANCE:
         verb.add_argument(
             f"--{name}",
             metavar="SOURCE",
@@ -93,7 +94,7 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
     from lensblend.runs.checkpoints import check_renders
 
     network = check_renders(trained)
-    guides = guides_of(trained, {"saliency": arguments.saliency, "disparity": arguments.disparity})
+    guides = guides_of(trained, {name: vars(arguments)[name] for name in GUIDANCE})
     names = network.map_names
 
     def step(source: Path, target: Path) -> None:

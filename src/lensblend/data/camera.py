@@ -86,6 +86,5 @@ def photograph(
         id=name,
         photo=develop(pinhole(layers)),
         target=develop(render(layers, lens)),
-        disparity=disparity,
-        mask=in_focus(disparity, lens),
+        maps={"disparity": disparity, "mask": in_focus(disparity, lens)},
     )

@@ -67,7 +67,7 @@ class Ebb(Source):
         found = _find_ebb(self.root, self.layout)
         problems: list[str] = []
         self._splits = {
-            name: FilePairs(match([i for i in ids if i not in excluded], *found, problems=problems))
+            name: FilePairs(match([i for i in ids if i not in excluded], *found, problems))
             for name, ids in listed.items()
         }
         raise_all(problems, f"EBB! at `{root}`")
@@ -119,17 +119,17 @@ class Folders(Source):
     ) -> None:
         self.photos, self.targets = Path(photos), Path(targets)
         _check_folders_request(val_photos, val_targets, val_fraction)
-        maps = scan_named(disparities, "disparities"), scan_named(masks, "masks")
+        maps = {"disparity": scan_named(disparities, "disparities"), "mask": scan_named(masks, "masks")}
         train = scan_named(photos, "photos"), scan_named(targets, "targets")
         problems: list[str] = []
-        files = match(sorted(train[0] | train[1], key=natural_key), *train, *maps, problems=problems)
+        files = match(sorted(train[0] | train[1], key=natural_key), *train, maps, problems)
         validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
         if val_photos is not None and val_targets is not None:
             val = scan_named(val_photos, "val_photos"), scan_named(val_targets, "val_targets")
             problems += [
                 f"`{i}` is in `{photos}` and in `{val_photos}`" for i in sorted(train[0].keys() & val[0].keys())
             ]
-            validating = match(sorted(val[0] | val[1], key=natural_key), *val, *maps, problems=problems)
+            validating = match(sorted(val[0] | val[1], key=natural_key), *val, maps, problems)
         raise_all(problems, f"the pairs of `{photos}` and `{targets}`")
         held_out = {entry.id for entry in validating}
         training = [entry for entry in files if entry.id not in held_out]
@@ -221,15 +221,15 @@ def _ebb_layout(root: Path, layout: str) -> str:
     return candidates[0]
 
 
-def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, Found, Found]:
-    """Return photos, targets, disparities and masks (EBB! has none) by id."""
+def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
+    """Return photos, targets and maps by id."""
     if layout == "ebokehnet":
-        return scan(root, _id_of, end="src"), scan(root, _id_of, end="tgt"), {}, {}
+        return scan(root, _id_of, end="src"), scan(root, _id_of, end="tgt"), {}
     photos, targets, disparities = Found(), Found(), Found()
     for folder, prefix in {"challenge": {"Training": ""}, "pynet": {"train": "", "test": "test-"}}[layout].items():
         for found, kind in ((photos, "original"), (targets, "bokeh"), (disparities, "original_depth")):
             found.update({prefix + i: paths for i, paths in scan(root / folder / kind, _id_of).items()})
-    return photos, targets, disparities, {}
+    return photos, targets, {"disparity": disparities}
 
 
 def scan_named(folder: str | None, argument: str) -> Found:

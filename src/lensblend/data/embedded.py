@@ -28,7 +28,7 @@ _FORMAT = 1
 _MOTORCYCLE_EVERY = 3
 _FAR_EVERY = 5
 _LIBRARIES = ("numpy", "scipy", "pillow", "scikit-image")
-_ARRAYS = ("photo", "target", "disparity", "mask")
+_MAPS = {"disparity": np.dtype(np.float32), "mask": np.dtype(np.bool_)}
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -146,18 +146,19 @@ def _read(path: Path, name: str, image_size: tuple[int, int]) -> Pair | None:
     """Read a cache entry; None if it is missing, damaged or of another shape (it will be rendered again)."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
-            arrays = [entry[key] for key in _ARRAYS]
+            images = entry["photo"], entry["target"]
+            maps = {key: entry[key] for key in _MAPS}
     except _DAMAGED:
         return None
-    photo, disparity, mask = ((*image_size, 3), "uint8"), (image_size, "float32"), (image_size, "bool")
-    found = [(array.shape, str(array.dtype)) for array in arrays]
-    return Pair(name, *arrays) if found == [photo, photo, disparity, mask] else None
+    whole = all(image.shape == (*image_size, 3) and image.dtype == np.uint8 for image in images)
+    whole &= all(maps[key].shape == image_size and maps[key].dtype == kind for key, kind in _MAPS.items())
+    return Pair(name, *images, maps) if whole else None
 
 
 def _write(path: Path, pair: Pair) -> None:
     """Store a pair under its final name only when it is complete; a full or read-only disk costs only the cache."""
     with contextlib.suppress(StorageError), temporary_beside(path) as temporary:
         with temporary.open("wb") as file:
-            arrays: dict[str, Any] = {key: getattr(pair, key) for key in _ARRAYS}
+            arrays: dict[str, Any] = {"photo": pair.photo, "target": pair.target, **pair.maps}
             np.savez(file, **arrays)
         replace(temporary, path)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
 from lensblend.data.pairs import Pair, Pairs
@@ -22,8 +21,12 @@ class PairFiles:
     id: str
     photo: Path
     target: Path | None
-    disparity: Path | None = None
-    mask: Path | None = None
+    maps: Mapping[str, Path]
+
+    @property
+    def partner(self) -> tuple[str, Path]:
+        """What the photo is compared with, and its file: the target, or the first map where there is none."""
+        return next(iter(self.maps.items())) if self.target is None else ("target", self.target)
 
 
 class FilePairs(Pairs):
@@ -34,15 +37,15 @@ class FilePairs(Pairs):
         self.ids = [entry.id for entry in self.files]
 
     def load(self, index: int, epoch: int = 0) -> Pair:
-        """Read one pair; a disparity or mask of another size is resized to the photo's."""
+        """Read one pair; a map of another size is resized to the photo's, and a mask made binary."""
         entry = self.files[index]
         photo, target = read_photo(entry.photo), None if entry.target is None else read_photo(entry.target)
         size = photo.shape[:2]
         if target is not None and size != target.shape[:2]:
             raise DataError(_mismatch(entry, size, target.shape[:2]) + ".")
-        disparity = None if entry.disparity is None else resize_map(read_map(entry.disparity), size)
-        mask = None if entry.mask is None else resize_mask(read_map(entry.mask) >= 0.5, size)
-        return Pair(entry.id, photo, target, disparity, mask)
+        planes = {name: read_map(path) for name, path in entry.maps.items()}
+        maps = {n: resize_mask(p >= 0.5, size) if n == "mask" else resize_map(p, size) for n, p in planes.items()}
+        return Pair(entry.id, photo, target, maps)
 
 
 def scan(folder: Path, id_of: Callable[[str], str], end: str = "") -> Found:
@@ -58,8 +61,7 @@ def match(
     wanted: Iterable[str],
     photos: Found,
     targets: Found,
-    disparities: Found,
-    masks: Found,
+    maps: Mapping[str, Found],
     problems: list[str],
     partner: str = "target",
 ) -> list[PairFiles]:
@@ -69,12 +71,11 @@ def match(
         wanted: Ids.
         photos: Files by id.
         targets: Files by id.
-        disparities: Files by id; none, or one for each photo.
-        masks: Files by id; none, or one for each photo.
+        maps: By name: files by id; none, or one for each photo.
         problems: Receives what is wrong, a line each.
         partner: What every photo needs: ``target`` or ``mask``.
     """
-    parts = {"photo": photos, "target": targets, "disparity": disparities, "mask": masks}
+    parts = {"photo": photos, "target": targets, **maps}
     files = []
     for pair_id in wanted:
         if pair_id not in photos and pair_id not in parts[partner]:
@@ -87,8 +88,8 @@ def match(
             if len(of_part) > 1
         ]
         if not wrong:
-            found: dict[str, Any] = {part: of_part[0] for part, of_part in paths.items()}
-            entry = PairFiles(pair_id, **{"target": None, **found})
+            found = {part: of_part[0] for part, of_part in paths.items()}
+            entry = PairFiles(pair_id, found.pop("photo"), found.pop("target", None), found)
             wrong = _header_problems(entry)
             files.append(entry)
         problems += wrong
@@ -97,8 +98,8 @@ def match(
 
 def _header_problems(entry: PairFiles) -> list[str]:
     problems, sizes = [], []
-    for path in (entry.photo, entry.target or entry.mask):
-        if path is None or path.suffix.lower() == ".npy":
+    for path in (entry.photo, entry.partner[1]):
+        if path.suffix.lower() == ".npy":
             continue
         try:
             sizes.append(read_size(path))
@@ -112,9 +113,8 @@ def _header_problems(entry: PairFiles) -> list[str]:
 def _mismatch(entry: PairFiles, photo: tuple[int, ...], target: tuple[int, ...]) -> str:
     turned = ", portrait against landscape" if photo == target[::-1] else ""
     sizes = f"{photo[0]}×{photo[1]} and {target[0]}×{target[1]} (height×width){turned}"
-    partner = "mask" if entry.target is None else "target"
-    files = f"`{entry.photo}` and `{entry.target or entry.mask}`"
-    return f"photo and {partner} of `{entry.id}` are {sizes}; align or remove {files}"
+    partner, file = entry.partner
+    return f"photo and {partner} of `{entry.id}` are {sizes}; align or remove `{entry.photo}` and `{file}`"
 
 
 def raise_all(problems: list[str], where: str) -> None:

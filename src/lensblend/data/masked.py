@@ -31,7 +31,9 @@ class MaskedPhotos(Source):
             raise RequestError(f"`val_fraction` is in [0, 1), but got {val_fraction}.")
         found, of_masks = scan_named(photos, "photos"), scan_named(masks, "masks")
         problems: list[str] = []
-        files = match(sorted(found | of_masks, key=natural_key), found, {}, {}, of_masks, problems, partner="mask")
+        files = match(
+            sorted(found | of_masks, key=natural_key), found, {}, {"mask": of_masks}, problems, partner="mask"
+        )
         raise_all(problems, f"the photos of `{photos}` and the masks of `{masks}`")
         validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
         training = [entry for entry in files if hash_fraction(entry.id) >= val_fraction]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +23,25 @@ class Pair:
         id: Stable and unique within its data set; names files, panels and table rows.
         photo: All-in-focus photo, ``(h, w, 3)``, 8-bit sRGB.
         target: Captured or rendered bokeh, same shape; None in sets of photos and masks.
-        disparity: Where known: larger = nearer, ``(h, w)`` float32.
-        mask: Where known: True where the target is in focus, or where the foreground is, ``(h, w)``.
-        saliency: Where a network or a loss asked for it: foreground probability in [0, 1], ``(h, w)`` float32.
-        focus: Where a loss asked for it: how much the target is in focus, in [0, 1], ``(h, w)`` float32.
+        maps: What else is known of each pixel, by name, ``(h, w)``, float32 or bool. A data set may know ``disparity``
+            (larger = nearer) and ``mask`` (bool: where the target is in focus, or where the foreground is); a network
+            or a loss may have asked for ``saliency`` (foreground probability) and ``focus`` (how much the target is in
+            focus), both in [0, 1]. Any other name is carried along alike.
     """
 
     id: str
     photo: NDArray[np.uint8]
     target: NDArray[np.uint8] | None
-    disparity: NDArray[np.float32] | None = None
-    mask: NDArray[np.bool_] | None = None
-    saliency: NDArray[np.float32] | None = None
-    focus: NDArray[np.float32] | None = None
+    maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def changed(self, image: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], plane: Callable[[Any], Any]) -> Pair:
+        """Return the pair with one function applied to photo and target, and another to each map."""
+        return replace(
+            self,
+            photo=image(self.photo),
+            target=None if self.target is None else image(self.target),
+            maps={name: plane(values) for name, values in self.maps.items()},
+        )
 
     def captured(self) -> NDArray[np.uint8]:
         """Return the target.

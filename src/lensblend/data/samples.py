@@ -23,10 +23,10 @@ CROP_KEY = (2,)
 class Samples(Dataset[dict[str, Any]]):
     """Draw samples from pairs by ``(epoch, index)``; the same key gives the same bytes in any process.
 
-    A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair carries them, ``target`` (alike),
-    ``disparity``, ``saliency`` and ``focus`` (float32, ``(1, h, w)``) and ``mask`` (bool, ``(1, h, w)``). Photos stay
-    8-bit until the device: a batch is a quarter of the bytes, and the conversion is cheap there. A crop also has
-    ``coordinates`` (float32, ``(2, h, w)``), its place in the whole; see `lensblend.ops.coordinates`.
+    A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair has them, ``target`` (alike) and
+    each of its maps by name (``(1, h, w)``). Photos stay 8-bit until the device: a batch is a quarter of the bytes, and
+    the conversion is cheap there. A crop also has ``coordinates`` (float32, ``(2, h, w)``), its place in the whole; see
+    `lensblend.ops.coordinates`.
 
     Args:
         pairs: Where the samples come from.
@@ -94,8 +94,7 @@ def _to_tensors(pair: Pair) -> dict[str, Any]:
     sample: dict[str, Any] = {"id": pair.id, "photo": _channels_first(pair.photo)}
     if pair.target is not None:
         sample["target"] = _channels_first(pair.target)
-    maps = {"disparity": pair.disparity, "mask": pair.mask, "saliency": pair.saliency, "focus": pair.focus}
-    return sample | {name: _channels_first(plane[..., None]) for name, plane in maps.items() if plane is not None}
+    return sample | {name: _channels_first(plane[..., None]) for name, plane in pair.maps.items()}
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

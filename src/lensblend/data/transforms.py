@@ -63,14 +63,9 @@ def resize_mask(mask: Bool[np.ndarray, "h w"], image_size: Sequence[int]) -> Boo
 
 def resize_pair(pair: Pair, image_size: Sequence[int]) -> Pair:
     """Resize a photo and all that belongs to it to (height, width)."""
-    return replace(
-        pair,
-        photo=resize_lanczos(pair.photo, image_size),
-        target=None if pair.target is None else resize_lanczos(pair.target, image_size),
-        disparity=None if pair.disparity is None else resize_map(pair.disparity, image_size),
-        mask=None if pair.mask is None else resize_mask(pair.mask, image_size),
-        saliency=None if pair.saliency is None else resize_map(pair.saliency, image_size),
-        focus=None if pair.focus is None else resize_map(pair.focus, image_size),
+    return pair.changed(
+        lambda image: resize_lanczos(image, image_size),
+        lambda plane: (resize_mask if plane.dtype == np.bool_ else resize_map)(plane, image_size),
     )
 
 
@@ -84,15 +79,7 @@ def crop_pair(pair: Pair, top: int, left: int, crop: Sequence[int]) -> Pair:
         crop: Height and width.
     """
     box = np.s_[top : top + crop[0], left : left + crop[1]]
-    return replace(
-        pair,
-        photo=pair.photo[box],
-        target=None if pair.target is None else pair.target[box],
-        disparity=None if pair.disparity is None else pair.disparity[box],
-        mask=None if pair.mask is None else pair.mask[box],
-        saliency=None if pair.saliency is None else pair.saliency[box],
-        focus=None if pair.focus is None else pair.focus[box],
-    )
+    return pair.changed(lambda image: image[box], lambda plane: plane[box])
 
 
 def _resized(array: np.ndarray, image_size: Sequence[int], resample: Image.Resampling) -> np.ndarray:
@@ -132,19 +119,11 @@ class Flips:
         # call; and `Compose.set_random_seed` gives all transforms one seed, so both axes would always flip together.
         for axis, flip in enumerate(composition.transforms):
             flip.set_random_seed(key_seed(self._seed, epoch, index) + axis)
-        parts: dict[str, np.ndarray | None] = {"image": pair.photo, "target": pair.target, "mask": pair.mask}
-        parts |= {"disparity": pair.disparity, "saliency": pair.saliency, "focus": pair.focus}
-        flipped = composition(**{name: _flippable(part) for name, part in parts.items() if part is not None})
-        mask = flipped.get("mask")
-        return replace(
-            pair,
-            photo=flipped["image"],
-            target=flipped.get("target"),
-            disparity=flipped.get("disparity"),
-            saliency=flipped.get("saliency"),
-            focus=flipped.get("focus"),
-            mask=None if mask is None else mask.astype(np.bool_),
-        )
+        composition.add_targets({"target": "image", **dict.fromkeys(pair.maps, "mask")})
+        target = {} if pair.target is None else {"target": pair.target}
+        flipped = composition(image=pair.photo, **target, **{n: _flippable(plane) for n, plane in pair.maps.items()})
+        maps = {name: flipped[name].astype(plane.dtype, copy=False) for name, plane in pair.maps.items()}
+        return replace(pair, photo=flipped["image"], target=flipped.get("target"), maps=maps)
 
 
 def _composition(horizontal: float, vertical: float) -> Any:
@@ -154,8 +133,7 @@ def _composition(horizontal: float, vertical: float) -> Any:
     import albumentations
 
     return albumentations.Compose(
-        [albumentations.HorizontalFlip(p=horizontal), albumentations.VerticalFlip(p=vertical)],
-        additional_targets={"target": "image", "disparity": "mask", "saliency": "mask", "focus": "mask"},
+        [albumentations.HorizontalFlip(p=horizontal), albumentations.VerticalFlip(p=vertical)]
     )
 
 

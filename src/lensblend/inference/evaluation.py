@@ -103,7 +103,7 @@ def score_network(
     scores = {}
     for index in indices:
         pair = pairs.load(index)
-        guidance = {name: getattr(pair, name) for name in network.guidance}
+        guidance = {name: pair.maps[name] for name in network.guidance}
         rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
         scores[pair.id] = score(metrics, bokeh, pair.captured())

@@ -28,12 +28,15 @@ from lensblend.runs.checkpoints import Trained, without_weights
 from lensblend.runs.instantiate import OPENING, build, classes_in
 from lensblend.runs.roles import MAP_SOURCE, MODELS
 
+# The map of a data set that is taken for one of another name.
+STAND_INS = {"saliency": "mask", "focus": "mask"}
+
 
 class Truth(Guide):
-    """What the data set itself knows: its masks as saliency and as focus, its disparities as disparity.
+    """What the data set itself knows: its masks as saliency and as focus, any other map under its own name.
 
     Args:
-        name: ``saliency``, ``disparity`` or ``focus``.
+        name: ``saliency``, ``focus``, ``disparity`` or another.
     """
 
     identity = "truth"
@@ -47,9 +50,8 @@ class Truth(Guide):
         Raises:
             DataError: The pair has none.
         """
-        known = pair.disparity if self.name == "disparity" else pair.mask
-        if known is None:
-            part = "disparity" if self.name == "disparity" else "mask"
+        part = STAND_INS.get(self.name, self.name)
+        if (known := pair.maps.get(part)) is None:
             raise DataError(
                 f"`{pair.id}` has no {part}, from which `{self.name}=truth` is to come; take the maps from files "
                 f"({self.name}=file {self.name}.folder=DIR) or from a prior network; for one photo, "
@@ -128,8 +130,7 @@ class Guided(Pairs):
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
         pair = self._pairs.load(index, epoch)
-        maps: dict[str, Any] = {name: guide(pair) for name, guide in self._guides.items()}
-        return replace(pair, **maps)
+        return replace(pair, maps={**pair.maps, **{name: guide(pair) for name, guide in self._guides.items()}})
 
 
 class GuidedSource(Source):

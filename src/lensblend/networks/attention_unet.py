@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 from lensblend.errors import RequestError, one_of
 from lensblend.nn.attention import AttentiveResidualBlock, ChannelAttention
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 
 LEVELS = 4
@@ -79,8 +80,7 @@ class AttentionUnet(BokehNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        image = F.pad(photo, (0, -width % self.divisor, 0, -height % self.divisor), mode="replicate")
-        image = at_least_float32(image)
+        image = at_least_float32(pad_to_multiple(photo, self.divisor))
         residuals = [at_least_float32(h(f)) for h, f in zip(self.heads, self._decoded(image), strict=True)]
         levels = []
         for level, residual in enumerate(residuals):
@@ -88,7 +88,7 @@ class AttentionUnet(BokehNetwork):
             rendered = reduced + residual
             levels.append(rendered[..., : ceil(height / 2**level), : ceil(width / 2**level)])
         bokeh = levels[0]
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), {"pyramid": levels[1:]})
+        return Rendering(self.in_range(bokeh), {"pyramid": levels[1:]})
 
     def _decoded(self, image: Tensor) -> list[Tensor]:
         """Return every level's decoded features, finest first."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 from lensblend.errors import RequestError, one_of
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 
 # The half-size photo, and two halvings within each network.
@@ -91,7 +92,7 @@ class DualBokehNet(BokehNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        image = F.pad(at_least_float32(photo), (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
+        image = pad_to_multiple(at_least_float32(photo), DIVISOR)
         half = F.interpolate(image, scale_factor=0.5, mode="nearest")
         near = self.local_net(image)
         local_bokeh = image + at_least_float32(torch.tanh(self.local_head(near)))
@@ -105,7 +106,7 @@ class DualBokehNet(BokehNetwork):
             each[..., :height, :width] for each in (bokeh, local_bokeh, global_bokeh)
         )  # fmt: skip
         aux = {"local_bokeh": local_bokeh, "global_bokeh": global_bokeh}
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), aux)
+        return Rendering(self.in_range(bokeh), aux)
 
 
 class _BokehNet(nn.Module):

@@ -15,6 +15,7 @@ from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.filtering import filter_locally
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.weights import weights_path
 
@@ -130,8 +131,9 @@ class DynamicFilterDense(BokehNetwork):
         height, width = photo.shape[-2:]
         colours = WHITE * at_least_float32(photo)
         mean = colours.mean((2, 3), keepdim=True)
-        centred = _extended(colours - mean)
-        maps = [_extended(WHITE * at_least_float32(prior)).expand(-1, 3, -1, -1) for prior in (saliency, disparity)]
+        centred = pad_to_multiple(colours - mean, DIVISOR)
+        priors = (pad_to_multiple(WHITE * at_least_float32(prior), DIVISOR) for prior in (saliency, disparity))
+        maps = [prior.expand(-1, 3, -1, -1) for prior in priors]
         halves = [F.avg_pool2d(prior, 2) for prior in maps]
         stem = self.stem(torch.cat([F.pixel_unshuffle(centred, 2), *halves], dim=1))
         encoder = self.encoder
@@ -145,7 +147,7 @@ class DynamicFilterDense(BokehNetwork):
         filtered = filter_locally(centred, kernels, "zero")
         bokeh = ((at_least_float32(image) + filtered)[..., :height, :width] + mean) / WHITE
         aux = {"kernels": kernels[..., :height, :width]}
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), aux)
+        return Rendering(self.in_range(bokeh), aux)
 
     def _normalise_by_batch(self) -> None:
         for module in self.modules():
@@ -228,11 +230,6 @@ def _up(in_channels: int, added: int, out_channels: int, growth: int) -> nn.Sequ
         nn.ReLU(),
         nn.ConvTranspose2d(total, out_channels, 3, stride=2, padding=1, output_padding=1),
     )
-
-
-def _extended(image: Tensor) -> Tensor:
-    height, width = image.shape[-2:]
-    return F.pad(image, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
 
 
 def _load_encoder(encoder: nn.Module, path: str) -> None:

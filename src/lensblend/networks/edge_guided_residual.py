@@ -100,7 +100,7 @@ class EdgeGuidedResidual(BokehNetwork):
         )
         # Half of it, because [−1, 1] is twice as wide as [0, 1].
         bokeh = photo + at_least_float32(self.residual(self.attention(features))) / 2
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), {"edges": edges})
+        return Rendering(self.in_range(bokeh), {"edges": edges})
 
 
 def _branch(width: int, activation: type[nn.Module]) -> nn.Sequential:

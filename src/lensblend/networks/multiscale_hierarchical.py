@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import ceil
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
@@ -12,6 +11,8 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
+from lensblend.ops.padding import pad_to_multiple
+from lensblend.ops.precision import at_least_float32
 
 LEVELS = 3
 # Two halvings to the coarsest level, and two more in its encoder.
@@ -65,8 +66,7 @@ class MultiscaleHierarchical(BokehNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        image = F.pad(photo, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
-        image = image.to(torch.promote_types(image.dtype, torch.float32))
+        image = at_least_float32(pad_to_multiple(photo, DIVISOR))
         pyramid: list[Tensor] = []
         for hierarchy in self.hierarchies:
             image, coarser = hierarchy(image)
@@ -77,7 +77,7 @@ class MultiscaleHierarchical(BokehNetwork):
             level[..., : ceil(height / factor), : ceil(width / factor)]
             for level, factor in zip(pyramid, factors, strict=True)
         ]
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), {"pyramid": cropped})
+        return Rendering(self.in_range(bokeh), {"pyramid": cropped})
 
 
 class StackedMultiscaleHierarchical(MultiscaleHierarchical):
@@ -115,13 +115,13 @@ class _Hierarchy(nn.Module):
         for _ in range(1, LEVELS):
             images.append(F.avg_pool2d(images[-1], 2))  # what bilinear interpolation to half the size is
         feature = self.encoders[-1](images[-1])
-        residual = _at_least_float32(self.decoders[-1](feature))
+        residual = at_least_float32(self.decoders[-1](feature))
         pyramid: list[Tensor] = []
         for level in reversed(range(LEVELS - 1)):
             pyramid.insert(0, images[level + 1] + residual)
             coarser = _doubled(feature)
             feature = self.encoders[level](images[level] + _doubled(residual))
-            residual = _at_least_float32(self.decoders[level](feature + coarser))
+            residual = at_least_float32(self.decoders[level](feature + coarser))
         return residual, pyramid
 
 
@@ -155,7 +155,3 @@ def _residual_pair(channels: int) -> tuple[ResidualBlock, ResidualBlock]:
 
 def _doubled(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.rearrange import batch_to_space, space_to_batch
 
@@ -71,11 +72,11 @@ class NonlocalAutoencoder(BokehNetwork):
         check_photo(photo)
         height, width = photo.shape[-2:]
         divisor = FACTOR * 2**STEPS
-        image = F.pad(photo, (0, -width % divisor, 0, -height % divisor), mode="replicate")
+        image = pad_to_multiple(photo, divisor)
         features = self.encoder(self.body(self.stem(image)))
         features = self.decoder(self.nonlocal_block(features))
         bokeh = at_least_float32(self.out(torch.cat([self.up(features), image], dim=1)))[..., :height, :width]
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), {})
+        return Rendering(self.in_range(bokeh), {})
 
 
 class _Step(nn.Module):

@@ -13,6 +13,7 @@ from lensblend.errors import RequestError
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.coordinates import coordinate_maps
 from lensblend.ops.filtering import filter_locally
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 
 # One halving before the first level, and one before each of the others.
@@ -101,7 +102,7 @@ class PredictiveFilter(BokehNetwork):
         if coordinates is None:
             coordinates = coordinate_maps(height, width, device=photo.device).expand(len(photo), -1, -1, -1)
         image = torch.cat([photo, coordinates.to(photo.dtype)], dim=1)
-        image = F.pad(image, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
+        image = pad_to_multiple(image, DIVISOR)
         features = F.pixel_unshuffle(image, 2)
         by_level = []
         for head in self.heads:
@@ -117,7 +118,7 @@ class PredictiveFilter(BokehNetwork):
             for level, rendering in enumerate(renderings)
         )
         aux = {"pyramid": pyramid, "kernels": kernels[..., :height, :width]}
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), aux)
+        return Rendering(self.in_range(bokeh), aux)
 
 
 class _Level(nn.Module):

@@ -9,6 +9,7 @@ from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32, full_precision
 
 # Two halvings.
@@ -93,14 +94,13 @@ class SaliencyRrdb(BokehNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        guided = at_least_float32(torch.cat([photo, saliency], dim=1))
-        guided = F.pad(guided, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
+        guided = pad_to_multiple(at_least_float32(torch.cat([photo, saliency], dim=1)), DIVISOR)
         reduced = self.reduce(guided)
         multiplier = at_least_float32(self.enlarge(reduced + self.trunk(reduced)))
         # The photo's own values pass through the last two: half precision would cut them to 8 bits.
         with full_precision(photo.device):
             bokeh = self.finish(guided[:, :3] * multiplier)[..., :height, :width]
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), {"saliency": at_least_float32(saliency)})
+        return Rendering(self.in_range(bokeh), {"saliency": at_least_float32(saliency)})
 
 
 class _DenseBlock(nn.Module):

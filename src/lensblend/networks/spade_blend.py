@@ -113,7 +113,7 @@ class SpadeBlend(BokehNetwork):
         generated = resize_bilinear((torch.tanh(raw[:, :3]) + 1) / 2, (height, width))
         mask = resize_bilinear(MASK_ACTIVATIONS[self.mask_activation](raw[:, 3:]), (height, width))
         bokeh = blend(torch.stack([photo, generated], dim=1), torch.cat([mask, 1 - mask], dim=1))
-        return Rendering(bokeh if self.training else bokeh.clamp(0, 1), {"mask": mask, "generated": generated})
+        return Rendering(self.in_range(bokeh), {"mask": mask, "generated": generated})
 
     def _generate(self, condition: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
         """Return image and mask before their activations."""

@@ -84,6 +84,10 @@ class BokehNetwork(Network):
         """What each of its weight maps, ``aux["weights"]``, is the share of: the images of the bank, or none."""
         return self.reference_bank.names if self.reference_bank else ()
 
+    def in_range(self, bokeh: Tensor) -> Tensor:
+        """Clamp to [0, 1] in evaluation mode; in training the pixels farthest off are to keep their gradient."""
+        return bokeh if self.training else bokeh.clamp(0, 1)
+
 
 class PriorNetwork(Network):
     """A network that estimates maps of a photo, used as guidance: ``forward(photo)`` gives named maps."""

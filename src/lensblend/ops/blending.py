@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from lensblend.ops.precision import at_least_float32
 
 
 def blend(stack: Float[Tensor, "b n c h w"], weights: Float[Tensor, "b n h w"]) -> Float[Tensor, "b c h w"]:
@@ -33,6 +34,6 @@ def blend(stack: Float[Tensor, "b n c h w"], weights: Float[Tensor, "b n h w"]) 
         S. Dutta, "Depth-aware blending of smoothed images for bokeh effect generation",
         J. Vis. Commun. Image Represent. (2021) 103089, equations 1 and 2.
     """
-    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))  # a product with these is as precise
+    weights = at_least_float32(weights)  # a product with these is as precise
     # Not an einsum: autocast would lower that to half precision again.
     return (stack * weights.unsqueeze(2)).sum(dim=1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from lensblend.errors import RequestError
 from lensblend.ops.banded import Border, Borders, blur_separable, cached_band
 from lensblend.ops.fourier import Transform, blur_dense, cached_spectrum, transform
-from lensblend.ops.precision import full_precision
+from lensblend.ops.precision import at_least_float32, full_precision
 
 
 def blur(photo: Float[Tensor, "b c h w"], kernel: Float64[Tensor, "*_k"]) -> Float[Tensor, "b c h w"]:
@@ -38,7 +38,7 @@ def blur(photo: Float[Tensor, "b c h w"], kernel: Float64[Tensor, "*_k"]) -> Flo
         >>> blur(photo, torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64))[0, 0, 2].tolist()
         [0.0, 0.125, 0.25, 0.125, 0.0]
     """
-    return _blurred(photo.to(torch.promote_types(photo.dtype, torch.float32)), [kernel])[0]
+    return _blurred(at_least_float32(photo), [kernel])[0]
 
 
 def blur_stack(
@@ -55,7 +55,7 @@ def blur_stack(
         >>> blur_stack(torch.rand(2, 3, 8, 9), [torch.full((3,), 1 / 3, dtype=torch.float64)]).shape
         torch.Size([2, 2, 3, 8, 9])
     """
-    photo = photo.to(torch.promote_types(photo.dtype, torch.float32))
+    photo = at_least_float32(photo)
     return torch.stack([photo, *_blurred(photo, kernels)], dim=1)
 
 

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensblend.ops.precision import at_least_float32
+
 
 def srgb_to_linear(photo: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
     """Decode sRGB values to linear light, both in [0, 1]; half precision is raised to float32.
@@ -19,7 +21,7 @@ def srgb_to_linear(photo: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
     References:
         IEC 61966-2-1:1999, the sRGB transfer function.
     """
-    photo = photo.to(torch.promote_types(photo.dtype, torch.float32))
+    photo = at_least_float32(photo)
     # The clamp keeps the power's gradient finite where the other branch is taken: 0 times infinity is no number.
     curve = ((photo.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(photo <= 0.04045, photo / 12.92, curve)
@@ -37,7 +39,7 @@ def linear_to_srgb(light: Float[Tensor, "*dims"]) -> Float[Tensor, "*dims"]:
     References:
         IEC 61966-2-1:1999, the sRGB transfer function.
     """
-    light = light.to(torch.promote_types(light.dtype, torch.float32))
+    light = at_least_float32(light)
     curve = 1.055 * light.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(light <= 0.0031308, 12.92 * light, curve)
 
@@ -54,5 +56,5 @@ def luma(photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     References:
         ITU-R BT.601-7, section 2.5.1.
     """
-    photo = photo.to(torch.promote_types(photo.dtype, torch.float32))
+    photo = at_least_float32(photo)
     return 0.299 * photo[:, 0:1] + 0.587 * photo[:, 1:2] + 0.114 * photo[:, 2:3]

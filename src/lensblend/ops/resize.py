@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from lensblend.errors import RequestError
+from lensblend.ops.precision import at_least_float32
 
 
 def resize_bilinear(image: Float[Tensor, "b c h w"], image_size: Sequence[int]) -> Float[Tensor, "b c height width"]:
@@ -28,6 +28,6 @@ def resize_bilinear(image: Float[Tensor, "b c h w"], image_size: Sequence[int]) 
     """
     if len(image_size) != 2 or min(image_size) < 1:
         raise RequestError(f"`image_size` is (height, width), both positive, but got {list(image_size)}.")
-    image = image.to(torch.promote_types(image.dtype, torch.float32))
+    image = at_least_float32(image)
     height, width = image_size
     return functional.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=False)

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, pad
+from torch.nn.functional import interpolate, max_pool2d
 from torchvision.models.resnet import BasicBlock
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import PriorNetwork, check_photo
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.resize import resize_bilinear
 from lensblend.priors.published import load_renamed
 from lensblend.priors.weights import weights_path
@@ -139,7 +140,7 @@ class Basnet(PriorNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        padded = pad(photo, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
+        padded = pad_to_multiple(photo, DIVISOR)
         features, skips = self.stem((padded - self.mean) / self.std), []
         for stage in (*self.encoder.values(), *self.deep):
             features = stage(features)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import PriorNetwork, check_photo
+from lensblend.ops.padding import pad_to_multiple
+from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 from lensblend.priors.weights import weights_path
 
@@ -106,11 +108,11 @@ class Dss(PriorNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        padded = pad(photo, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
+        padded = pad_to_multiple(photo, DIVISOR)
         taps = self._taps((padded - self.mean) / self.std)
         maps = [branch(tap) for branch, tap in zip(self.branches, taps, strict=True)]
         with torch.autocast(photo.device.type, enabled=False):
-            maps = self._join([logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in maps])
+            maps = self._join([at_least_float32(logits) for logits in maps])
             sides = [resize_bilinear(logits, padded.shape[-2:])[..., :height, :width] for logits in maps]
             fused = torch.stack(sides).mean(dim=0)
         return {"saliency_logits": fused, "side_logits": [*sides, fused]}

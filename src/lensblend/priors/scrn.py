@@ -10,11 +10,12 @@ import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD, load_encoder
 from lensblend.errors import RequestError
 from lensblend.nn.rendering import PriorNetwork, check_photo
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.published import load_renamed
 from lensblend.priors.weights import weights_path
@@ -146,7 +147,7 @@ class Scrn(PriorNetwork):
         """
         check_photo(photo)
         height, width = photo.shape[-2:]
-        padded = pad(photo, (0, -width % DIVISOR, 0, -height % DIVISOR), mode="replicate")
+        padded = pad_to_multiple(photo, DIVISOR)
         taps = self.encoder((padded - self.mean) / self.std)
         saliency = [reduction(tap) for reduction, tap in zip(self.reduce_saliency, taps, strict=True)]
         edge = [reduction(tap) for reduction, tap in zip(self.reduce_edge, taps, strict=True)]

@@ -23,7 +23,9 @@ def left_half():
 
 def pair(photo=None, target=None, disparity=None, mask=None):
     photo = noise() if photo is None else photo
-    return Pair("a", photo, photo if target is None else target, disparity, mask)
+    maps = {"disparity": disparity, "mask": mask}
+    known = {name: plane for name, plane in maps.items() if plane is not None}
+    return Pair("a", photo, photo if target is None else target, known)
 
 
 def flat(picture):

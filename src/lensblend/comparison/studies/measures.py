@@ -100,7 +100,8 @@ def measure(
         ``sharpness_focus``, ``sharpness_background``: see `relative_detail`, well inside and outside the mask.
         ``target_sharpness_focus``, ``target_sharpness_background``: the target's.
     """
-    mask = pair.mask if pair.mask is not None and pair.mask.any() and not pair.mask.all() else None
+    mask = pair.maps.get("mask")
+    mask = mask if mask is not None and mask.any() and not mask.all() else None
     measured: dict[str, float] = {}
     if weights is not None:
         height, width = pair.photo.shape[:2]
@@ -119,7 +120,7 @@ def measure(
 
 
 def _by_depth(maps: Float[np.ndarray, "n h w"], pair: Pair) -> dict[str, float]:
-    disparity = pair.disparity
+    disparity = pair.maps.get("disparity")
     means = np.full((len(maps), FIFTHS), nan)
     # One distance everywhere, or holes: then there is no near and far to tell apart.
     if disparity is not None and np.isfinite(disparity).all() and np.ptp(disparity) > 0:
