@@ -106,6 +106,4 @@ def _check_links(logger: Logger, phase_run: PhaseRun) -> None:
         return
     for path in (*folder.parents, folder, *folder.rglob("*")):
         if root in path.parents and path.is_symlink():
-            raise DataError(
-                f"{path} is a link where a logger would write; put the file or folder itself in its place."
-            )
+            raise DataError(f"{path} is a link where a logger would write; put the file or folder itself in its place.")
