@@ -433,6 +433,7 @@ def test_the_network_is_compiled_by_name_and_its_checkpoint_stays_the_same(in_pr
 
 ALLOWED = "resume_overrides=[model,module,data,metrics,schedule,trainer,seed,loader]"
 CHECKPOINT = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint"}
+TABLE = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
 
 
 def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process, tmp_path):
@@ -445,7 +446,9 @@ def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process
         ("module", "_target_"): ("lensblend.launchers.local._Running", "may not be built there"),
         ("data", "_target_"): ("lensblend.networks.ensemble.Ensemble", "may not be built there"),
         ("metrics", "psnr"): ({"_target_": "lensblend.losses.pixel.L1"}, "`metrics.psnr._target_`"),
-        ("logger", "csv", "_target_"): ("pytorch_lightning.loggers.CSVLogger", "`logger.csv._target_`"),
+        ("logger", "csv", "_target_"): ("pytorch_lightning.loggers.WandbLogger", "`logger.csv._target_`"),
+        ("logger", "more"): ({**TABLE, "save_dir": str(outside)}, "outside the run's folder"),
+        ("logger", "most"): ({**TABLE, "name": "../../../outside"}, "outside the run's folder"),
         ("callbacks", "more"): ({**CHECKPOINT, "dirpath": str(outside)}, "outside the run's folder"),
         ("callbacks", "most"): ({**CHECKPOINT, "dirpath": "../outside"}, "outside the run's folder"),
         ("schedule", "phases", "../evil"): (None, "A phase is called '../evil'"),

@@ -250,6 +250,8 @@ def dangerous() -> Iterator[Hostile]:
         yield Hostile(f"{name} as a logger, to be called later", config("logger/evil", node), RESUME, says=("logger",))
     keep = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "@canary", "save_last": True}
     yield Hostile("a callback that saves elsewhere", config("callbacks/evil", keep), RESUME, says=("callbacks",))
+    table = {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "@canary"}
+    yield Hostile("a logger that writes elsewhere", config("logger/evil", table), RESUME, says=("logger",))
     save = {"_target_": "pytorch_lightning.callbacks.LambdaCallback", "on_fit_start": opened}
     yield Hostile("a callback that calls", config("callbacks/evil", save), RESUME, says=("callbacks",))
     guide = {**PRIOR, "weights": "@fifo"}

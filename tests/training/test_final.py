@@ -116,8 +116,13 @@ def test_measuring_leaves_random_numbers_weights_and_mode_alone(tmp_path):
     assert before[2] == after[2]
 
 
-def test_nothing_is_measured_for_loggers_that_do_not_ask(tmp_path):
-    _, before, after, _ = fit(tmp_path, CSVLogger(tmp_path))
+class Silent(PhaseLogger, CSVLogger):
+    """A logger of a phase that does not ask for the numbers."""
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, Silent])
+def test_nothing_is_measured_for_loggers_that_do_not_ask(tmp_path, kind):
+    _, before, after, _ = fit(tmp_path, kind(tmp_path))
     assert after[3] == before[3]
 
 

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import re
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +18,7 @@ from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.loggers.wandb_run import PhaseWandbLogger
 from lensblend.training.phase_run import PhaseRun
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 OURS = {"_target_": "lensblend.training.loggers.metrics_csv.MetricsCsv", "_partial_": True}
 LIGHTNINGS = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
 SMALL = ["experiment=demo", "debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "callbacks.panels=null"]
@@ -70,6 +75,18 @@ def test_a_link_in_the_runs_folder_is_not_written_through(tmp_path, link):
 def test_only_loggers_that_take_numbers_make_the_training_measure_them():
     assert not MetricsCsv.takes_numbers
     assert PhaseWandbLogger.takes_numbers
+
+
+def test_the_logger_of_the_documentation_is_one(tmp_path, capsys):
+    text = (CHECKOUT / "docs" / "loggers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"Any": Any, "Mapping": Mapping, "PhaseLogger": PhaseLogger, "PhaseRun": PhaseRun}
+    exec(code, names)
+    logger = names["Printed"](phase_run=phase(tmp_path), digits=1)
+    logger.log_metrics({"val/psnr": 20.04}, 3)
+    logger.log_panels({}, 3)
+    logger.finish(0)
+    assert capsys.readouterr().out == "phase1 3 {'val/psnr': 20.0}\n"
 
 
 @pytest.fixture(scope="module")
