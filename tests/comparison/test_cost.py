@@ -9,6 +9,7 @@ from lensblend.comparison.cost import Cost, count_macs, hardware, metered
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Backbone
 
 
 class Slow(nn.Module):
@@ -21,13 +22,11 @@ class Slow(nn.Module):
         return seconds
 
 
-class Features(nn.Module):
+class Features(Backbone):
     """A backbone of one convolution."""
 
-    out_channels = 4
-
     def __init__(self):
-        super().__init__()
+        super().__init__(out_channels=4)
         self.convolution = nn.Conv2d(3, 4, 1)
 
     def forward(self, photo):
