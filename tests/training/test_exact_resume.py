@@ -300,7 +300,7 @@ def test_a_crash_between_best_and_last_loses_neither(tmp_path, monkeypatch, impr
             raise Crash
         done.append(copy_checkpoint(*paths))
 
-    monkeypatch.setattr(KeepLastAndBest, "_beats", lambda self, value: True)
+    monkeypatch.setattr(KeepLastAndBest, "_improves", lambda self, value: True)
     fit(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("lensblend.training.callbacks.keep.copy_checkpoint", crash)
