@@ -6,7 +6,6 @@ import subprocess
 import sys
 import textwrap
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np

@@ -28,12 +28,12 @@ from lensblend.runs.roles import CALLBACK, DATA, LOGGER, MODELS, MODULE, OPTIMIZ
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
-from lensblend.training.callbacks.agree import Agree
-from lensblend.training.callbacks.final import Final
-from lensblend.training.callbacks.finite import Finite
+from lensblend.training.callbacks.final_scores import FinalScores
+from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.callbacks.same_config import SameConfig
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.cluster import cluster_plugins, tell_lightning_its_rank, without_srun
 from lensblend.training.datamodule import PairsDataModule
@@ -269,15 +269,15 @@ class Training:
         self, phase: Phase, folder: Path, loggers: list[Any], keep: KeepLastAndBest, limits: Mapping[str, Any]
     ) -> pl.Trainer:
         configured = self._configured("callbacks", CALLBACK)
-        agree, reseed = Agree(self.config, self.run_dir), Reseed(self.config["seed"])
-        finite = Finite(folder, **self.config["not_finite"])
+        agree, reseed = SameConfig(self.config, self.run_dir), Reseed(self.config["seed"])
+        finite = FiniteGuard(folder, **self.config["not_finite"])
         try:
             return pl.Trainer(
                 **self.config["trainer"] | {"max_epochs": phase.max_epochs} | limits,
                 default_root_dir=folder,
                 check_val_every_n_epoch=min(phase.validate_every, phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[agree, *configured, reseed, finite, keep, Final(keep)],
+                callbacks=[agree, *configured, reseed, finite, keep, FinalScores(keep)],
                 plugins=[AtomicCheckpointIO(), *cluster_plugins()],
                 deterministic=self.config["deterministic"],
                 num_sanity_val_steps=0,

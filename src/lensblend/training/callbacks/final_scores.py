@@ -15,7 +15,7 @@ from lensblend.training.callbacks.keep import KeepLastAndBest
 TIMED = 3
 
 
-class Final(pl.Callback):
+class FinalScores(pl.Callback):
     """Give loggers that ask for them the scores of ``best.ckpt``, the number of parameters and the latency.
 
     Args:
