@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lensblend.comparison import gallery
-from lensblend.comparison.gallery import Cell, Gallery, Picture, Section, Shown, write_gallery
+from lensblend.comparison.gallery import Cell, Gallery, PageImage, Picture, Section, write_gallery
 from lensblend.inference.pictures import encode
 from lensblend.metrics.fidelity import Psnr
 
@@ -23,7 +23,7 @@ def pixels(height, width, seed=0):
 
 def shown(name, scores, labels, size=(48, 64), seed=0):
     maps = [Picture.of_pixels("W0 · photo", pixels(*size)[..., 0])]
-    return Shown(
+    return PageImage(
         name,
         Picture.of_pixels("photo", pixels(*size, seed)),
         Picture.of_pixels("target", pixels(*size, seed + 1)),

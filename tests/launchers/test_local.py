@@ -27,8 +27,8 @@ print("STATES", [o.state for o in outcomes])
 # A job with a process of its own that saves when it is told to stop, as a training does.
 OBEDIENT = """
 import os, signal, subprocess, sys, time
-from lensblend.cli.hydra_app import follow_launcher
-follow_launcher()
+from lensblend.cli.hydra_app import stop_with_launcher
+stop_with_launcher()
 told = []
 signal.signal(signal.SIGTERM, lambda n, f: told.append(n))
 signal.signal(signal.SIGINT, lambda n, f: told.append(n))

@@ -12,7 +12,7 @@ from lensblend.errors import RequestError
 from lensblend.launchers.jobs import Job
 from lensblend.launchers.queue import Queue, outcome, wait
 from lensblend.launchers.report import Report
-from lensblend.launchers.slurm import Shape, Wishes, parameters, run_jobs, submit
+from lensblend.launchers.slurm import JobShape, SlurmRequest, parameters, run_jobs, submit
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def programs(tmp_path, monkeypatch):
     return put
 
 
-def script(wishes, files, shape=None, **more):
+def script(request, files, shape=None, **more):
     files.mkdir(parents=True, exist_ok=True)
-    asked = parameters(wishes, shape or Shape(1, 1, 0), files)
+    asked = parameters(request, shape or JobShape(1, 1, 0), files)
     return _make_sbatch_string(command="train", folder=files, map_count=2, **{**asked, **more})
 
 
@@ -51,7 +51,7 @@ def says(folder, **status):
 
 
 def test_the_batch_script_asks_for_what_was_wished(tmp_path):
-    wishes = Wishes(
+    request = SlurmRequest(
         partition="long",
         account="vision",
         qos="low",
@@ -63,7 +63,7 @@ def test_the_batch_script_asks_for_what_was_wished(tmp_path):
         setup=["module load cuda"],
         additional_parameters={"constraint": "a100"},
     )
-    text = script(wishes, tmp_path, Shape(nodes=2, tasks=4, gpus=4))
+    text = script(request, tmp_path, JobShape(nodes=2, tasks=4, gpus=4))
     asked = directives(text)
     expected = {
         "partition": "long",
@@ -93,7 +93,7 @@ def test_the_batch_script_asks_for_what_was_wished(tmp_path):
 
 
 def test_nothing_is_asked_for_that_was_not_wished(tmp_path):
-    asked = directives(script(Wishes(), tmp_path))
+    asked = directives(script(SlurmRequest(), tmp_path))
     assert not {"partition", "account", "qos", "mem", "gpus-per-node", "cpus-per-task"} & asked.keys()
 
 
@@ -118,7 +118,7 @@ def test_the_batch_script_starts_a_training_again_that_was_told_to_stop(
     files = tmp_path / "it's a sweep"
     files.mkdir()
     (files / "12_1.exit").write_text("99")
-    text = script(Wishes(max_requeues=3), files)
+    text = script(SlurmRequest(max_requeues=3), files)
     variables = {"SLURM_JOB_ID": "14", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "1"}
     environment = {**os.environ, **variables, **({"SLURM_RESTART_COUNT": str(restarts)} if restarts else {})}
     ended = subprocess.run(["bash"], input=text, text=True, env=environment, check=False, capture_output=True)
@@ -133,23 +133,23 @@ def test_a_job_that_cannot_be_queued_again_leaves_its_exit_code(programs, tmp_pa
     programs("srun", "exit 143")
     programs("scontrol", "exit 1")
     environment = {**os.environ, "SLURM_JOB_ID": "14"}
-    subprocess.run(["bash"], input=script(Wishes(), tmp_path), text=True, env=environment, check=False)
+    subprocess.run(["bash"], input=script(SlurmRequest(), tmp_path), text=True, env=environment, check=False)
     assert (tmp_path / "14.exit").read_text() == "143\n"
 
 
 @pytest.mark.parametrize(
     ("values", "wished", "shape"),
     [
-        ({}, None, Shape(1, 1, 0)),
-        ({"processes": 2, "on_gpu": False}, None, Shape(1, 2, 0)),
-        ({"processes": 4, "on_gpu": True, "nodes": 2}, None, Shape(2, 4, 4)),
-        ({"processes": None, "on_gpu": True}, 8, Shape(1, 8, 8)),
-        ({"processes": 1, "on_gpu": None}, 1, Shape(1, 1, 1)),
-        ({"processes": None, "on_gpu": None}, None, Shape(1, 1, 0)),
+        ({}, None, JobShape(1, 1, 0)),
+        ({"processes": 2, "on_gpu": False}, None, JobShape(1, 2, 0)),
+        ({"processes": 4, "on_gpu": True, "nodes": 2}, None, JobShape(2, 4, 4)),
+        ({"processes": None, "on_gpu": True}, 8, JobShape(1, 8, 8)),
+        ({"processes": 1, "on_gpu": None}, 1, JobShape(1, 1, 1)),
+        ({"processes": None, "on_gpu": None}, None, JobShape(1, 1, 0)),
     ],
 )
 def test_a_job_gets_a_task_for_each_of_its_processes(values, wished, shape, tmp_path):
-    assert Shape.of(job(tmp_path, **values), Wishes(gpus_per_node=wished)) == shape
+    assert JobShape.of(job(tmp_path, **values), SlurmRequest(gpus_per_node=wished)) == shape
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_a_job_gets_a_task_for_each_of_its_processes(values, wished, shape, tmp_
 )
 def test_gpus_that_are_not_there_are_refused(values, wished, said, tmp_path):
     with pytest.raises(RequestError, match=said):
-        Shape.of(job(tmp_path, **values), Wishes(gpus_per_node=wished))
+        JobShape.of(job(tmp_path, **values), SlurmRequest(gpus_per_node=wished))
 
 
 @pytest.mark.parametrize(
-    ("wishes", "said"),
+    ("options", "said"),
     [
         ({"timeout_min": 0}, "timeout_min"),
         ({"timeout_min": 2, "signal_delay_s": 120}, "signal_delay_s=120"),
@@ -173,9 +173,9 @@ def test_gpus_that_are_not_there_are_refused(values, wished, said, tmp_path):
         ({"additional_parameters": {"signal": "USR2@1"}}, "signal_delay_s"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_refused(wishes, said):
+def test_requests_that_cannot_be_met_are_refused(options, said):
     with pytest.raises(RequestError, match=said):
-        Wishes(**wishes)
+        SlurmRequest(**options)
 
 
 def test_jobs_of_one_shape_are_one_array(programs, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_jobs_of_one_shape_are_one_array(programs, tmp_path, monkeypatch):
     programs("sbatch", f'env >> {tmp_path}/env; echo "$1" >> {tmp_path}/calls; echo Submitted batch job $((6 + 1))')
     environment = {**os.environ, "SLURM_CONF": "/here", "SLURM_JOB_ID": "3", "RANK": "1", "KEPT": "yes"}
     jobs = [job(tmp_path, 0), job(tmp_path, 1)]
-    ids = submit(jobs, Wishes(), tmp_path / "slurm", environment)
+    ids = submit(jobs, SlurmRequest(), tmp_path / "slurm", environment)
     assert ids == {0: "7_0", 1: "7_1"}
     assert len((tmp_path / "calls").read_text().splitlines()) == 1
     seen = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line)
@@ -202,20 +202,20 @@ def test_jobs_of_two_shapes_are_two_arrays(programs, tmp_path):
     programs("srun", "true")
     programs("sbatch", f"echo x >> {tmp_path}/calls; echo Submitted batch job $(wc -l < {tmp_path}/calls)")
     jobs = [job(tmp_path, 0), job(tmp_path, 1, processes=2), job(tmp_path, 2)]
-    assert submit(jobs, Wishes(), tmp_path / "slurm", os.environ) == {0: "1_0", 1: "2", 2: "1_1"}
+    assert submit(jobs, SlurmRequest(), tmp_path / "slurm", os.environ) == {0: "1_0", 1: "2", 2: "1_1"}
 
 
 def test_what_slurm_refuses_is_said_in_its_words(programs, tmp_path):
     programs("srun", "true")
     programs("sbatch", "echo sbatch: error: invalid partition specified: nowhere >&2; exit 1")
     with pytest.raises(RequestError, match="invalid partition specified: nowhere"):
-        submit([job(tmp_path)], Wishes(partition="nowhere"), tmp_path / "slurm", os.environ)
+        submit([job(tmp_path)], SlurmRequest(partition="nowhere"), tmp_path / "slurm", os.environ)
 
 
 def test_a_machine_without_slurm_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RequestError, match="sbatch, srun, squeue is not on the PATH"):
-        run_jobs([job(tmp_path)], Wishes(), tmp_path, os.environ, should_wait=True)
+        run_jobs([job(tmp_path)], SlurmRequest(), tmp_path, os.environ, should_wait=True)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_jobs_that_are_done_are_not_submitted_again(programs, tmp_path):
         programs(name, "true")
     programs("sbatch", f"touch {tmp_path}/called")
     says(tmp_path / "0", state="done")
-    told = run_jobs([job(tmp_path)], Wishes(), tmp_path, os.environ, should_wait=False)
+    told = run_jobs([job(tmp_path)], SlurmRequest(), tmp_path, os.environ, should_wait=False)
     assert [one.state for one in told] == ["done before"]
     assert not (tmp_path / "called").exists()
 
@@ -296,7 +296,7 @@ def test_without_waiting_the_jobs_numbers_are_said(programs, tmp_path, capsys):
     for name in ("srun", "squeue"):
         programs(name, "true")
     programs("sbatch", "echo Submitted batch job 7")
-    told = run_jobs([job(tmp_path, 0), job(tmp_path, 1)], Wishes(), tmp_path, os.environ, should_wait=False)
+    told = run_jobs([job(tmp_path, 0), job(tmp_path, 1)], SlurmRequest(), tmp_path, os.environ, should_wait=False)
     assert [one.state for one in told] == ["submitted", "submitted"]
     out = capsys.readouterr().out
     assert "squeue --jobs=7" in out

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lensblend.errors import RequestError
-from lensblend.ops.optics import circle_of_confusion, disc_kernel
+from lensblend.ops.optics import circle_of_confusion, defocus_disc
 
 
 def counted_disc(radius: float, side: int, samples: int = 61) -> np.ndarray:
@@ -21,13 +21,13 @@ def counted_disc(radius: float, side: int, samples: int = 61) -> np.ndarray:
 
 @pytest.mark.parametrize("radius", [0.7, 1.0, 1.5, 2.25, 3.49, 3.51, 6.8])
 def test_disc_is_the_share_of_each_pixel_inside_a_circle(radius: float) -> None:
-    kernel = disc_kernel(radius)
+    kernel = defocus_disc(radius)
     np.testing.assert_allclose(kernel, counted_disc(radius, kernel.shape[0]), atol=1.5e-3 / radius**2)
 
 
 @pytest.mark.parametrize("radius", [3.3, 6.0, 9.7])
 def test_disc_keeps_energy_and_has_the_variance_of_a_disc(radius: float) -> None:
-    kernel = disc_kernel(radius)
+    kernel = defocus_disc(radius)
     axis = np.arange(kernel.shape[0]) - kernel.shape[0] // 2
     assert kernel.sum() == pytest.approx(1, abs=1e-12)
     # A disc's variance per axis is r^2/4; gathering it in pixels adds that of a pixel.
@@ -35,20 +35,20 @@ def test_disc_keeps_energy_and_has_the_variance_of_a_disc(radius: float) -> None
 
 
 def test_disc_fits_its_radius() -> None:
-    assert [disc_kernel(radius).shape[0] for radius in (0.5, 0.51, 1.5, 1.51, 10.0)] == [1, 3, 3, 5, 21]
+    assert [defocus_disc(radius).shape[0] for radius in (0.5, 0.51, 1.5, 1.51, 10.0)] == [1, 3, 3, 5, 21]
     for radius in (0.51, 1.51, 10.0):
-        assert disc_kernel(radius)[0].max() > 0
+        assert defocus_disc(radius)[0].max() > 0
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.2, 0.5])
 def test_disc_inside_a_pixel_is_that_pixel(radius: float) -> None:
-    np.testing.assert_array_equal(disc_kernel(radius), [[1.0]])
+    np.testing.assert_array_equal(defocus_disc(radius), [[1.0]])
 
 
 @pytest.mark.parametrize("radius", [-1.0, float("nan"), float("inf")])
 def test_disc_refuses_what_is_no_radius(radius: float) -> None:
     with pytest.raises(RequestError, match="`radius` is in pixels"):
-        disc_kernel(radius)
+        defocus_disc(radius)
 
 
 def test_circle_of_confusion_is_linear_on_both_sides_of_the_focus() -> None:

@@ -202,7 +202,7 @@ DANGEROUS = [
     "pytorch_lightning.loggers.CSVLogger", "pytorch_lightning.loggers.TensorBoardLogger",
     "pytorch_lightning.strategies.DDPStrategy", "lensblend.launchers.local._Running",
     "lensblend.launchers.jobs.Job", "lensblend.launchers.local.run_jobs",
-    "lensblend.launchers.slurm.Wishes", "lensblend.storage.os.mkdir",
+    "lensblend.launchers.slurm.SlurmRequest", "lensblend.storage.os.mkdir",
     "lensblend.storage.shutil.rmtree", "lensblend.training.runner.Training",
     "lensblend.storage.write_atomically", "lensblend.runs.checkpoint_files.AtomicCheckpointIO",
     "lensblend.runs.status.Lock", "lensblend.training.loggers.wandb_run.PhaseWandbLogger", "lensblend.cli.train.main",

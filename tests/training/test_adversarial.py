@@ -14,7 +14,7 @@ from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.training.adversarial import Adversarial
-from lensblend.training.callbacks.finite import Finite
+from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.restoration import Restoration
 
@@ -156,7 +156,7 @@ class Poison(pl.Callback):
 
 def test_a_step_that_is_not_finite_is_left_out_by_both(tmp_path):
     poison = Poison(3)
-    fit(module(), poison, Finite(tmp_path, "skip"))
+    fit(module(), poison, FiniteGuard(tmp_path, "skip"))
     for name, before in poison.before.items():
         assert torch.equal(before, poison.after[name])
     for name, before in poison.network.items():
@@ -171,7 +171,7 @@ def test_rolling_back_takes_both_to_the_checkpoint(tmp_path):
                 self.saved = {k: v.clone() for k, v in module.discriminator.state_dict().items()}
 
     save, poison = Save(), Poison(3)
-    fit(module(record={"network": {}}), save, poison, Finite(tmp_path, "roll_back"))
+    fit(module(record={"network": {}}), save, poison, FiniteGuard(tmp_path, "roll_back"))
     for name, saved in save.saved.items():
         assert torch.equal(saved, poison.after[name])
     assert any(not torch.equal(saved, poison.before[name]) for name, saved in save.saved.items())

@@ -45,7 +45,7 @@ def run_verb(task: Task, config_name: str) -> None:
         config_name: The top-level file in conf/.
     """
     register()
-    follow_launcher()
+    stop_with_launcher()
     full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print errors itself and exit with 1; this makes it hand them over.
     _before["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR", "0")
@@ -54,14 +54,15 @@ def run_verb(task: Task, config_name: str) -> None:
     @functools.wraps(task)
     def guarded(config: DictConfig) -> None:
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
-        with _noted(config_name) if multirun else answered(config_name, full_errors), _environment_as_before():
+        explained = _explained_at_once(config_name) if multirun else explained_errors(config_name, full_errors)
+        with explained, _environment_as_before():
             _check_keys(config)
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
     # Hydra knows its own flags only.
     known, sys.argv[1:] = shared().parse_known_args()
-    with answered(config_name, full_errors):
+    with explained_errors(config_name, full_errors):
         admit(known.allow)
         try:
             main()
@@ -87,7 +88,7 @@ def _environment_as_before() -> Iterator[None]:
         os.environ.update(ours)
 
 
-def follow_launcher() -> None:
+def stop_with_launcher() -> None:
     """Let a job of a sweep be told to save and stop when the process that started it dies, on Linux."""
     launcher = os.environ.pop("LENSBLEND_LAUNCHER", None)
     if launcher is not None and sys.platform == "linux":
@@ -97,7 +98,7 @@ def follow_launcher() -> None:
 
 
 @contextmanager
-def answered(config_name: str, full_errors: bool = False) -> Iterator[None]:
+def explained_errors(config_name: str, full_errors: bool = False) -> Iterator[None]:
     """Turn an error that a user can correct into its message and exit code, unless the whole traceback is wanted."""
     try:
         yield
@@ -118,7 +119,7 @@ def answered(config_name: str, full_errors: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _noted(config_name: str) -> Iterator[None]:
+def _explained_at_once(config_name: str) -> Iterator[None]:
     """Say at once why a job of a multirun failed; Hydra runs the others and raises the first error at the end."""
     try:
         yield

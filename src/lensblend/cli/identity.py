@@ -18,7 +18,7 @@ from lensblend.training.phase_run import Identity
 
 TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 # Besides what may change when a run goes on: the machine, how much is trained for a check, what is scored.
-UNTOLD = ("name", "trainer", "debug", "metrics", "not_finite")
+NOT_IN_LABEL = ("name", "trainer", "debug", "metrics", "not_finite")
 LONGEST_LABEL, LONGEST_TAG = 100, 64
 
 
@@ -69,7 +69,7 @@ def label(chosen: Mapping[str, str], name: str | None, overrides: Sequence[str])
     parts = [part for part in (*heads, name) if part]
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
-        if override.is_delete() or is_free(key) or key in UNTOLD or key.startswith(("metrics.", "not_finite.")):
+        if override.is_delete() or is_free(key) or key in NOT_IN_LABEL or key.startswith(("metrics.", "not_finite.")):
             continue
         value = override.get_value_element_as_str().strip("'\"").rsplit("/", 1)[-1]
         where = ".".join((override.package or key).split(".")[-2:])

@@ -161,21 +161,21 @@ class SlurmLauncher(JobLauncher):
     Args:
         wait: Wait for the jobs; otherwise print their numbers and return.
         resume: See `JobLauncher`.
-        wishes: What each job asks SLURM for, see `lensblend.launchers.slurm.Wishes`.
+        request: What each job asks SLURM for, see `lensblend.launchers.slurm.SlurmRequest`.
     """
 
-    def __init__(self, wait: bool = True, resume: bool = False, **wishes: Any) -> None:
+    def __init__(self, wait: bool = True, resume: bool = False, **request: Any) -> None:
         super().__init__(resume)
         self.wait = wait
-        self.wishes = wishes
+        self.request = request
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Submit jobs, wait for them if wanted, and return how they ended, in their order."""
         from lensblend.cli.hydra_app import environment_before
-        from lensblend.launchers.slurm import Wishes, run_jobs
+        from lensblend.launchers.slurm import SlurmRequest, run_jobs
 
         environment = {**os.environ, **environment_before()}
-        return run_jobs(jobs, Wishes(**self.wishes), self._sweep_dir, environment, self.wait)
+        return run_jobs(jobs, SlurmRequest(**self.request), self._sweep_dir, environment, self.wait)
 
 
 def _quoted(path: object) -> str:

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lensblend.cli.hydra_app import answered, plain, run_verb
+from lensblend.cli.hydra_app import explained_errors, plain, run_verb
 from lensblend.cli.identity import identify
 from lensblend.cli.restored import restored
 from lensblend.errors import DataError, RequestError
@@ -95,7 +95,7 @@ def main() -> None:
     """Run the verb and exit."""
     resumed = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
     if resumed:
-        with answered("train"):
+        with explained_errors("train"):
             # Before Hydra makes a folder of that name.
             read_config(Path(resumed[-1]))
         # The run's own .hydra/ stays: what Hydra composes now is not what is trained.

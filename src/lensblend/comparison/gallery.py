@@ -77,7 +77,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageImage:
     """One image of the page.
 
     Attributes:
@@ -141,7 +141,7 @@ def write_gallery(
     labels: Sequence[str],
     metrics: MetricClasses,
     table: Sequence[Sequence[Cell]],
-    images: Iterable[Shown],
+    images: Iterable[PageImage],
     about: Sequence[str] = (),
     notes: Sequence[str] = (),
     say: Callable[[str], None] = print,
@@ -215,7 +215,7 @@ class Gallery:
 
     def __init__(self, label: str, metrics: MetricClasses) -> None:
         self._label, self._metrics = label, metrics
-        self._images: list[Shown] = []
+        self._images: list[PageImage] = []
         self._sheet: dict[str, Mapping[str, NDArray[np.uint8]]] = {}
 
     def add(self, name: str, row: Mapping[str, NDArray[np.uint8]], scores: Mapping[str, float]) -> None:
@@ -227,7 +227,7 @@ class Gallery:
         maps = [picture for caption, picture in pictures.items() if caption not in ("photo", "target", "bokeh")]
         each = {metric: [value] for metric, value in scores.items()}
         weights = {self._label: maps} if maps else {}
-        self._images.append(Shown(name, pictures["photo"], pictures["target"], [bokeh], each, weights))
+        self._images.append(PageImage(name, pictures["photo"], pictures["target"], [bokeh], each, weights))
 
     def write(self, folder: Path, title: str, table: Mapping[str, Scores]) -> None:
         """Write ``gallery.html`` with every image, and ``sheet.png`` with the first few.

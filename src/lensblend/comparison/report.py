@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lensblend.comparison.gallery import Cell, Picture, Section, Shown, note, write_gallery
+from lensblend.comparison.gallery import Cell, PageImage, Picture, Section, note, write_gallery
 from lensblend.comparison.labels import label_entries
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
 from lensblend.comparison.scoring import Request, Scored, content_hash, data_differences, score_entry
@@ -261,7 +261,7 @@ def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequen
     write_gallery(path, title, labels, metrics, table, images, comparison.about(), notes, say, sections)
 
 
-def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
+def _images(comparison: Comparison, count: int) -> Iterator[PageImage]:
     first = comparison.scored[0]
     for index, name in enumerate(list(first.scores)[:count]):
         pair = comparison.load(index)
@@ -275,4 +275,4 @@ def _images(comparison: Comparison, count: int) -> Iterator[Shown]:
                 weights[label] = files
         photo, target = Picture.of_pixels("photo", pair.photo), Picture.of_pixels("target", pair.captured())
         each: dict[str, Any] = {m: [s.scores[name][m] for s in comparison.scored] for m in first.scores[name]}
-        yield Shown(name, photo, target, renderings, each, weights)
+        yield PageImage(name, photo, target, renderings, each, weights)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from scipy import fft
 
 from lensblend.ops.colour import srgb_to_linear
-from lensblend.ops.optics import SHARP_RADIUS, circle_of_confusion, disc_kernel
+from lensblend.ops.optics import SHARP_RADIUS, circle_of_confusion, defocus_disc
 
 _RADIUS_STEP = 0.25
 
@@ -148,7 +148,7 @@ def _spread(
     sharp: Float32[np.ndarray, "4 h w"], radius: float, rows: slice, columns: slice
 ) -> Float32[np.ndarray, "4 rows columns"]:
     """Convolve with the disc of one radius, where the result is wanted."""
-    kernel = disc_kernel(radius).astype(np.float32)
+    kernel = defocus_disc(radius).astype(np.float32)
     margin = kernel.shape[0] - 1
     if margin == 0:
         return sharp[:, rows, columns]

@@ -27,7 +27,7 @@ _KILLED_BY_USR1 = 128 + signal.SIGUSR1
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SlurmRequest:
     """What every job of a sweep asks SLURM for; None leaves a choice to the cluster.
 
     Attributes:
@@ -77,7 +77,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Shape:
+class JobShape:
     """What a job occupies; jobs of one array are of one shape.
 
     Attributes:
@@ -91,13 +91,13 @@ class Shape:
     gpus: int
 
     @classmethod
-    def of(cls, job: Job, wishes: Wishes) -> Shape:
+    def of(cls, job: Job, asked: SlurmRequest) -> JobShape:
         """Return the shape of a job: a process for each of ``trainer.devices``, with a GPU where it wants one.
 
         Raises:
             RequestError: It depends on how many GPUs a node happens to have.
         """
-        gpus = wishes.gpus_per_node
+        gpus = asked.gpus_per_node
         tasks = job.processes if job.processes is not None else gpus
         if tasks is None and job.on_gpu is None:
             tasks = 1
@@ -115,41 +115,41 @@ class Shape:
         return cls(job.nodes, tasks, gpus)
 
 
-def parameters(wishes: Wishes, shape: Shape, files: Path) -> dict[str, Any]:
+def parameters(asked: SlurmRequest, shape: JobShape, files: Path) -> dict[str, Any]:
     """Return what submitit makes the batch script of.
 
     Args:
-        wishes: Of the sweep.
+        asked: Of the sweep.
         shape: Of the array's jobs.
         files: Where the jobs' logs and exit codes lie.
     """
     # Since SLURM 22.05 srun does not take this over from sbatch.
-    srun_args = ["--kill-on-bad-exit=1"] + ([f"--cpus-per-task={wishes.cpus_per_task}"] if wishes.cpus_per_task else [])
-    threads = [f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{wishes.cpus_per_task}}}"] if wishes.cpus_per_task else []
-    asked = {
+    srun_args = ["--kill-on-bad-exit=1"] + ([f"--cpus-per-task={asked.cpus_per_task}"] if asked.cpus_per_task else [])
+    threads = [f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{asked.cpus_per_task}}}"] if asked.cpus_per_task else []
+    given = {
         "job_name": "lensblend",
-        "partition": wishes.partition,
-        "account": wishes.account,
-        "qos": wishes.qos,
-        "time": wishes.timeout_min,
+        "partition": asked.partition,
+        "account": asked.account,
+        "qos": asked.qos,
+        "time": asked.timeout_min,
         "nodes": shape.nodes,
         "ntasks_per_node": shape.tasks,
-        "cpus_per_task": wishes.cpus_per_task,
+        "cpus_per_task": asked.cpus_per_task,
         "gpus_per_node": shape.gpus or None,
-        "mem": f"{round(1024 * wishes.mem_gb)}M" if wishes.mem_gb else None,
-        "array_parallelism": wishes.array_parallelism,
+        "mem": f"{round(1024 * asked.mem_gb)}M" if asked.mem_gb else None,
+        "array_parallelism": asked.array_parallelism,
         "stderr_to_stdout": True,
         "srun_args": srun_args,
-        "setup": [*_beginning(files), *threads, *wishes.setup],
-        "teardown": _end(wishes.max_requeues),
+        "setup": [*_beginning(files), *threads, *asked.setup],
+        "teardown": _end(asked.max_requeues),
         "additional_parameters": {
-            **wishes.additional_parameters,
+            **asked.additional_parameters,
             "requeue": True,
             # SIGUSR1 is what a training understands; without `B:` its processes get it, and not the batch script.
-            "signal": f"USR1@{wishes.signal_delay_s}",
+            "signal": f"USR1@{asked.signal_delay_s}",
         },
     }
-    return {name: value for name, value in asked.items() if value is not None} | {"wckey": None}
+    return {name: value for name, value in given.items() if value is not None} | {"wckey": None}
 
 
 def _beginning(files: Path) -> list[str]:
@@ -181,13 +181,13 @@ def _end(max_requeues: int) -> list[str]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], wishes: Wishes, sweep: Path, environment: Mapping[str, str], should_wait: bool
+    jobs: Sequence[Job], asked: SlurmRequest, sweep: Path, environment: Mapping[str, str], should_wait: bool
 ) -> list[Outcome]:
     """Submit jobs, wait for them if wanted, and return how they ended, in their order.
 
     Args:
         jobs: Those that an earlier start of the sweep has done are left out.
-        wishes: What each asks for.
+        asked: What each asks for.
         sweep: The sweep's folder, which all nodes see.
         environment: For the jobs.
         should_wait: Otherwise the outcomes are ``submitted``.
@@ -201,7 +201,7 @@ def run_jobs(
     with Report(jobs, slots=1) as report:
         for outcome in outcomes.values():
             report.ended(outcome)
-        ids = submit(waiting, wishes, sweep / FILES, environment)
+        ids = submit(waiting, asked, sweep / FILES, environment)
         arrays = sorted({name.split("_")[0] for name in ids.values()}, key=int)
         for job in waiting:
             report.started(job)
@@ -236,7 +236,7 @@ def _check_cluster() -> None:
         )
 
 
-def submit(jobs: Sequence[Job], wishes: Wishes, files: Path, environment: Mapping[str, str]) -> dict[int, str]:
+def submit(jobs: Sequence[Job], asked: SlurmRequest, files: Path, environment: Mapping[str, str]) -> dict[int, str]:
     """Submit jobs, those of one shape as one array, and return what SLURM calls them, by number.
 
     The process that submitit starts on a node becomes the training, so that SLURM's signals and the exit code pass
@@ -244,7 +244,7 @@ def submit(jobs: Sequence[Job], wishes: Wishes, files: Path, environment: Mappin
 
     Args:
         jobs: To be started.
-        wishes: What each asks for.
+        asked: What each asks for.
         files: Receives batch scripts and logs.
         environment: For the jobs.
 
@@ -254,15 +254,15 @@ def submit(jobs: Sequence[Job], wishes: Wishes, files: Path, environment: Mappin
     import submitit
     from submitit.core.utils import FailedJobError
 
-    shapes: dict[Shape, list[Job]] = {}
+    shapes: dict[JobShape, list[Job]] = {}
     for job in jobs:
-        shapes.setdefault(Shape.of(job, wishes), []).append(job)
+        shapes.setdefault(JobShape.of(job, asked), []).append(job)
     ids = {}
     files.mkdir(parents=True, exist_ok=True)
     with _environment(environment):
         for shape, alike in shapes.items():
             executor = submitit.SlurmExecutor(folder=files)
-            executor.update_parameters(**parameters(wishes, shape, files))
+            executor.update_parameters(**parameters(asked, shape, files))
             try:
                 with executor.batch():
                     started = [executor.submit(os.execv, sys.executable, list(job.command)) for job in alike]

@@ -52,7 +52,7 @@ def circle_of_confusion(disparity: Disparity, focus: float, aperture: float, max
     return (abs(disparity - focus) * (0.5 * aperture)).clip(max=max_radius)
 
 
-def disc_kernel(radius: float) -> Float64[np.ndarray, "k k"]:
+def defocus_disc(radius: float) -> Float64[np.ndarray, "k k"]:
     """Return the disc of a point out of focus: each pixel holds its share of the disc's area.
 
     The rim is anti-aliased by exact widths along 64 lines per pixel, so the disc grows smoothly with its radius;
@@ -65,9 +65,9 @@ def disc_kernel(radius: float) -> Float64[np.ndarray, "k k"]:
         A kernel of odd side that sums to one.
 
     Example:
-        >>> disc_kernel(0.5).tolist()
+        >>> defocus_disc(0.5).tolist()
         [[1.0]]
-        >>> disc_kernel(3.2).shape
+        >>> defocus_disc(3.2).shape
         (7, 7)
     """
     if not 0 <= radius < math.inf:

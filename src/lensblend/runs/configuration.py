@@ -98,32 +98,34 @@ def _or(node: Mapping[str, Any], key: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def check_unchanged(before: Mapping[str, Any], now: Mapping[str, Any], of: Path, allowed: Sequence[str]) -> list[str]:
-    """Compare two configurations, free keys left out.
+def check_unchanged(
+    trained: Mapping[str, Any], requested: Mapping[str, Any], path: Path, may_differ: Sequence[str]
+) -> list[str]:
+    """Refuse to continue a training with another configuration; keys that do not change the result may differ.
 
     Args:
-        before: What was trained with.
-        now: What was asked for.
-        of: What ``before`` belongs to, for the message.
-        allowed: Keys, or beginnings of keys, that may differ.
+        trained: The configuration so far.
+        requested: The configuration to go on with.
+        path: The run's folder, or the checkpoint, that ``trained`` stands in.
+        may_differ: Further keys, or beginnings of keys, that may differ.
 
     Returns:
         One line for each change that was allowed.
 
     Raises:
-        RequestError: Other keys differ; the message names each with both values.
+        RequestError: A key differs that may not; the message names each with both values.
     """
-    old, new = flat(before), flat(now)
+    old, new = flat(trained), flat(requested)
     missing = object()
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k, missing) != new.get(k, missing)]
     changed = [k for k in changed if not _is_below(k, FREE_KEYS)]
     lines = {k: f"{k}: {old.get(k)!r} then, {new.get(k)!r} now" for k in changed}
-    refused = [k for k in changed if not _is_below(k, allowed)]
+    refused = [k for k in changed if not _is_below(k, may_differ)]
     if refused:
         raise RequestError(
-            f"{of} was started with another configuration ({'; '.join(lines[k] for k in refused)}). Repeat that "
-            f"command to continue it (or `resume={of if of.is_dir() else of.parent.parent}`), give another `run_dir`, "
-            f"or allow the change: 'resume_overrides=[{','.join(refused)}]'."
+            f"{path} was started with another configuration ({'; '.join(lines[k] for k in refused)}). Repeat that "
+            f"command to continue it (or `resume={path if path.is_dir() else path.parent.parent}`), give another "
+            f"`run_dir`, or allow the change: 'resume_overrides=[{','.join(refused)}]'."
         )
     return list(lines.values())
 

@@ -52,11 +52,11 @@ def redact(node: Any, secrets: Iterable[str] | None = None, name: str = "") -> A
     return _IN_URL.sub(rf"\1:{REDACTED}@", node)
 
 
-def tell_secrets(arguments: Iterable[str]) -> bool:
-    """Return whether a command line holds a secret.
+def holds_secret(arguments: Iterable[str]) -> bool:
+    """Tell whether a command line holds a secret.
 
     Example:
-        >>> tell_secrets(["kernels=gaussian_75", "+data.token=abc"])
+        >>> holds_secret(["kernels=gaussian_75", "+data.token=abc"])
         True
     """
     secrets = secrets_of_environment()

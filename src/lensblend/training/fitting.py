@@ -16,12 +16,12 @@ from lensblend.errors import Interrupted, RequestError
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import CALLBACK
 from lensblend.runs.status import Status
-from lensblend.training.callbacks.agree import Agree
-from lensblend.training.callbacks.final import Final
-from lensblend.training.callbacks.finite import Finite
+from lensblend.training.callbacks.final_scores import FinalScores
+from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.callbacks.same_config import SameConfig
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import PairsDataModule
@@ -119,15 +119,15 @@ class PhaseFit:
     def _build_trainer(self, loggers: list[Logger]) -> pl.Trainer:
         nodes = self._config["callbacks"].items()
         configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
-        agree, reseed = Agree(self._config, self._run.run_dir), Reseed(self._config["seed"])
-        finite = Finite(self._run.folder, **self._config["not_finite"])
+        same, reseed = SameConfig(self._config, self._run.run_dir), Reseed(self._config["seed"])
+        finite = FiniteGuard(self._run.folder, **self._config["not_finite"])
         try:
             return pl.Trainer(
                 **self._config["trainer"] | self._limits(),
                 default_root_dir=self._run.folder,
                 check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[agree, *configured, reseed, finite, self._keep, Final(self._keep)],
+                callbacks=[same, *configured, reseed, finite, self._keep, FinalScores(self._keep)],
                 plugins=[AtomicCheckpointIO(), *cluster_plugins()],
                 deterministic=self._config["deterministic"],
                 num_sanity_val_steps=0,

@@ -134,12 +134,13 @@ class Training:
         metrics, left_out = build_metrics(self.config["metrics"])
         for phase in (schedule.phases[name] for name in schedule.run if not self.status.is_done(name)):
             monitored(phase, metrics, left_out)
-        return self._guided(source, [schedule.phases[name] for name in schedule.run]), metrics
+        compared = [metric.compares for metric in metrics.values()]
+        return self._guided(source, [schedule.phases[name] for name in schedule.run], compared), metrics
 
-    def _guided(self, source: Source, phases: Sequence[Phase]) -> Source:
-        """Let pairs carry the maps that the network takes, or that a loss of any phase compares with."""
+    def _guided(self, source: Source, phases: Sequence[Phase], scored: Sequence[str]) -> Source:
+        """Let pairs carry the maps that the network takes, or that a metric or a loss of any phase compares with."""
         compared = [str(term.get("compares")) for phase in phases for term in phase.loss.values() if term]
-        names = needed_maps(compared, guidance_of(self.config["model"], "model"))
+        names = needed_maps([*compared, *scored], guidance_of(self.config["model"], "model"))
         if not names:
             return source
         guided = GuidedSource(source, build_guides(names, self.config))

@@ -20,7 +20,7 @@ from lensblend.errors import DataError, Interrupted, RequestError
 from lensblend.inference.pictures import sheet
 from lensblend.runs.building import metric_classes
 from lensblend.runs.messages import is_first_process
-from lensblend.runs.redaction import redact, tell_secrets
+from lensblend.runs.redaction import holds_secret, redact
 from lensblend.storage import write_atomically
 from lensblend.training.loggers.phase_logger import PhaseLogger, Rows
 from lensblend.training.phase_run import PhaseRun
@@ -59,7 +59,7 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
             resume="allow",
             settings=wandb.Settings(
                 # W&B notes the command line, which it has from `sys.argv`; its other notes go with it.
-                x_disable_meta=tell_secrets(sys.argv[1:]),
+                x_disable_meta=holds_secret(sys.argv[1:]),
                 # Seconds; by default `kill -9` costs the last 15 of the file, and no restart does those steps again.
                 x_transaction_log_flush_interval=1.0,
             ),

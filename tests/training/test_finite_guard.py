@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from lensblend.errors import RequestError, TrainingError
 from lensblend.metrics.fidelity import Psnr
 from lensblend.runs.checkpoint_files import read_checkpoint
-from lensblend.training.callbacks.finite import Finite
+from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.loggers.metrics_csv import MetricsCsv, read_rows
@@ -60,7 +60,7 @@ def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1):
         accelerator="cpu",
         max_epochs=1,
         callbacks=[
-            Finite(folder / "phase1", policy, limit),
+            FiniteGuard(folder / "phase1", policy, limit),
             KeepLastAndBest(folder / "phase1", "val/psnr", Psnr.beats, every_steps=every_steps),
         ],
         plugins=[AtomicCheckpointIO()],
@@ -126,7 +126,7 @@ def test_too_many_are_a_stop(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    class Broken(Finite):
+    class Broken(FiniteGuard):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
             pl_module.network[1].weight.data[0, 0] = float("inf")
 
@@ -141,13 +141,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_the_count_outlives_a_restart(tmp_path):
-    before, after = Finite(tmp_path, "skip"), Finite(tmp_path, "skip")
+    before, after = FiniteGuard(tmp_path, "skip"), FiniteGuard(tmp_path, "skip")
     before.count = 3
     after.load_state_dict(before.state_dict())
     assert after.count == 3
+    # So that Lightning finds it in the checkpoints of earlier versions.
+    assert before.state_key == "Finite"
 
 
 @pytest.mark.parametrize(("policy", "limit"), [("ignore", 1), ("skip", 0)])
 def test_other_policies_are_refused(tmp_path, policy, limit):
     with pytest.raises(RequestError, match=r"not_finite\."):
-        Finite(tmp_path, policy, limit)
+        FiniteGuard(tmp_path, policy, limit)

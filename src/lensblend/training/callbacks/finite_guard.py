@@ -10,14 +10,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lensblend.errors import RequestError, TrainingError
+from lensblend.errors import RequestError, TrainingError, one_of
 from lensblend.runs.checkpoint_files import LAST, read_checkpoint
 from lensblend.runs.messages import say
 
 POLICIES = ("stop", "skip", "roll_back")
 
 
-class Finite(pl.Callback):
+class FiniteGuard(pl.Callback):
     """Check every step's loss and gradient before the optimizer uses them.
 
     - ``stop`` ends the training with a message that says what was not finite and in which pairs.
@@ -37,12 +37,10 @@ class Finite(pl.Callback):
     """
 
     def __init__(self, folder: Path, policy: str = "stop", limit: int = 10) -> None:
-        if policy not in POLICIES:
-            raise RequestError(f"`not_finite.policy` is one of {', '.join(POLICIES)}, but got {policy!r}.")
         if limit < 1:
             raise RequestError(f"`not_finite.limit` is at least 1, but got {limit}.")
         self.folder = folder
-        self.policy = policy
+        self.policy = one_of("not_finite.policy", policy, POLICIES)
         self.limit = limit
         self.count = 0
         self._batches: list[Mapping[str, Any]] = []
@@ -134,6 +132,11 @@ class Finite(pl.Callback):
             if not loss.isfinite():
                 return f"the loss is {float(loss)}"
         return "the gradient is not finite"
+
+    @property
+    def state_key(self) -> str:
+        """The name under which checkpoints hold the count: what this class was called when the first were written."""
+        return "Finite"
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the count over a restart."""

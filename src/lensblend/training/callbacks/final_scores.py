@@ -16,7 +16,7 @@ from lensblend.training.loggers.phase_logger import PhaseLogger
 TIMED = 3
 
 
-class Final(pl.Callback):
+class FinalScores(pl.Callback):
     """Give loggers that ask for them the scores of ``best.ckpt``, the number of parameters and the latency.
 
     Args:

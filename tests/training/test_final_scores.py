@@ -14,7 +14,7 @@ from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
 from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.checkpoint_files import read_checkpoint
-from lensblend.training.callbacks.final import TIMED, Final
+from lensblend.training.callbacks.final_scores import TIMED, FinalScores
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
@@ -83,7 +83,7 @@ def fit(folder, logger):
         accelerator="cpu",
         max_epochs=4,
         logger=logger,
-        callbacks=[before, Final(keep), after, keep],
+        callbacks=[before, FinalScores(keep), after, keep],
         plugins=[AtomicCheckpointIO()],
         enable_progress_bar=False,
         enable_model_summary=False,

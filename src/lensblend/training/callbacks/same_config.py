@@ -13,7 +13,7 @@ from lensblend.errors import TrainingError
 from lensblend.runs.configuration import config_hash, flat
 
 
-class Agree(pl.Callback):
+class SameConfig(pl.Callback):
     """Compare the configurations of all processes before the first step.
 
     Each process composes its own from the same command line. A value that depends on the process or the machine (an
