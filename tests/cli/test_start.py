@@ -2,8 +2,16 @@
 
 import subprocess
 import sys
+import traceback
+from pathlib import Path
 
 import pytest
+
+import lensblend
+from lensblend.errors import RequestError
+from lensblend.losses.pixel import L1
+
+SOURCE = Path(lensblend.__file__).parent
 
 _PROGRAM = """
 import atexit, importlib, sys
@@ -34,3 +42,17 @@ def test_rendering_needs_neither_lightning_nor_torchmetrics_nor_matplotlib(train
     assert picture(tmp_path / "out" / "photo.png").shape == (64, 96, 3)
     assert "torch" in packages
     assert not packages & {"pytorch_lightning", "torchmetrics", "matplotlib", "torchvision", "wandb", "hydra", "scipy"}
+
+
+def test_nine_frames_of_ours_lie_between_the_command_and_the_loss(in_process, monkeypatch, tmp_path):
+    depths = []
+
+    def forward(self, predicted, truth):
+        ours = [frame for frame in traceback.extract_stack() if SOURCE in Path(frame.filename).parents]
+        depths.append(len(ours) + 1)  # the loss itself is replaced by this one
+        raise RequestError("deep enough")
+
+    monkeypatch.setattr(L1, "forward", forward)
+    small = ("experiment=demo", "debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=none")
+    assert in_process("train", *small, f"run_dir={tmp_path / 'run'}").code == 2
+    assert depths == [9]
