@@ -100,13 +100,8 @@ def test_a_learning_rate_takes_the_new_path(project, run):
 @pytest.mark.slow
 def test_a_prior_is_trained_and_used(project, run):
     run("lensblend train experiment=bright_things", *SMALL.split(), "run_dir=prior")
-    more = (
-        *SMALL.split(),
-        "run_dir=guided",
-        "model=saliency_blend",
-        "saliency=bright_things",
-        "saliency.weights=prior",
-    )
+    guided = "run_dir=guided model=saliency_blend kernels=gaussian_75 saliency=bright_things saliency.weights=prior"
+    more = (*SMALL.split(), *guided.split())
     run("lensblend train model=soft_focus kernels=rings", *more, "schedule.run=[warm_up]")
     assert (project / "guided" / "warm_up" / "best.ckpt").is_file()
 
