@@ -487,6 +487,16 @@ def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process
     assert done.code == 0, done.err
     assert f"add data.cache={outside}" in done.out
     assert not outside.exists()
+    placed = {"_target_": "pytorch_lightning.loggers.CSVLogger", "_args_": [str(outside)]}
+    for group, node in (
+        ("logger", {"table": placed}),
+        ("data", {**config["data"], "_args_": [[32, 48], 1, 1, 0, "x"]}),
+    ):
+        file.write_text(yaml.safe_dump({**yaml.safe_load(whole), group: node}))
+        done = in_process("train", f"resume={stopped}", ALLOWED, cwd=tmp_path)
+        assert done.code == 2
+        assert "write these arguments by their names" in done.err
+    assert not outside.exists()
 
 
 def test_links_in_a_runs_folder_lead_nowhere_else(stopped, in_process, tmp_path):

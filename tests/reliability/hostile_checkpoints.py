@@ -607,6 +607,7 @@ USABLE: dict[str, Any] = {
     "somebody's folders": {**FOLDERS, "val_fraction": 0.9},
 }
 DATA: dict[str, Any] = {
+    "a cache by position": {"_target_": PAIRS["_target_"], "_args_": [[32, 48], 1, 1, 0, "@canary"]},
     "10⁹ pairs": {**PAIRS, "train": 10**9, "val": 10**9},
     "pairs of 100,000 pixels": {**PAIRS, "image_size": [100_000, 100_000]},
     "a size of text": {**PAIRS, "image_size": "ab"},

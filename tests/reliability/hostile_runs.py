@@ -252,6 +252,8 @@ def dangerous() -> Iterator[Hostile]:
     yield Hostile("a callback that saves elsewhere", config("callbacks/evil", keep), RESUME, says=("callbacks",))
     table = {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "@canary"}
     yield Hostile("a logger that writes elsewhere", config("logger/evil", table), RESUME, says=("logger",))
+    placed = {"_target_": "pytorch_lightning.loggers.CSVLogger", "_args_": ["@canary"]}
+    yield Hostile("a logger that writes elsewhere by position", config("logger/evil", placed), RESUME, says=("_args_",))
     save = {"_target_": "pytorch_lightning.callbacks.LambdaCallback", "on_fit_start": opened}
     yield Hostile("a callback that calls", config("callbacks/evil", save), RESUME, says=("callbacks",))
     guide = {**PRIOR, "weights": "@fifo"}

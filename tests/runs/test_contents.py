@@ -307,6 +307,13 @@ def test_generated_data_is_used_and_its_cache_is_not(tmp_path):
     assert not outside.exists()
 
 
+def test_a_cache_is_not_named_by_position(tmp_path):
+    placed = {"_target_": EMBEDDED["_target_"], "_args_": [[32, 48], 2, 1, 0, str(tmp_path / "outside")]}
+    for is_run in (True, False):
+        with pytest.raises(RequestError, match=r"data\._args_` is .*by their names"):
+            recorded_data({"data": placed}, tmp_path / "x.ckpt", is_run)
+
+
 def test_data_in_files_is_used_only_where_the_runs_folder_was_named(tmp_path):
     for is_run, says in (
         (False, r"x\.ckpt was trained on files \(Folders\).*name the data set"),

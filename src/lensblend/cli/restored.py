@@ -16,6 +16,8 @@ from lensblend.cli.explanations import explain
 from lensblend.cli.hydra_app import choices, plain
 from lensblend.errors import DataError, RequestError, short
 from lensblend.runs.configuration import read_config
+from lensblend.runs.instantiate import refuse_positional
+from lensblend.runs.messages import say
 
 # Arguments by which callbacks and loggers are told where to write.
 PLACES = ("dirpath", "save_dir", "exclude_batches_path", "tracking_uri", "artifact_location")
@@ -91,6 +93,8 @@ def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dic
         content: Its configuration.
         given: The keys that the command set.
     """
+    for group in ("data", "callbacks", "logger"):
+        refuse_positional(content[group], group)
     content = {**content, "data": _uncached(content["data"], "data", run_dir, given)}
     nodes = {f"{group}.{name}": node for group in ("callbacks", "logger") for name, node in content[group].items()}
     for where, node in nodes.items():
@@ -120,9 +124,6 @@ def _uncached(node: Any, where: str, run_dir: Path, given: Sequence[str]) -> Any
         return node
     cache, place = node.get("cache"), f"{where}.cache"
     if cache and place not in given:
-        # Imported late: it knows of several processes from Lightning, which composing does without.
-        from lensblend.runs.messages import say
-
         say(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add {place}={cache}")
         node = {**node, "cache": None}
     return {key: _uncached(value, f"{where}.{key}", run_dir, given) for key, value in node.items()}

@@ -74,6 +74,22 @@ def classes_in(node: Any, where: str, *roles: Role) -> Iterator[type]:
         yield definition
 
 
+def refuse_positional(node: Any, where: str) -> None:
+    """Refuse arguments by position in what a file describes, where those by name are looked at one by one.
+
+    Raises:
+        RequestError: There are some.
+    """
+    if isinstance(node, Mapping):
+        if node.get("_args_"):
+            raise RequestError(f"`{where}._args_` is {short(node['_args_'])}; write these arguments by their names.")
+        for key, value in node.items():
+            refuse_positional(value, f"{where}.{key}")
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            refuse_positional(value, f"{where}[{index}]")
+
+
 def _check(node: Any, where: str, roles: Roles, arguments: Mapping[str, Any] | None) -> None:
     """Refuse classes that may not stand there, and arguments that they do not take, before anything is built."""
     try:

@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from lensblend.data.pairs import Source
 from lensblend.errors import DataError, LensblendError, RequestError
 from lensblend.nn.rendering import Network
-from lensblend.runs.instantiate import build, build_recorded, classes_in
+from lensblend.runs.instantiate import build, build_recorded, classes_in, refuse_positional
 from lensblend.runs.roles import DATA, GENERATED_DATA, MODELS, plays
 from lensblend.runs.weights import check_fits, load_weights
 
@@ -78,6 +78,7 @@ def recorded_data(config: Mapping[str, Any], source: Path, is_run: bool) -> Sour
             "name the data set (data=...), or give the run's folder instead of the file."
         )
     # Where rendered pairs are kept is this machine's own affair.
+    refuse_positional(node, where)
     node = without_caches(node)
     with _placed(where, source):
         source_of_pairs: Source = build(node, where, DATA)
