@@ -183,14 +183,11 @@ def test_wrong_settings_are_refused(arguments: dict, message: str) -> None:
     ("name", "expected"),
     [
         ("depth", {"ScaleInvariant": 1.0, "GradientMatching": 0.5, "Ordinal": 0.1}),
-        ("joint_l1", {"BinaryCrossEntropy": 0.1, "ScaleInvariant": 0.1, "GradientMatching": 0.05}),
-        ("joint_negative_ssim", {"BinaryCrossEntropy": 0.1, "ScaleInvariant": 0.1, "GradientMatching": 0.05}),
+        ("saliency_and_depth", {"BinaryCrossEntropy": 0.1, "ScaleInvariant": 0.1, "GradientMatching": 0.05}),
     ],
 )
 def test_the_configured_terms_have_their_weights_and_compare_what_they_are_made_for(name: str, expected: dict) -> None:
     content = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    inherited = content.pop("defaults", [])
-    assert inherited == ([name.removeprefix("joint_"), "_self_"] if name != "depth" else [])
     terms = {term["loss"]["_target_"].rpartition(".")[2]: term for term in content.values()}
     assert {target: term["weight"] for target, term in terms.items()} == expected
     for target, term in terms.items():

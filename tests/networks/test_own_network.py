@@ -60,7 +60,7 @@ def test_it_renders_and_is_scored():
 def test_it_trains_and_is_pictured():
     pair = Noise().load(0)
     photo, target = (torch.from_numpy(image).permute(2, 0, 1)[None] / 255 for image in (pair.photo, pair.target))
-    loss = WeightedSum({"l1": {"weight": 1.0, "on": "bokeh", "loss": L1()}})
+    loss = WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}})
     module = Restoration(Own(), loss, {"psnr": Psnr()}, lambda parameters: torch.optim.SGD(parameters, lr=0.1))
     batch = {"photo": photo, "target": target}
     assert module.answer(batch)["bokeh"].requires_grad

@@ -25,6 +25,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger
 from torch import nn, optim
+from lensblend.data.pairs import Source
 from lensblend.inference.prior_maps import Guide
 from lensblend.metrics.fidelity import Psnr
 from lensblend.networks.patch_discriminator import MultiscalePatchDiscriminator
@@ -48,7 +49,7 @@ class Judge(MultiscalePatchDiscriminator): pass
 class Loss(nn.Module): pass
 class Score(Psnr): pass
 class Optimizer(optim.SGD): pass
-class Pairs:
+class Pairs(Source):
     def split(self, name): return self
 class Maps(Guide):
     def __call__(self, pair): return None

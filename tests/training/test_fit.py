@@ -50,7 +50,7 @@ LOSSES = {"l1": ("bokeh", L1), "bce": ("saliency_logits", BinaryCrossEntropy)}
 
 
 def fit_of(kind, network, *losses, metrics=None, **arguments):
-    terms = {name: {"weight": 1.0, "on": LOSSES[name][0], "loss": LOSSES[name][1]()} for name in losses}
+    terms = {name: {"weight": 1.0, "compares": LOSSES[name][0], "loss": LOSSES[name][1]()} for name in losses}
     module = kind(
         network=network,
         loss=WeightedSum(terms),

@@ -10,10 +10,10 @@ from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import key_seed
 
 
-class Lights:
+class Lights(Source):
     """Draw photos of lights at night; in the targets, the amber ones, which are far away, are out of focus.
 
-    Yours may read files instead: ``split`` returns anything with ``ids`` and ``load``.
+    Yours may read files instead: ``split`` returns `Pairs`, which have ``ids`` and ``load``.
 
     Args:
         train: Number of training pairs.
@@ -31,7 +31,7 @@ class Lights:
         return LightPairs(name, self._lengths[name], self._image_size, self._blur)
 
 
-class LightPairs:
+class LightPairs(Pairs):
     """Pairs of one split, each a function of the split and its index."""
 
     def __init__(self, split: Split, length: int, image_size: tuple[int, ...], blur: int) -> None:
@@ -55,7 +55,7 @@ def _lights(draw: np.random.Generator, image_size: tuple[int, ...], colour: tupl
     return picture
 
 
-class Exposures:
+class Exposures(Source):
     """Expose the training pairs of another data set differently in each epoch.
 
     Args:
@@ -72,7 +72,7 @@ class Exposures:
         return ExposedPairs(pairs, self._stops) if name == "train" else pairs
 
 
-class ExposedPairs:
+class ExposedPairs(Pairs):
     """The pairs of a split, exposed by epoch and index alone, so that a run that goes on sees them again."""
 
     def __init__(self, pairs: Pairs, stops: float) -> None:

@@ -30,6 +30,11 @@ class TinyBlend(BokehNetwork):
             channels = width
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, len(bank) + 1, 3, padding=1))
 
+    @property
+    def reference_bank(self) -> KernelBank:
+        """The blurs: pictures of the weight maps are named after them, and `evaluate` scores them by themselves."""
+        return self.bank
+
     def forward(self, photo: Tensor) -> Rendering:
         """Render bokeh from a photo in [0, 1]."""
         weights = torch.softmax(self.layers(2 * photo - 1), dim=1)

@@ -39,6 +39,7 @@ class MultiscaleHierarchical(BokehNetwork):
         RequestError: ``width`` is not positive.
 
     Example:
+        >>> import torch
         >>> bokeh, aux = MultiscaleHierarchical(width=4).eval()(torch.rand(1, 3, 48, 64))
         >>> bokeh.shape, [tuple(level.shape) for level in aux["pyramid"]]
         (torch.Size([1, 3, 48, 64]), [(1, 3, 24, 32), (1, 3, 12, 16)])
@@ -89,6 +90,7 @@ class StackedMultiscaleHierarchical(MultiscaleHierarchical):
         width: Features of the finest resolution of every encoder, in both networks.
 
     Example:
+        >>> import torch
         >>> bokeh, aux = StackedMultiscaleHierarchical(width=4).eval()(torch.rand(1, 3, 33, 47))
         >>> bokeh.shape, len(aux["pyramid"])
         (torch.Size([1, 3, 33, 47]), 4)

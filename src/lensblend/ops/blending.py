@@ -25,6 +25,7 @@ def blend(stack: Float[Tensor, "b n c h w"], weights: Float[Tensor, "b n h w"]) 
         The rendered photo, in the range of ``stack``.
 
     Example:
+        >>> import torch
         >>> stack = torch.stack([torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)], dim=1)
         >>> weights = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
         >>> blend(stack, weights)[0, 0, 0, 0].item()

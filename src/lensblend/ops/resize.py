@@ -23,6 +23,7 @@ def resize_bilinear(image: Float[Tensor, "b c h w"], image_size: Sequence[int]) 
         image_size: Height and width in pixels.
 
     Example:
+        >>> import torch
         >>> resize_bilinear(torch.rand(1, 3, 24, 32), (48, 64)).shape
         torch.Size([1, 3, 48, 64])
     """
