@@ -436,6 +436,7 @@ CHECKPOINT = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint"}
 TABLE = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
 
 
+@pytest.mark.slow
 def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process, tmp_path):
     """Each change to its configuration is refused with the key, before anything is written."""
     outside = tmp_path / "outside"
@@ -521,6 +522,7 @@ def test_links_in_a_runs_folder_lead_nowhere_else(stopped, in_process, tmp_path)
     assert before == {path.name: path.read_bytes() for path in victim.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_damaged_training_state_is_said_with_its_checkpoint(stopped, in_process):
     """The optimizer's and Lightning's own state is looked at by Lightning; what it cannot use ends in one line."""
     last = stopped / "phase1" / "last.ckpt"

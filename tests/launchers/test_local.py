@@ -161,6 +161,7 @@ def test_a_second_ctrl_c_reaches_a_job_that_is_still_saving(tmp_path):
     assert (tmp_path / "saved").read_text(encoding="utf-8") == "[2, 2]"
 
 
+@pytest.mark.slow
 def test_a_job_that_does_not_listen_is_killed_after_a_second_ctrl_c(tmp_path):
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + OBEDIENT.format(
         folder=tmp_path, then="time.sleep(60)"

@@ -280,6 +280,7 @@ def test_one_step_lowers_the_loss(case, trainable, render, pair):
     assert loss() < before
 
 
+@pytest.mark.slow
 def test_one_pair_can_be_overfitted(case, trainable, render, pair):
     photo, target = pair
     left = 0.5  # equal weights everywhere would leave it where it was

@@ -158,6 +158,7 @@ def test_one_step_lowers_the_loss(network, pair):
     assert total_loss(network(photo), mask) < before
 
 
+@pytest.mark.slow
 def test_a_pair_can_be_overfitted(case, network, pair):
     photo, mask = pair
     optimizer = torch.optim.Adam(network.train().parameters(), lr=case.lr)

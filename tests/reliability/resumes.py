@@ -178,6 +178,6 @@ def _signal_at(moment: str, number: int, group: bool, times: int = 1) -> None:
         "train": (Restoration, "training_step"),
         "validation": (Restoration, "validation_step"),
         "save": (AtomicCheckpointIO, "save_checkpoint"),
-        "phase change": (Training, "_introduce"),
+        "phase change": (Training, "_module"),
     }[moment]
     before_call(owner, name, act)

@@ -148,6 +148,7 @@ def test_a_failing_write_names_path_reason_and_free_space_and_keeps_the_old_file
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_the_disks_own_error_is_said_and_not_pytorchs(tmp_path):
     """The system refuses files of more than 1 MB: a real error in the middle of `torch.save`."""
     program = (
