@@ -101,7 +101,7 @@ def test_a_run_goes_on_by_the_users_word_alone(in_process, run_dir, tmp_path):
 @pytest.mark.slow
 def test_jobs_of_a_sweep_and_their_processes_inherit_the_users_word(lensblend, tmp_path):
     sweep = ["--multirun", "trainer=ddp_cpu", "seed=1,2", f"hydra.sweep.dir={tmp_path}"]
-    done = lensblend("train", "--allow", "own_project", *LIGHTS, *sweep, cwd=tmp_path)
+    done = lensblend("train", "--allow", "own_project", *sweep, *LIGHTS, cwd=tmp_path)
     assert done.code == 0, done.err
     assert len(list(tmp_path.glob("*/coarse/best.ckpt"))) == 2
 
