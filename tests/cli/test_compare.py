@@ -22,6 +22,9 @@ from lensblend.runs.checkpoints import load_network
 
 TINY = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "logger=none", "callbacks.panels=null")
 
+# Each compares real trainings.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(lensblend, tmp_path_factory):
@@ -254,7 +257,6 @@ def test_the_reference_is_a_name_or_a_folder(compare, sweep, tmp_path):
     assert "there are: gaussian_25_45_75, gaussian_75" in done.err
 
 
-@pytest.mark.slow
 def test_every_phase_is_a_row_of_table_four(in_process, trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     done = in_process("compare", run, "--output", tmp_path / "out", "--table", 4, "--table", 2, "--limit", 2)
@@ -336,7 +338,6 @@ def test_an_analysis_measures_the_weights_that_the_network_blends_with(compare, 
     assert page.count("data:image/png;base64,") == 2 * (2 + 2 + 4 + 2) + 3 + 3
 
 
-@pytest.mark.slow
 def test_an_analysis_is_kept_and_made_only_when_asked_for(compare, sweep, tmp_path):
     out = tmp_path / "out"
     compare(sweep)

@@ -222,6 +222,7 @@ def test_a_failure_is_in_the_status(in_process, in_step, tmp_path):
     assert (state["state"], state["exit_code"], state["error"], state["step"]) == ("failed", 1, "by chance", 2)
 
 
+@pytest.mark.slow
 def test_a_folder_is_trained_in_by_one_process_at_a_time(stopped, lensblend):
     with Lock(stopped):
         done = lensblend("train", f"resume={stopped}", env={"HYDRA_FULL_ERROR": "0"})
@@ -420,6 +421,7 @@ def test_ctrl_c_outside_of_a_training_is_no_traceback(in_process, monkeypatch, t
 
 
 @pytest.mark.parametrize("backend", ["eager", "egaer"])
+@pytest.mark.slow
 def test_the_network_is_compiled_by_name_and_its_checkpoint_stays_the_same(in_process, monkeypatch, tmp_path, backend):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(options))

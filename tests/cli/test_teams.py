@@ -24,11 +24,11 @@ FEW = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("team", TEAMS)
-def test_a_teams_recipe_trains_scores_and_renders(lensblend, tmp_path, team):
+def test_a_teams_recipe_trains_scores_and_renders(in_process, tmp_path, team):
     run = tmp_path / "run"
     few = [*FEW, f"run_dir={run}"]
     phases = 5 if team == "vidar" else 2 if team in ("ipcv_iitm", "xmu_viplab") else 1
-    done = lensblend("train", f"baseline={team}", *few, f"schedule.total_epochs={phases}")
+    done = in_process("train", f"baseline={team}", *few, f"schedule.total_epochs={phases}")
     assert done.code == 0, done.err
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == "done"
@@ -36,7 +36,7 @@ def test_a_teams_recipe_trains_scores_and_renders(lensblend, tmp_path, team):
     assert all(phase["state"] == "done" and phase["step"] == 2 for phase in status["phases"].values())
     saved = read_checkpoint(run / list(status["phases"])[-1] / "best.ckpt")
     assert all(value.isfinite().all() for value in saved["state_dict"].values() if torch.is_tensor(value))
-    scored = lensblend("evaluate", f"checkpoint={run}", f"output={tmp_path / 'scores'}")
+    scored = in_process("evaluate", f"checkpoint={run}", f"output={tmp_path / 'scores'}")
     assert scored.code == 0, scored.err
     assert json.loads((tmp_path / "scores" / "metrics.json").read_text())["count"] == 2
 

@@ -53,6 +53,7 @@ def test_panels_show_pictures_not_black(trained, picture):
     assert len(np.unique(photo.reshape(-1, 3), axis=0)) > 100
 
 
+@pytest.mark.slow
 def test_the_same_command_again_skips_finished_phases(in_process, tmp_path):
     run_dir = tmp_path / "run"
     assert in_process("train", *SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]").code == 0
@@ -84,6 +85,7 @@ def test_a_request_that_failed_does_not_bar_its_folder(in_process, tmp_path):
     assert in_process("train", *arguments).code == 0
 
 
+@pytest.mark.slow
 def test_init_from_starts_from_the_weights_of_another_run(in_process, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert in_process("train", *SMALL, f"run_dir={first}", "schedule.run=[phase1]").code == 0
@@ -100,6 +102,7 @@ def test_init_from_starts_from_the_weights_of_another_run(in_process, tmp_path):
     torch.testing.assert_close(ours["head.weight"], theirs["head.weight"], atol=1e-9, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides_what_is_learned(in_process, tmp_path):
     weights = {}
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):

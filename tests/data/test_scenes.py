@@ -71,6 +71,7 @@ def test_validation_is_the_same_in_every_epoch() -> None:
     assert same(pairs.load(2), pairs.load(2, epoch=9))
 
 
+@pytest.mark.slow
 def test_another_process_renders_the_same_bytes() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
     child = subprocess.run([sys.executable, "-c", DIGEST], check=True, capture_output=True, text=True, env=environment)

@@ -185,6 +185,7 @@ def test_a_job_whose_launcher_was_killed_saves_and_stops(tmp_path):
     assert (tmp_path / "saved").read_text(encoding="utf-8") == f"[{int(signal.SIGTERM)}]"
 
 
+@pytest.mark.slow
 def test_what_a_killed_job_leaves_behind_is_ended(tmp_path):
     code = OBEDIENT.format(folder=tmp_path, then="") + "os.kill(os.getpid(), signal.SIGKILL)"
     code = code.replace("until = time.monotonic() + 60", "until = time.monotonic()")

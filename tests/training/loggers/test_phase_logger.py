@@ -98,6 +98,7 @@ def run_dir(lensblend, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_phases_do_not_overwrite_each_other(run_dir):
     with (run_dir / "metrics.csv").open(encoding="utf-8") as file:
         ours = list(csv.DictReader(file))
@@ -107,6 +108,7 @@ def test_phases_do_not_overwrite_each_other(run_dir):
         assert rows(run_dir, name)[-1]["val/psnr"]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_what_was_logged_before(in_process, run_dir, tmp_path):
     folder = shutil.copytree(run_dir, tmp_path / "run")
     status = json.loads((folder / "status.json").read_text())
@@ -123,6 +125,7 @@ def test_a_run_that_goes_on_keeps_what_was_logged_before(in_process, run_dir, tm
     ("key", "place"),
     [("save_dir", "/elsewhere"), ("name", "../../x"), ("version", "/x"), ("tracking_uri", "file:/elsewhere")],
 )
+@pytest.mark.slow
 def test_a_run_that_goes_on_writes_elsewhere_by_the_users_word_alone(in_process, run_dir, tmp_path, key, place):
     folder = shutil.copytree(run_dir, tmp_path / "run")
     config = yaml.safe_load((folder / "config.yaml").read_text())
