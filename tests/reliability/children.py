@@ -145,6 +145,9 @@ def _fork(
         return pid
     code: object = 1
     try:
+        # PyTorch rebuilds its thread pool at the first use after a fork, without a lock: done here, where there is
+        # one thread, or autograd's threads do it at once and one of them finds no pool ("Invalid thread pool!").
+        torch.set_num_threads(1)
         # A temporary folder of its own for W&B: the parent's would be removed at this process's end.
         MEDIA_TMP._finalizer.detach()
         MEDIA_TMP.name = tempfile.mkdtemp(suffix="wandb-media")
