@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lensblend-setup
 DEMO_DIR ?= outputs/demo
-# Threads that sleep while they wait: spinning ones are twice as slow as soon as anything else runs on the machine.
-PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+# Processes that run tests. Each computes on one thread: the networks are small, and two processes use two cores better.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench reliability \
 	reliability-quick slurm-test wheel clean
@@ -38,7 +39,7 @@ test-slow: setup  ## run the tests that take minutes
 	$(PYTEST) -m slow
 
 test-gpu: setup  ## run the tests that need a CUDA device
-	$(PYTEST) -m gpu
+	$(PYTEST) -n 0 -m gpu
 
 lint: setup  ## check style and formatting
 	$(BIN)/ruff check .

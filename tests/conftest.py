@@ -76,7 +76,7 @@ def lensblend():
 
     def run(*arguments, cwd=None, env=None):
         command = [sys.executable, "-m", "lensblend.cli.main", *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "2", **(env or {})}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
         done = subprocess.run(
             command, cwd=cwd or CHECKOUT, env=environment, capture_output=True, text=True, timeout=900, check=False
         )

@@ -223,7 +223,7 @@ DANGEROUS = [
 ODD = [7, 1.5, None, True, [], {}, ["torch.nn.ReLU"], "", ".", "..", "torch", "torch.nn", "torch.nn.", ".torch.nn.ReLU"]
 ODD += ["torch.nn..ReLU", "torch.nn.ReLU ", " torch.nn.ReLU", "torch.nn.ReLU\n", "torch.nn.ReLU\0", "torch/nn/ReLU"]
 ODD += ["torch.nn.ReLU.__init__", "torch.nn.ReLU.forward", "torch.nn.__builtins__", "torch.nn.modules.linear.math.exp"]
-ODD += ["torch.nn.rélu", "ｔorch.nn.ReLU", "torch.nn." + "x" * 10_000, "a." * 3_000 + "b", b"torch.nn.ReLU", object()]
+ODD += ["torch.nn.rélu", "ｔorch.nn.ReLU", "torch.nn." + "x" * 10_000, "a." * 3_000 + "b", b"torch.nn.ReLU", Ellipsis]
 
 
 def cycle():
