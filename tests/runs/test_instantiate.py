@@ -76,6 +76,8 @@ def _is_about_types(frame):
     return frame is not None and frame.f_globals.get("__name__", "").startswith(readers)
 
 
+with suppress(Exception):
+    DepthBlend(5, 5)  # what a test run's own check of types imports when it first fails
 sys.addaudithook(_listen)
 
 
