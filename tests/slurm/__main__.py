@@ -54,6 +54,8 @@ def main() -> None:
     options = parser.parse_args()
     install()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="slurm-test-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)  # mkdtemp makes folders of mode 700, where munge opens no socket
     lab = Lab(folder)
     print(f"in {folder}", flush=True)
     cluster("start", lab.environment)
