@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import nn
 
 from lensblend.data import pairs
@@ -24,6 +25,7 @@ from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.checkpoint_files import copy_checkpoint, read_checkpoint
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.callbacks.progress import PlainProgress
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
@@ -123,6 +125,9 @@ def fit(
     lr_every=None,
     module_class=Restoration,
     crop=None,
+    average=False,
+    further=(),
+    **optimizer,
 ):
     folder = run / "phase1"
     stopped = find_stopped(folder, {}, 0, [])
@@ -132,7 +137,7 @@ def fit(
         network=Dropping(),
         loss=WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}}),
         metrics={"psnr": Psnr()},
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
+        optimizer=lambda parameters: torch.optim.Adam(parameters, **{"lr": 0.01, **optimizer}),
         lr_path="step" if lr_every else "cosine",
         lr_ratio=0.1,
         lr_every=lr_every,
@@ -157,13 +162,15 @@ def fit(
             Stop(interruption, stop, in_validation),
             Reseed(5),
             KeepLastAndBest(folder, "val/psnr", Psnr.beats, interruption),
+            *([EMAWeightAveraging(decay=0.9)] if average else []),
+            *further,
         ],
         plugins=[AtomicCheckpointIO()],
         logger=MetricsCsv(PhaseRun(run, "phase1", "group", first_step=stopped.step if stopped else 0)),
         log_every_n_steps=1,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
-        enable_progress_bar=False,
+        enable_progress_bar=any(isinstance(callback, PlainProgress) for callback in further),
         enable_model_summary=False,
         default_root_dir=folder,
     )
@@ -179,6 +186,7 @@ def state(run):
     moments = [s for optimizer in content["optimizer_states"] for s in optimizer["state"].values()]
     flat = [*content["state_dict"].values(), *best.values(), *(v for s in moments for v in s.values())]
     flat += content.get("discriminator", {}).values()
+    flat += content.get("current_model_state", {}).values()
     return [v.numpy().tobytes() for v in flat], content["global_step"], content["epoch"]
 
 
@@ -273,6 +281,11 @@ def test_again_and_again_with_validations_within_an_epoch(tmp_path, whole):
     check(tmp_path, whole(val_interval=0.5), stops, val_interval=0.5)
 
 
+@pytest.mark.parametrize(("stop", "in_validation"), [(1, False), (6, False), (8, True), (4, "at its end")])
+def test_with_an_average_of_the_weights(tmp_path, whole, stop, in_validation):
+    check(tmp_path, whole(average=True), [(stop, in_validation)], average=True)
+
+
 def test_the_step_that_was_interrupted_is_the_one_that_is_saved(tmp_path):
     for stop, in_validation in [(1, False), (3, False), (4, True), (6, False)]:
         with pytest.raises(Interrupted):
@@ -286,6 +299,68 @@ def test_an_epoch_of_other_batches_begins_anew(tmp_path):
     trainer = fit(tmp_path, batch_size=4)
     # Six steps before; of the second epoch all of its two batches, and the third epoch's.
     assert trainer.global_step == 6 + 2 + 2
+
+
+class Groups(pl.Callback):
+    """Keep what every step is made with."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        group = optimizer.param_groups[0]
+        self.found.append({key: group[key] for key in ("lr", "weight_decay", "betas")})
+
+
+def rates(run, **options):
+    seen = Groups()
+    trainer = fit(run, further=[seen], **options)
+    return [group["lr"] for group in seen.found], seen.found, trainer
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 4}, {"batch_size": 1}, {"accumulate": 2}])
+@pytest.mark.parametrize("stop", [2, 4, 6])
+def test_steps_of_another_kind_take_up_the_path_where_the_epochs_are(tmp_path, stop, change):
+    """A batch size or accumulation of its own has the rates of a training that had it from the start."""
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run", stop)
+    alone, _, _ = rates(tmp_path / "alone", **change)
+    found, _, trainer = rates(tmp_path / "run", **change)
+    assert found == alone[-len(found) :]
+    assert found[-1] == pytest.approx(0.001)
+    assert (trainer.current_epoch, len(alone) % EPOCHS) == (EPOCHS, 0)
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+def test_what_the_configuration_says_of_the_optimizer_is_what_it_goes_on_with(tmp_path, stop):
+    before, _, _ = rates(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fit(tmp_path / "run", stop)
+    found, groups, trainer = rates(tmp_path / "run", lr=0.1, weight_decay=0.5, betas=(0.5, 0.9))
+    assert found == pytest.approx([10 * rate for rate in before[stop:]], rel=1e-12)
+    assert all((group["weight_decay"], group["betas"]) == (0.5, (0.5, 0.9)) for group in groups)
+    assert trainer.lr_scheduler_configs[0].scheduler.base_lrs == [0.1]
+
+
+def test_both_rates_of_two_optimizers_follow(tmp_path):
+    with pytest.raises(Interrupted):
+        fit(tmp_path, 4, module_class=adversarial)
+    trainer = fit(tmp_path, module_class=adversarial, batch_size=4, lr=0.1)
+    assert [o.param_groups[0]["lr"] for o in trainer.optimizers] == pytest.approx([0.01, 0.002])
+
+
+@pytest.mark.parametrize("stop", [None, 6])
+def test_the_plain_line_counts_what_is_left_in_epochs(tmp_path, capsys, stop):
+    if stop:
+        with pytest.raises(Interrupted):
+            fit(tmp_path, stop)
+    fit(tmp_path, batch_size=4 if stop else 2, further=[PlainProgress(0.0)])
+    lines = [line.split(" · ") for line in capsys.readouterr().out.splitlines() if line.startswith("phase1 · ")]
+    counts = [tuple(map(int, line[2].removeprefix("step ").split("/"))) for line in lines]
+    total = 6 + 2 + 2 if stop else LAST_STEP
+    assert all(done <= total == of for done, of in counts)
+    assert counts[-1] == (total, total)
+    assert [line[-1].startswith("-") for line in lines] == [False] * len(lines)
 
 
 @pytest.mark.parametrize("improvements", [0, EPOCHS - 1])

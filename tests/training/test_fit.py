@@ -121,3 +121,73 @@ def test_where_nothing_is_trained_a_step_only_logs(batch):
     module = fit_of(Restoration, Both().requires_grad_(False), "l1")
     assert module.training_step(batch, 0) is None
     assert {"train/loss", "train/l1"} == set(module.kept)
+
+
+def averaged(module):
+    return torch.optim.swa_utils.AveragedModel(module)
+
+
+def double_averaged(module):
+    return averaged(averaged(module))
+
+
+class Holder(nn.Module):
+    """Holds another module beside a weight of its own."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.network, self.own = module, nn.Parameter(torch.zeros(1))
+
+
+WRAPPERS = {
+    "none": lambda module: module,
+    "an average": averaged,
+    "an average of an average": double_averaged,
+    "a list": lambda module: nn.ModuleList([module]),
+    "a holder with a name of ours": Holder,
+    "torch.compile": lambda module: torch.compile(module, backend="eager"),
+    "a compiled average": lambda module: torch.compile(averaged(module), backend="eager"),
+}
+
+
+class Judge(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(6, 1, 1)
+
+
+def adversarial(**arguments):
+    return Adversarial(
+        discriminator=Judge(),
+        discriminator_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        discriminator_loss=nn.Identity(),
+        generator_loss=nn.Identity(),
+        feature_loss=nn.Identity(),
+        **arguments,
+    )
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("kind", [Restoration, adversarial])
+def test_a_state_goes_back_to_where_it_came_from_through_any_wrapper(kind, wrapper):
+    first, second = (WRAPPERS[wrapper](fit_of(kind, Both(), "l1", metrics={"psnr": Psnr()})) for _ in range(2))
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.fill_(0.25)
+    state = first.state_dict()
+    assert not [key for key in state if "discriminator" in key or "_scores" in key or "network.network" in key]
+    second.load_state_dict({key: value.clone() for key, value in state.items()}, strict=True)
+    again = second.state_dict()
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[key], state[key]) for key in state)
+
+
+def test_a_state_has_the_networks_own_keys_and_strangers_are_refused():
+    module = fit_of(Restoration, Both(), "l1", metrics={"psnr": Psnr()})
+    assert list(module.state_dict()) == ["gain"] == list(module.network.state_dict())
+    assert list(module.state_dict(prefix="x.")) == ["x.gain"]
+    for wrong in ({}, {"gain": torch.ones(()), "other": torch.ones(())}):
+        with pytest.raises(RuntimeError, match=r"(Missing|Unexpected) key"):
+            module.load_state_dict(wrong)
+    found = module.load_state_dict({"other": torch.ones(())}, strict=False)
+    assert (len(found.missing_keys), len(found.unexpected_keys)) == (1, 1)

@@ -2,7 +2,7 @@
 
 import warnings
 from functools import partial
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -79,7 +79,9 @@ def test_a_new_path_is_one_entry(monkeypatch):
     monkeypatch.setitem(LR_PATHS, "late", lambda ratio, progress: 1.0 if progress < 1 else ratio)
     phase = Phase([32, 32], 1, 4, 1e-3, 1e-4, {}, lr_path="late")
     module = Restoration(Brighter(), loss(), {}, partial(torch.optim.SGD, lr=0.4), lr_path=phase.lr_path, lr_ratio=0.5)
-    module.trainer = SimpleNamespace(estimated_stepping_batches=3, num_training_batches=3, accumulate_grad_batches=1)
+    module._trainer = Mock(
+        spec=pl.Trainer, train_dataloader=[], max_epochs=1, num_training_batches=3, accumulate_grad_batches=1
+    )
     (factor,) = module.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas
     assert [factor(step) for step in range(3)] == [1.0, 1.0, 0.5]
 

@@ -118,13 +118,11 @@ class Adversarial(Restoration):
 
     def configure_optimizers(self) -> Any:
         """Build both optimizers, and learning rates that take the same path."""
-        network: Any = super().configure_optimizers()
+        network = self.network_optimizer()
         if network is None:
             raise RequestError("An adversarial training needs a network with weights; use `module=restoration`.")
-        path = network["lr_scheduler"]["scheduler"].lr_lambdas[0]
-        optimizer = self._discriminator_optimizer(self.discriminator.parameters())
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, path)
-        return [network["optimizer"], optimizer], [network["lr_scheduler"]["scheduler"], schedule]
+        optimizers = [network, self._discriminator_optimizer(self.discriminator.parameters())]
+        return optimizers, self.paths(optimizers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the discriminator beside the network."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from lensblend.errors import one_of
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Network
 from lensblend.runs.contents import RECORD
-from lensblend.training.learning_rate import LR_PATHS, lr_progress
+from lensblend.training.learning_rate import LR_PATHS, Rates
 from lensblend.training.truths import truths
 
 Pictures = dict[str, NDArray[np.uint8]]
+NETWORK = "network."
 
 
 class Fit(pl.LightningModule, ABC):
@@ -79,6 +79,10 @@ class Fit(pl.LightningModule, ABC):
         self._lr_ratio = lr_ratio
         self._lr_every = lr_every
         self.record = dict(record or {})
+        self._rates: Rates | None = None
+        # As hooks they also take part where a wrapper, such as an average of the weights, asks its parts.
+        self.register_state_dict_post_hook(_network_alone)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_network_within)  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,8 +102,10 @@ class Fit(pl.LightningModule, ABC):
         return self
 
     def on_train_start(self) -> None:
-        """Put what is frozen in evaluation: a new module is all in training."""
+        """Put what is frozen in evaluation: a new module is all in training; take up the learning rates."""
         self.train()
+        if self._rates is not None:
+            self._rates.begin()
 
     @property
     def scores(self) -> dict[str, PerImageMetric]:
@@ -146,29 +152,46 @@ class Fit(pl.LightningModule, ABC):
             self.log(f"val/{name}", metric.compute().float(), prog_bar=True, rank_zero_only=False)
             metric.reset()
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig | None:
-        """Build the optimizer and a learning rate that depends on the step; nothing where nothing is trained."""
-        if not any(parameter.requires_grad for parameter in self.network.parameters()):
+    def configure_optimizers(self) -> Any:
+        """Build the optimizer and its learning rate; nothing where nothing is trained."""
+        optimizer = self.network_optimizer()
+        if optimizer is None:
             return None
-        optimizer = self._optimizer([p for p in self.network.parameters() if p.requires_grad])
-        steps = int(self.trainer.estimated_stepping_batches)
-        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        drop_every = None if self._lr_every is None else self._lr_every * steps_per_epoch
-
-        def factor(step: int) -> float:
-            return LR_PATHS[self._lr_path](self._lr_ratio, lr_progress(step, steps, drop_every))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        (schedule,) = self.paths([optimizer])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def network_optimizer(self) -> torch.optim.Optimizer | None:
+        """Build the optimizer of what is trained of the network."""
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        return self._optimizer(trained) if trained else None
+
+    def paths(self, optimizers: Sequence[torch.optim.Optimizer]) -> list[LambdaLR]:
+        """Return the learning rates of all optimizers, which take the phase's path through its epochs."""
+        self._rates = Rates(self._lr_path, self._lr_ratio, self._lr_every, optimizers, self.trainer)
+        return self._rates.schedules
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rates by the place in the phase's epochs."""
+        if self._rates is not None and not batch_idx % self.trainer.accumulate_grad_batches:
+            self._rates.follow(self.trainer.current_epoch, batch_idx)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network from this file alone."""
         checkpoint[RECORD] = {**self.record, **checkpoint.get(RECORD, {})}
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the network's state alone, under its own keys."""
-        return self.network.state_dict(*args, **kwargs)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load the network's state."""
-        return self.network.load_state_dict(state_dict, strict=strict, assign=assign)
+def _network_alone(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Reduce a state to the network's, under its own keys."""
+    own = [key for key in state if key.startswith(prefix)]
+    values = {key: state.pop(key) for key in own}
+    inner = f"{prefix}{NETWORK}"
+    state.update({prefix + key.removeprefix(inner): value for key, value in values.items() if key.startswith(inner)})
+
+
+def _network_within(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Turn what `_network_alone` left into what PyTorch looks for; all but the network stays as it is."""
+    values = {key: state.pop(key) for key in list(state) if key.startswith(prefix)}
+    state.update({f"{prefix}{NETWORK}{key.removeprefix(prefix)}": value for key, value in values.items()})
+    for name, part in module.named_children():
+        if f"{name}." != NETWORK:
+            part.state_dict(destination=state, prefix=f"{prefix}{name}.")

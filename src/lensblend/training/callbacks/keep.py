@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 
 from lensblend.errors import DataError, Interrupted, TrainingError
 from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
@@ -110,7 +110,9 @@ class KeepLastAndBest(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Save and stop within a validation, as long as every process still has batches."""
+        """Save and stop within a validation, as long as every process still has batches and the weights are its own."""
+        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            return  # it has put the averages in their place until the validation ends
         loader: Any = trainer.val_dataloaders
         sampler = loader.sampler if trainer.world_size > 1 else None
         if sampler is None or batch_idx + 1 < sampler.length // sampler.world_size // loader.batch_size:

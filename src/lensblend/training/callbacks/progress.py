@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
+from lensblend.training.learning_rate import steps_per_epoch
+
 
 class Progress(pl.Callback):
     """Become a rich bar where a person watches, and plain lines in log files.
@@ -63,20 +65,22 @@ class PlainProgress(ProgressBar):
     ) -> None:
         """Print a line if the last one is long ago."""
         if time.monotonic() - self._said >= self.every_seconds:
-            self._say(trainer)
+            self._say(trainer, (batch_idx + 1) // trainer.accumulate_grad_batches)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch's line."""
-        self._say(trainer)
+        self._say(trainer, steps_per_epoch(trainer))
 
-    def _say(self, trainer: pl.Trainer) -> None:
+    def _say(self, trainer: pl.Trainer, in_epoch: int) -> None:
+        """Print a line; what is left is counted in the epochs, whose steps may be others than before a restart."""
         self._said = time.monotonic()
-        total, done = int(trainer.estimated_stepping_batches), trainer.global_step
+        done, epochs = trainer.global_step, trainer.max_epochs or 0
+        ahead = max((epochs - trainer.current_epoch) * steps_per_epoch(trainer) - in_epoch, 0)
         elapsed = self._said - self._started
-        left = elapsed / max(done - self._first_step, 1) * (total - done)
+        left = elapsed / max(done - self._first_step, 1) * ahead
         scores = {k: v for k, v in trainer.callback_metrics.items() if k == "train/loss" or k.startswith("val/")}
         values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
         if self._enabled:
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            print(f"{phase} · {epoch} · step {done}/{total} · {values} · {left:.0f} s left", flush=True)
+            print(f"{phase} · {epoch} · step {done}/{done + ahead} · {values} · {left:.0f} s left", flush=True)
