@@ -17,7 +17,6 @@ ALLOWED = {
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
     "launchers/local.py": {"getattr(signal, n)", "hasattr(signal, n)"},
     "launchers/slurm.py": {"getattr(self, name)"},
-    "metrics/perceptual.py": {"getattr(state.get(name), 'shape', None)"},
     "runs/documents.py": {"getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"},
     "runs/instantiate.py": {"inspect.signature(definition)"},
     "training/callbacks/finite_guard.py": {"getattr(trainer.precision_plugin, 'scaler', None)"},

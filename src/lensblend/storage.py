@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lensblend.errors import LensblendError, StorageError
 
@@ -35,6 +38,38 @@ def cache_folder(kind: str) -> Path:
         kind: A folder's name, such as ``weights``; the folder may not exist yet.
     """
     return Path(os.environ.get("LENSBLEND_CACHE") or "~/.cache/lensblend").expanduser() / kind
+
+
+def json_text(content: Any, indent: int | None = 2) -> str:
+    r"""Return content as JSON that every parser reads: numbers that are NaN or infinite, which JSON has not, as null.
+
+    Args:
+        content: Mappings, lists, texts, numbers, truth values and None.
+        indent: As of `json.dumps`.
+
+    Example:
+        >>> json_text({"psnr": float("nan"), "ssim": [0.5, float("inf")]}, indent=None)
+        '{"psnr": null, "ssim": [0.5, null]}'
+    """
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and see that files can be written there, before the work whose results they are.
+
+    Raises:
+        StorageError: They cannot.
+    """
+    with temporary_beside(folder / "file") as temporary:
+        temporary.touch()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -103,3 +103,15 @@ def test_the_csv_reads_back_as_the_same_numbers():
     assert {(r["run"], r["id"]): float(r["psnr"]) for r in scores} == {
         (run, name): row["psnr"] for run, images in NAMED.items() for name, row in images.items()
     }
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_neither_hidden_nor_best(odd):
+    named = {label: {name: dict(row) for name, row in rows.items()} for label, rows in NAMED.items()}
+    named["second | odd"]["image 3"]["psnr"] = odd
+    compared = [Line(label, "x", "p", 1, *c) for label, c in compare_scores(named, 0).items()]
+    assert str(compared[1].means["psnr"].mean) == str(odd)
+    assert np.isnan([compared[1].means["psnr"].low, compared[1].differences["psnr"].low]).all()
+    assert verdict(compared[1].differences["psnr"], Psnr) == ""
+    if np.isnan(odd):
+        assert [row[1] for row in marks(compared, METRICS)] == ["", "best", ""]

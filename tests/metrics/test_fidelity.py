@@ -10,7 +10,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lensblend.errors import RequestError
-from lensblend.metrics.fidelity import Psnr, Ssim, SsimWang
+from lensblend.metrics.fidelity import PSNR_LIMIT, Psnr, Ssim, SsimWang
 
 EBB_SAMPLE = Path(__file__).parents[2] / "../shared/data/ebb-sample/Training"
 METRICS = [Psnr, Ssim, SsimWang]
@@ -94,7 +94,7 @@ def test_renderings_are_scored_as_the_8_bit_file_they_would_become(metric: type)
 
 def test_less_than_half_a_level_is_no_difference() -> None:
     target = torch.full((1, 3, 16, 16), 100 / 255)
-    assert Psnr().per_image(target + 0.49 / 255, target).item() == np.inf
+    assert Psnr().per_image(target + 0.49 / 255, target).item() == PSNR_LIMIT
     assert Psnr().per_image(target + 0.51 / 255, target).item() == pytest.approx(20 * np.log10(255), abs=1e-9)
 
 
@@ -144,12 +144,24 @@ def test_psnr_is_not_that_of_the_pooled_error() -> None:
     assert metric.compute().item() > pooled + 10
 
 
-def test_equal_photos_have_infinite_psnr_and_ssim_one() -> None:
+def test_equal_photos_have_the_largest_psnr_and_ssim_one() -> None:
     image = make_pair("bokeh", 0)[0]
-    with np.errstate(divide="ignore"):
-        assert Psnr().per_image(photo(image), photo(image)).item() == ORACLES[Psnr](image, image)
+    assert Psnr().per_image(photo(image), photo(image)).item() == PSNR_LIMIT == 60
     for metric in (Ssim, SsimWang):
         assert metric().per_image(photo(image), photo(image)).item() == pytest.approx(1, abs=1e-15)
+
+
+def test_psnr_is_skimages_up_to_its_limit_and_has_a_mean_whatever_the_pairs() -> None:
+    target = np.zeros((32, 32, 3), np.uint8)
+    for changed in (1, 32 * 3, 205, 204, 1, 0):
+        other = target.copy()
+        other.reshape(-1)[:changed] = 1
+        with np.errstate(divide="ignore"):
+            expected = min(peak_signal_noise_ratio(target, other, data_range=255), PSNR_LIMIT)
+        assert Psnr().per_image(photo(other), photo(target)).item() == pytest.approx(expected, abs=1e-9)
+    metric = Psnr()
+    metric.update(photo(target, target + 51), photo(target, target))
+    assert metric.compute().item() == pytest.approx((PSNR_LIMIT + 20 * np.log10(5)) / 2)
 
 
 def test_a_nan_is_not_hidden() -> None:

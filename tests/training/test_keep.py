@@ -60,6 +60,10 @@ def epoch(path):
         ("val/lpips", [0.3, 0.2, 0.25], 1),
         ("val/psnr", [20.0, float("nan"), 19.0], 0),
         ("val/psnr", [float("nan"), 18.0, 17.0], 1),
+        ("val/psnr", [float("inf"), 18.0, 17.0], 1),
+        ("val/psnr", [19.0, float("inf"), 20.0], 2),
+        ("val/lpips", [float("-inf"), 0.3, 0.2], 2),
+        ("val/psnr", [float("nan"), float("inf"), float("-inf")], 2),
     ],
 )
 def test_best_is_the_best_epoch_and_last_the_last(tmp_path, monitor, scores, best):
@@ -80,3 +84,18 @@ def test_a_best_score_whose_checkpoint_is_gone_counts_no_longer(tmp_path):
     (tmp_path / "best.ckpt").unlink()
     fit(tmp_path, "val/psnr", [25.0, 24.0, 23.0], resume=tmp_path / "last.ckpt")
     assert epoch(tmp_path / "best.ckpt") == 1
+
+
+@pytest.mark.parametrize("best", [float("inf"), float("nan"), None])
+def test_a_best_score_of_earlier_that_is_no_finite_number_counts_no_longer(tmp_path, best):
+    (tmp_path / "best.ckpt").touch()
+    keep = KeepLastAndBest(tmp_path, "val/psnr", Psnr.beats)
+    keep.load_state_dict({"best": best, "scores": {"val/psnr": best}, "best_scores": {"val/psnr": best}})
+    assert keep.best is None
+    assert keep.best_scores == {}
+
+
+def test_a_state_without_scores_is_taken(tmp_path):
+    keep = KeepLastAndBest(tmp_path, "val/psnr", Psnr.beats)
+    keep.load_state_dict({})
+    assert (keep.best, keep.scores, keep.best_scores) == (None, {}, {})

@@ -24,13 +24,35 @@ def read_tensors(path: str | Path, expected: str, key: str | None = None) -> dic
 
     Raises:
         WeightsMissingError: There is no such file.
-        DataError: It is damaged, or holds something else than named tensors.
+        DataError: It is damaged, holds something else than named tensors, or numbers that are not finite.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsMissingError(
             f'No file "{path}"; download {expected}, or leave it out (`weights: null`) to start from random weights.'
         )
+    tensors = _tensors(path, expected, key)
+    wrong = not_finite(tensors)
+    if wrong:
+        raise DataError(
+            f'"{path}" holds {len(wrong)} tensors with NaN or infinity (first: {wrong[0]}) and would render nothing; '
+            f"give another copy of {expected}."
+        )
+    return tensors
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinity.
+
+    Example:
+        >>> not_finite({"a": torch.zeros(2), "b": torch.tensor([1.0, torch.nan]), "c": torch.tensor(1)})
+        ['b']
+    """
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+
+def _tensors(path: Path, expected: str, key: str | None) -> dict[str, Tensor]:
+    """Return a file's tensors, whatever their values."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

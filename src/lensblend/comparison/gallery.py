@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,7 @@ from lensblend.data.images import read_size
 from lensblend.inference.evaluation import Scores, mean_cells
 from lensblend.inference.pictures import SMALL, encode, save_picture, sheet
 from lensblend.metrics.per_image import MetricClasses
-from lensblend.storage import replace, temporary_beside
+from lensblend.storage import json_text, replace, temporary_beside
 
 PAGE = Path(__file__).parent / "page"
 SLIDER = PAGE / "vendor" / "img-comparison-slider" / "index.js"
@@ -105,8 +104,9 @@ class PageImage:
     def scores_json(self) -> str:
         """The scores for the page's script; texts, because JSON has no infinity."""
         texts = {True: "Infinity", False: "-Infinity"}
-        return json.dumps(
-            {m: [texts[v > 0] if np.isinf(v) else repr(v) for v in values] for m, values in self.scores.items()}
+        return json_text(
+            {m: [texts[v > 0] if np.isinf(v) else repr(v) for v in values] for m, values in self.scores.items()},
+            indent=None,
         )
 
 

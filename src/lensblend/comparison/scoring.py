@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.runs.documents import read_json
 from lensblend.runs.files import below
-from lensblend.storage import remove, write_atomically
+from lensblend.storage import json_text, remove, write_atomically
 
 FORMAT = 2
 
@@ -251,7 +250,7 @@ def _score(
     write_atomically(folder / "scores.csv", _csv(rows))
     if request.analysis:
         write_atomically(folder / "measures.csv", _csv({name: _written(row) for name, row in measured.items()}))
-    write_atomically(folder / "about.json", json.dumps(about, indent=2) + "\n")
+    write_atomically(folder / "about.json", json_text(about) + "\n")
     return Scored(scores, contents, about, folder, measured)
 
 

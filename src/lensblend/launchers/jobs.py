@@ -102,7 +102,8 @@ def ended(job: Job, exit_code: int, seconds: float) -> Outcome:
 def score(status: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return the best value that the last phase that was finished or pruned monitored, by name."""
     phases = [phase for phase in status.get("phases", {}).values() if phase.get("best")]
-    return next(iter(phases[-1]["best"].items())) if phases else None
+    name, value = next(iter(phases[-1]["best"].items())) if phases else ("", None)
+    return None if value is None else (name, value)
 
 
 def labels(jobs: Sequence[Job]) -> list[str]:

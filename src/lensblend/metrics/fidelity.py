@@ -11,13 +11,16 @@ from torch import Tensor
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.ops.ssim import gaussian_window, ssim, uniform_window
 
+PSNR_LIMIT = 60.0  # dB; what equal images have
+
 
 class Psnr(PerImageMetric):
     r"""Measure the peak signal-to-noise ratio, :math:`10 \log_{10}(255^2 / \mathrm{MSE})` dB; larger is better.
 
     The mean squared error is over all pixels and channels of one image, and the metric is the mean of the images'
-    values in dB, not the value of the mean error. Equal images are infinitely alike, as in scikit-image, and
-    then the mean is infinite too.
+    values in dB, not the value of the mean error. No image counts more than `PSNR_LIMIT`, 60 dB: equal ones would be
+    infinitely alike, as in scikit-image, and with one of them so would every mean. An error of 60 dB is one level in
+    every fifteenth value, which nobody sees; up to there the value is scikit-image's.
 
     Example:
         >>> metric = Psnr()
@@ -28,14 +31,14 @@ class Psnr(PerImageMetric):
 
     name: ClassVar[str] = "psnr"
     heading: ClassVar[str] = "PSNR"
-    convention: ClassVar[str] = "dB on 8-bit RGB, mean of per-image values"
+    convention: ClassVar[str] = "dB on 8-bit RGB, mean of per-image values, each at most 60"
     decimals: ClassVar[int] = 2
     higher_is_better = True
 
     def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Return dB in float64; squares of levels are exact in float32."""
         error = (bokeh - target).square().mean(dim=(1, 2, 3), dtype=torch.float64)
-        return 10 * torch.log10(255**2 / error)
+        return (10 * torch.log10(255**2 / error)).clamp(max=PSNR_LIMIT)
 
 
 class Ssim(PerImageMetric):

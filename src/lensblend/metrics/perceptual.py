@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.functional.image.lpips import _LPIPS
 
-from lensblend.backbones.tensor_files import archive_problem
+from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.priors.weights import weights_path
 
+EXPECTED = "torchvision's alexnet-owt-7be5be79.pth"
 SMALLEST = 31  # AlexNet's last pooling has nothing left below
 
 
@@ -74,27 +73,11 @@ def _build_network(path: Path) -> _LPIPS:
     """Build LPIPS with the trunk of a torchvision AlexNet file, without touching the random numbers of a training."""
     with torch.random.fork_rng(devices=[]):
         network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
-    state = _read_state(path)
+    state = read_tensors(path, EXPECTED)
     wanted = {key: value for key, value in network.state_dict().items() if key.startswith("net.")}
     names = {key: f"features.{key.split('.', 2)[2]}" for key in wanted}  # net.slice2.3.bias is features.3.bias
-    unfit = [name for key, name in names.items() if getattr(state.get(name), "shape", None) != wanted[key].shape]
+    unfit = [name for key, name in names.items() if name not in state or state[name].shape != wanted[key].shape]
     if unfit:
-        raise DataError(
-            f"{path} is no AlexNet of torchvision: {unfit} are missing or of another shape; "
-            "use torchvision's alexnet-owt-7be5be79.pth."
-        )
+        raise DataError(f"{path} is no AlexNet: {unfit} are missing or of another shape; use {EXPECTED}.")
     network.load_state_dict({key: state[name] for key, name in names.items()}, strict=False)
     return network
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        wrong = archive_problem(path) if zipfile.is_zipfile(path) else None
-        if wrong is not None:
-            raise ValueError(wrong)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path} cannot be read as a file of weights ({error}); fetch it again.") from error
-    if not isinstance(state, dict):
-        raise DataError(f"{path} holds no state dict but {type(state).__name__}; use torchvision's file.")
-    return state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import stat
@@ -15,7 +14,7 @@ from typing import IO, Any
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.status_file import read_status
-from lensblend.storage import write_atomically
+from lensblend.storage import json_text, write_atomically
 
 
 class Status:
@@ -43,7 +42,7 @@ class Status:
         """
         self.content.update(values, updated=datetime.now(UTC).isoformat(timespec="seconds"))
         if is_first_process():
-            write_atomically(self._path, json.dumps(self.content, indent=2) + "\n")
+            write_atomically(self._path, json_text(self.content) + "\n")
 
     def update_phase(self, phase: str, **values: Any) -> None:
         """Set values of one phase; the training's current phase becomes this one, its step the phase's."""

@@ -54,7 +54,8 @@ def _is_phase(phase: Mapping[str, Any]) -> bool:
     if not _has_types(phase, _OF_A_PHASE) or phase.get("step", 0) is None or phase.get("step", 0) < 0:
         return False
     numbers = [value for key in ("scores", "best") for value in (phase.get(key) or {}).values()]
-    return all(isinstance(number, int | float) for number in numbers)
+    # None stands for a score that is no number.
+    return all(isinstance(number, int | float | None) for number in numbers)
 
 
 def _has_types(node: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]]) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lensblend.backbones.tensor_files import not_finite
 from lensblend.errors import DataError, short
 
 
@@ -49,8 +50,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], file: Path) ->
     """
     check_fits(network, state, file)
     network.load_state_dict(dict(state))
-    loaded = network.state_dict()
-    wrong = [name for name, tensor in loaded.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    wrong = not_finite(network.state_dict())
     if wrong:
         raise DataError(
             f"{file} holds {len(wrong)} weights that are not finite (first: {short(wrong[0])[1:-1]}) and would render "

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from lensblend.backbones.tensor_files import not_finite
 from lensblend.errors import DataError, RequestError
 from lensblend.training.restoration import Restoration
 from lensblend.training.truths import truths
@@ -133,7 +134,7 @@ class Adversarial(Restoration):
         """Go on with the discriminator of a checkpoint.
 
         Raises:
-            DataError: It has none, or another one.
+            DataError: It has none, another one, or one that is not finite.
         """
         try:
             self.discriminator.load_state_dict(checkpoint[DISCRIMINATOR])
@@ -142,3 +143,9 @@ class Adversarial(Restoration):
                 f"The checkpoint holds no discriminator like this module's ({str(error).splitlines()[0]}): it cannot "
                 "go on from it; start anew with `init_from`, or restore `module`."
             ) from None
+        wrong = not_finite(checkpoint[DISCRIMINATOR])
+        if wrong:
+            raise DataError(
+                f"The checkpoint's discriminator holds NaN or infinity (first: {wrong[0]}): it cannot go on from it; "
+                "take a checkpoint from before the training went wrong."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -29,8 +30,8 @@ class KeepLastAndBest(Checkpoint):
 
     In between is when a signal asks the training to stop, every so many steps or minutes, and always between two
     optimizer steps: at no other moment would the loggers' files and the checkpoint agree on which steps are done. A
-    signal during a validation saves as well; the restart repeats the validation. Without validation pairs ``best`` is
-    ``last``.
+    signal during a validation saves as well; the restart repeats the validation. Without validation pairs, or where no
+    score was a finite number, ``best`` is ``last``.
 
     Args:
         folder: The phase's folder.
@@ -128,6 +129,7 @@ class KeepLastAndBest(Checkpoint):
         self.scores.update({k: float(v) for k, v in scores.items() if k.startswith("val/")})
         value = float(scores[self.monitor]) if self.monitor in scores else None
         validates = sum(trainer.num_val_batches) > 0
+        # A score that is no finite number chooses nothing: no later one would ever be better.
         improved = not validates or (value is not None and self._improves(value))
         if improved and value is not None:
             self.best, self.best_scores = value, dict(self.scores)
@@ -135,7 +137,7 @@ class KeepLastAndBest(Checkpoint):
         self._save(trainer, BEST if improved else LAST)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let ``best`` be ``last`` where no validation took place."""
+        """Let ``best`` be ``last`` where no validation chose one."""
         best = self.folder / BEST
         if trainer.is_global_zero and not best.exists() and (self.folder / LAST).exists():
             copy_checkpoint(self.folder / LAST, best)
@@ -217,7 +219,7 @@ class KeepLastAndBest(Checkpoint):
             progress.update(current=dict.fromkeys(_NOT_STARTED, done), is_last_batch=done > 0)
 
     def _improves(self, value: float) -> bool:
-        return value == value and (self.best is None or self._beats(value, self.best))
+        return math.isfinite(value) and (self.best is None or self._beats(value, self.best))
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the best score over a restart."""
@@ -225,8 +227,10 @@ class KeepLastAndBest(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the best score before a restart, unless its checkpoint is gone."""
-        self.best = state_dict["best"] if (self.folder / BEST).exists() else None
-        self.scores = dict(state_dict["scores"])
+        best = state_dict.get("best")
+        # Earlier versions kept infinite ones, which nothing could follow.
+        self.best = best if best is not None and math.isfinite(best) and (self.folder / BEST).exists() else None
+        self.scores = dict(state_dict.get("scores", {}))
         # Absent in checkpoints of earlier versions.
         self.best_scores = dict(state_dict.get("best_scores", {})) if self.best is not None else {}
 
