@@ -25,6 +25,7 @@ from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
 from lensblend.runs.instantiate import classes_in
 from lensblend.runs.phase_order import last_phase
+from lensblend.runs.places import placed, started_in
 from lensblend.runs.recorded import rebuild
 from lensblend.runs.roles import MODELS
 from lensblend.runs.weights import load_weights
@@ -91,7 +92,13 @@ class Trained:
         Raises:
             DataError: The record holds none.
         """
-        return parse_config(self.record["config"], self.path)
+        config = parse_config(self.record["config"], self.path)
+        return placed(config, started_in(self.run_dir)) if self.is_run else config
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder, where one was named."""
+        return self.path.absolute().parents[1]
 
     @property
     def image_size(self) -> tuple[int, int]:
