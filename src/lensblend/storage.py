@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import itertools
 import json
 import math
 import os
@@ -16,6 +18,7 @@ from typing import Any
 from lensblend.errors import LensblendError, StorageError
 
 TEMPORARY = ".tmp"
+LONGEST = 255  # bytes of a name, on nearly every file system
 _PERMISSION = "you may not write there: choose another folder or change its permissions"
 _IN_THE_WAY = "something of that name is in the way: move it"
 _REMEDIES = {
@@ -27,6 +30,7 @@ _REMEDIES = {
     errno.EISDIR: _IN_THE_WAY,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,
+    errno.ENAMETOOLONG: f"a name has {LONGEST} bytes at most: choose a shorter one",
 }
 DISK_ERRORS = tuple(_REMEDIES)
 
@@ -73,18 +77,18 @@ def check_writable(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file by new content; a crash at any moment leaves the old content or the new, never a part.
+    r"""Replace a file by new content; a crash at any moment leaves the old content or the new, never a part.
 
     Args:
         path: The file; its folder is made where it is missing.
-        content: Text (written as UTF-8) or bytes.
+        content: Text (written as UTF-8; what of a file's name is none stands as its escape, ``\udce9``) or bytes.
 
     Raises:
         StorageError: The content could not be written; the old file is as it was.
     """
     with temporary_beside(path) as temporary:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             flush(file.fileno())
         replace(temporary, path)
 
@@ -101,6 +105,50 @@ def remove(path: Path) -> None:
         raise StorageError(cannot_write(path, error)) from error
 
 
+def new_folder(path: Path) -> Path:
+    """Make a folder that nobody else has: of this name or, where that is taken, with a number after it.
+
+    Args:
+        path: The folder; those above it are made where they are missing.
+
+    Raises:
+        StorageError: It could not be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as error:
+        raise StorageError(cannot_write(path, error)) from error
+    raise AssertionError  # numbers do not end
+
+
+def fitting(stem: str, end: str = "") -> str:
+    """Return a name for a file or folder: where it is longer than a file system takes, its middle is a hash.
+
+    Example:
+        >>> fitting("photo", "-W0.png"), len(fitting("x" * 400, "-W0.png")), fitting("x" * 400, "-W0.png")[-16:]
+        ('photo-W0.png', 255, 'bd700ce06-W0.png')
+    """
+    encoded, ending = os.fsencode(stem), os.fsencode(end)
+    if len(encoded) + len(ending) <= LONGEST:
+        return stem + end
+    mark = f"-{hashlib.sha256(encoded).hexdigest()[:12]}"
+    kept = encoded[: LONGEST - len(mark) - len(ending)]
+    # Not within a letter: its bytes are at most four.
+    whole = next(cut for cut in (kept[: len(kept) - n] for n in range(4)) if _is_cut_well(encoded, len(cut)))
+    return f"{os.fsdecode(whole)}{mark}{end}"
+
+
+def _is_cut_well(text: bytes, at: int) -> bool:
+    return text[at] & 0b1100_0000 != 0b1000_0000
+
+
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """Give a free name in the folder of ``path``; what lies there at the end is removed.
@@ -113,7 +161,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+        temporary = path.with_name(fitting(f".{path.name}", f".{secrets.token_hex(4)}{TEMPORARY}"))
         yield temporary
     except LensblendError:
         raise
@@ -151,7 +199,7 @@ def flush_folder(folder: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> str:
     """Return one message for a failed write: the path, the reason, the free space and the remedy."""
     folder = path.parent
-    while not folder.exists():
+    while not os.path.exists(folder):  # where `Path.exists` raises for a name that is too long
         folder = folder.parent
     free = f"{shutil.disk_usage(folder).free:,} bytes are free there"
     remedy = _REMEDIES.get(error.errno or 0, "see whether the disk works and is mounted")

@@ -41,6 +41,7 @@ def test_a_checkpoint_does_not_ask_for_the_files_its_parts_started_from():
 def test_folders_stand_for_their_best_checkpoint(tmp_path):
     save(tmp_path / "phase1" / "best.ckpt")
     save(tmp_path / "phase2" / "best.ckpt")
+    (tmp_path / "status.json").write_text('{"phases": {"phase1": {}, "phase2": {}}}')
     assert find_checkpoint(tmp_path / "phase1") == tmp_path / "phase1" / "best.ckpt"
     assert find_checkpoint(tmp_path) == tmp_path / "phase2" / "best.ckpt"
 

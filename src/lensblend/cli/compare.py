@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import DataError
+from lensblend.storage import new_folder
 
 if TYPE_CHECKING:
     from lensblend.comparison.runs import PhaseChoice
@@ -130,7 +131,7 @@ def compare(arguments: argparse.Namespace) -> None:
         entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
     )
     comparison.phase = arguments.phase
-    output = arguments.output or Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S"))
+    output = arguments.output or new_folder(Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S")))
     tables = sorted(set(arguments.table))
     print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
     challenge = ", aim2019.csv" if "aim2019" in tables else ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import sys
 from dataclasses import MISSING as NOTHING
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
@@ -14,7 +16,10 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 import lensblend
+from lensblend.cli.arguments import is_multirun, is_one_run
 from lensblend.cli.presets import presets
+from lensblend.runs.messages import is_first_process
+from lensblend.storage import new_folder
 from lensblend.training.phases import Phase
 
 
@@ -187,8 +192,9 @@ def config_folder() -> Path:
 def run_folder(resume: str | None, run_dir: str | None, overrides: str) -> str:
     """Return the folder of a run: the one it goes on in, the one it was given, or a new one.
 
-    A new one is named by the time. On a cluster it is not: a SLURM job may be preempted and started again, so there
-    it is named by the job's number (an array's, with the task's) and a hash of the overrides.
+    A new one is named by the time, with a number where two start in one second. On a cluster it is not: a SLURM job
+    may be preempted and started again, so there it is named by the job's number (an array's, with the task's) and a
+    hash of the overrides.
 
     Args:
         resume: The configuration's ``resume``.
@@ -199,15 +205,33 @@ def run_folder(resume: str | None, run_dir: str | None, overrides: str) -> str:
         return str(resume or run_dir)
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     if not job:
-        return datetime.now().strftime("outputs/train/%Y-%m-%d/%H-%M-%S")
+        return _fresh_folder("outputs/train", overrides, is_one_run(sys.argv[1:]))
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     number = f"{job}_{task}" if task else job
     return f"outputs/train/slurm-{number}/{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
+def sweep_folder(overrides: str) -> str:
+    """Return the folder of a new sweep, named by the time.
+
+    Args:
+        overrides: The command's overrides as one text.
+    """
+    return _fresh_folder("outputs/multirun", overrides, is_multirun(sys.argv[1:]))
+
+
+@functools.cache  # one command has one folder, however often its configuration is looked at
+def _fresh_folder(kind: str, _: str, is_wanted: bool) -> str:
+    """Return a folder named by the time; where it is wanted, it is made, and no other command has the same."""
+    folder = Path(datetime.now().strftime(f"{kind}/%Y-%m-%d/%H-%M-%S"))
+    # The other processes of a training cannot know what the first has made.
+    return str(new_folder(folder) if is_wanted and is_first_process() else folder)
+
+
 def register() -> None:
     """Make the schemas, resolvers and sweep presets known to Hydra under the names that conf/ and commands use."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=Train)
     store.store(name="evaluate_schema", node=Evaluate)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import LensblendError
+from lensblend.runs.commands import command, override
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +33,9 @@ def demo(arguments: argparse.Namespace) -> None:
     evaluation, rendered = output / "evaluation", output / "rendered"
     debug = ["debug=smoke"] if smoke else []
     limit = ["limit=2"] if smoke else []
-    run("train", "experiment=demo", f"run_dir={output}", *debug)
-    run("evaluate", f"checkpoint={output}", f"output={evaluation}", "references=true", "gallery=true", *limit)
+    run("train", "experiment=demo", override("run_dir", output), *debug)
+    score = (override("checkpoint", output), override("output", evaluation), "references=true", "gallery=true")
+    run("evaluate", *score, *limit)
     photo = _photo(output)
     run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--blend-at", "photo")
     minutes = (time.monotonic() - started) / 60
@@ -53,7 +55,7 @@ def run(verb: str, *arguments: str) -> None:
     Raises:
         LensblendError: It failed; its own message has been printed.
     """
-    print(f"\n$ lensblend {verb} {' '.join(arguments)}", flush=True)
+    print(f"\n$ {command(verb, *arguments)}", flush=True)
     process = subprocess.Popen([sys.executable, "-m", f"lensblend.cli.{verb}", *arguments])
     # Ctrl-C reaches the verb by itself; SIGTERM is handed on.
     before = {

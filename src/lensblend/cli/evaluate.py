@@ -55,7 +55,9 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.inference.guidance import Guided, guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import check_renders, load_ensemble
+    from lensblend.runs.fingerprints import changed_since
     from lensblend.runs.instantiate import build
+    from lensblend.runs.messages import say
     from lensblend.runs.recorded import recorded_data
     from lensblend.runs.roles import DATA
 
@@ -71,6 +73,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         source: Source = build(node["data"], "data", DATA)
     else:
         source = recorded_data(trained.config, trained.path, trained.is_run)
+        if trained.is_run and (changed := changed_since(trained.run_dir, source)):
+            say(changed)
     pairs = source.split(cast("Split", node["split"]))
     if guides := guides_of(trained, node):
         pairs = Guided(pairs, guides)

@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lensblend.cli.arguments import as_meant
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.explanations import explain, unknown_key
 from lensblend.cli.flags import shared
@@ -45,6 +46,7 @@ def run_verb(task: Task, config_name: str) -> None:
         config_name: The top-level file in conf/.
     """
     register()
+    sys.argv[1:] = as_meant(sys.argv[1:])
     stop_with_launcher()
     full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print errors itself and exit with 1; this makes it hand them over.

@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lensblend.errors import Interrupted, RequestError, TrainingError
 from lensblend.launchers.jobs import Folders, Job, Outcome
+from lensblend.runs.commands import command, override, typed
+from lensblend.storage import fitting
 
 # What a job does not inherit of the sweep's own command line: how jobs are started, and their folders. How they are
 # made it does: pruning asks the study that the sweeper keeps.
@@ -78,8 +80,8 @@ class JobLauncher(Launcher):
         jobs = [self._job(initial_job_idx + i, overrides) for i, overrides in enumerate(job_overrides)]
         outcomes = self.run(jobs)
         go_on = (
-            f"The same command with hydra.sweep.dir={self._sweep_dir} hydra.launcher.resume=true runs the jobs that "
-            "are not done, those that had begun from where they stopped."
+            f"The same command with {typed('hydra.sweep.dir', self._sweep_dir)} "
+            "hydra.launcher.resume=true runs the jobs that are not done, those that had begun from where they stopped."
         )
         if any(outcome.state in ("interrupted", "not started") for outcome in outcomes):
             print(f"The sweep was stopped. {go_on}", flush=True)
@@ -87,7 +89,7 @@ class JobLauncher(Launcher):
         failed = sum(outcome.state == "failed" for outcome in outcomes)
         done = sum(outcome.state.startswith("done") for outcome in outcomes)
         if done > 1 and self.config.hydra.job.config_name == "train":
-            print(f"`lensblend compare {self._sweep_dir}` sets them side by side.", flush=True)
+            print(f"`{command('compare', str(self._sweep_dir))}` sets them side by side.", flush=True)
         return [JobReturned(outcome, f"{failed} of {len(jobs)} jobs failed. {go_on}") for outcome in outcomes]
 
     @abstractmethod
@@ -108,7 +110,8 @@ class JobLauncher(Launcher):
                     f"set `hydra.sweep.dir` and leave `{key}` out."
                 )
         sweep = config.hydra.sweep
-        proposed = (Path(str(sweep.dir)) / str(sweep.subdir)).resolve()
+        subdir = Path(*(fitting(part) for part in Path(str(sweep.subdir)).parts))
+        proposed = (Path(str(sweep.dir)) / subdir).resolve()
         folder = self._folders.choose(proposed, overrides) if self._folders else proposed
         trainer: Any = OmegaConf.to_container(config.trainer, resolve=True) if "trainer" in config else {}
         command = self._command(number, overrides, folder)
@@ -127,8 +130,8 @@ class JobLauncher(Launcher):
             *(f"--config-dir={path}" for path in added),
             *overrides,
             *kept,
-            f"hydra.sweep.dir={_quoted(self._sweep_dir)}",
-            f"hydra.run.dir={_quoted(folder)}",
+            override("hydra.sweep.dir", self._sweep_dir),
+            override("hydra.run.dir", folder),
             f"hydra.job.num={number}",
         )
 
@@ -176,9 +179,3 @@ class SlurmLauncher(JobLauncher):
 
         environment = {**os.environ, **environment_before()}
         return run_jobs(jobs, SlurmRequest(**self.request), self._sweep_dir, environment, self.wait)
-
-
-def _quoted(path: object) -> str:
-    """Return a path as Hydra's grammar takes it, whatever characters it has."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import DataError, RequestError
+from lensblend.storage import fitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +106,7 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
         write_image(target, to_8bit(rendering.bokeh[0]), exif=photo.exif, icc=photo.icc)
         for index, weight in enumerate(weight_maps(rendering) if arguments.weights else ()):
             name = names[index].replace(" ", "") if index < len(names) else "copy"
-            write_image(target.with_name(f"{target.stem}-W{index}-{name}.png"), weight)
+            write_image(target.with_name(fitting(target.stem, f"-W{index}-{name}.png")), weight)
         if arguments.depth:
             _write_map(target, "depth", estimates(rendering.aux)["disparity"][0, 0].cpu().numpy(), photo.pixels)
 
@@ -134,9 +135,8 @@ def _write_map(target: Path, name: str, plane: NDArray[np.float32], photo: NDArr
     from lensblend.inference.pictures import to_8bit
 
     height, width = photo.shape[:2]
-    write_image(
-        target.with_name(f"{target.stem}-{name}.png"), to_8bit(torch.from_numpy(resize_map(plane, (height, width))))
-    )
+    file = target.with_name(fitting(target.stem, f"-{name}.png"))
+    write_image(file, to_8bit(torch.from_numpy(resize_map(plane, (height, width)))))
 
 
 def _targets(photos: list[Path], output: Path) -> dict[Path, Path]:

@@ -15,6 +15,7 @@ from lensblend.cli.config import Train
 from lensblend.cli.explanations import explain
 from lensblend.cli.hydra_app import choices, plain
 from lensblend.errors import DataError, RequestError, short
+from lensblend.runs.commands import typed
 from lensblend.runs.configuration import read_config
 from lensblend.runs.instantiate import refuse_positional
 from lensblend.runs.messages import say
@@ -46,8 +47,8 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
             continue
         if override.is_delete() or key in groups:
             raise RequestError(
-                f"`{override.input_line}` beside `resume={run_dir}`: that run's configuration is restored as it was; "
-                "only single values can be set, such as loader.num_workers=0."
+                f"`{override.input_line}` beside `{typed('resume', run_dir)}`: that run's configuration is restored "
+                "as it was; only single values can be set, such as loader.num_workers=0."
             )
         if not override.is_add() and OmegaConf.select(config, key, throw_on_missing=False, default=MISSING) is MISSING:
             raise RequestError(f"`{key}` is not a key of the configuration in {run_dir / 'config.yaml'}.")
@@ -103,7 +104,7 @@ def _within(run_dir: Path, content: dict[str, Any], given: Sequence[str]) -> dic
             if place and full not in given and _leads_out(key, str(place), run_dir):
                 raise RequestError(
                     f"`{full}` in {run_dir / 'config.yaml'} is {place!r}, outside the run's folder; to write there, "
-                    f"add {full}={place}"
+                    f"add {typed(full, place)}"
                 )
     return content
 
@@ -124,6 +125,6 @@ def _uncached(node: Any, where: str, run_dir: Path, given: Sequence[str]) -> Any
         return node
     cache, place = node.get("cache"), f"{where}.cache"
     if cache and place not in given:
-        say(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add {place}={cache}")
+        say(f"Pairs are not kept in {cache}, as {run_dir / 'config.yaml'} says; for that, add {typed(place, cache)}")
         node = {**node, "cache": None}
     return {key: _uncached(value, f"{where}.{key}", run_dir, given) for key, value in node.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lensblend.cli.arguments import as_meant, given, is_one_run
 from lensblend.cli.hydra_app import explained_errors, plain, run_verb
 from lensblend.cli.identity import identify
 from lensblend.cli.restored import restored
@@ -18,6 +20,8 @@ from lensblend.errors import DataError, RequestError
 from lensblend.launchers.devices import processes
 from lensblend.runs.configuration import overrides_hash, read_config
 from lensblend.runs.earlier import refuse_earlier_keys
+from lensblend.runs.places import placed
+from lensblend.runs.status import Lock
 
 SEEDS = 2**32  # as many as NumPy takes
 
@@ -25,21 +29,26 @@ SEEDS = 2**32  # as many as NumPy takes
 def train(config: DictConfig) -> None:
     """Train every phase of the schedule in the run's folder, or go on in the folder that ``resume`` names."""
     hydra_config = HydraConfig.get()
-    given = [key for key in ("run_dir", "resume") if OmegaConf.select(config, key)]
-    if given and hydra_config.mode == RunMode.MULTIRUN:
+    named = [key for key in ("run_dir", "resume") if OmegaConf.select(config, key)]
+    if named and hydra_config.mode == RunMode.MULTIRUN:
         raise RequestError(
-            f"`{given[0]}={config[given[0]]}` would put every job of a multirun into one folder; "
-            f"set `hydra.sweep.dir` and leave `{given[0]}` out."
+            f"`{named[0]}={config[named[0]]}` would put every job of a multirun into one folder; "
+            f"set `hydra.sweep.dir` and leave `{named[0]}` out."
         )
     if hydra_config.mode == RunMode.MULTIRUN:
         _refuse_several_devices(config)
-    if len(given) > 1:
+    if len(named) > 1:
         raise RequestError("`resume` names the run's folder itself; leave `run_dir` out.")
     overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, `${...}` too
     _check_swept(hydra_config, overrides)
-    run_dir = Path(config[given[0]] if given else hydra_config.runtime.output_dir)
-    content = restored(run_dir, overrides) if given == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
+    # Not the current folder where `hydra.job.chdir=true`.
+    base = Path(hydra_config.runtime.cwd)
+    run_dir = Path(config[named[0]] if named else hydra_config.runtime.output_dir)
+    run_dir = run_dir if Path.cwd() == base else base / run_dir
+    content = restored(run_dir, overrides) if named == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
     refuse_earlier_keys(content)
+    # So that the run finds its data again from wherever it is resumed or evaluated.
+    content = placed(content, base)
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.runs.documents import check_plain
     from lensblend.runs.messages import say
@@ -54,7 +63,7 @@ def train(config: DictConfig) -> None:
     if not 0 <= content["seed"] < SEEDS:
         raise RequestError(f"`seed` is 0 to {SEEDS - 1}, but got {content['seed']}.")
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
-    identity = Identity() if given == ["resume"] else identify(content["name"], overrides)
+    identity = Identity() if named == ["resume"] else identify(content["name"], overrides)
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))
     say(f"Training in {run_dir}")
     training.run()
@@ -93,14 +102,21 @@ def _refuse_several_devices(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the verb and exit."""
-    resumed = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
-    if resumed:
+    sys.argv[1:] = as_meant(sys.argv[1:])
+    resumed, *others = (given(sys.argv[1:], key) for key in ("resume", "run_dir", "hydra.run.dir"))
+    with ExitStack() as stack:
         with explained_errors("train"):
             # Before Hydra makes a folder of that name.
-            read_config(Path(resumed[-1]))
-        # The run's own .hydra/ stays: what Hydra composes now is not what is trained.
-        sys.argv.append("hydra.output_subdir=null")
-    run_verb(train, "train")
+            if resumed:
+                read_config(Path(resumed))
+            folder = resumed or next(filter(None, others), None)
+            if folder and is_one_run(sys.argv[1:]):
+                # Before Hydra writes to it what this command asks for.
+                stack.enter_context(Lock(Path(folder)))
+        if resumed:
+            # The run's own .hydra/ stays: what Hydra composes now is not what is trained.
+            sys.argv.append("hydra.output_subdir=null")
+        run_verb(train, "train")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError, RequestError
 from lensblend.metrics.per_image import MetricClasses
+from lensblend.runs.fingerprints import changed_since
 from lensblend.runs.messages import say
 from lensblend.runs.recorded import recorded_data
 from lensblend.storage import write_atomically
@@ -166,7 +167,10 @@ def _shared_pairs(entries: Sequence[Entry], labels: Sequence[str], limit: int | 
             )
         key = json.dumps(node, sort_keys=True, default=str)
         if key not in built:
-            built[key] = recorded_data(entry.config, entry.run_dir / "config.yaml", is_run=True).split("val")
+            source = recorded_data(entry.config, entry.run_dir / "config.yaml", is_run=True)
+            if changed := changed_since(entry.run_dir, source):
+                say(changed)
+            built[key] = source.split("val")
         pairs[entry.run_dir] = built[key]
         first, own = (list(p.ids)[:limit] for p in (pairs[entries[0].run_dir], built[key]))
         if first != own:

@@ -17,13 +17,15 @@ import lensblend
 from lensblend.errors import DataError, RequestError
 from lensblend.networks.ensemble import Ensemble
 from lensblend.nn.rendering import BokehNetwork, Network
-from lensblend.runs.checkpoint_files import read_checkpoint
+from lensblend.runs.checkpoint_files import BEST, read_checkpoint
 from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import FORMAT, RECORD, require
 from lensblend.runs.documents import parse_yaml
 from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
 from lensblend.runs.instantiate import classes_in
+from lensblend.runs.phase_order import last_phase
+from lensblend.runs.places import placed, started_in
 from lensblend.runs.recorded import rebuild
 from lensblend.runs.roles import MODELS
 from lensblend.runs.weights import load_weights
@@ -90,7 +92,13 @@ class Trained:
         Raises:
             DataError: The record holds none.
         """
-        return parse_config(self.record["config"], self.path)
+        config = parse_config(self.record["config"], self.path)
+        return placed(config, started_in(self.run_dir)) if self.is_run else config
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder, where one was named."""
+        return self.path.absolute().parents[1]
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -102,10 +110,11 @@ class Trained:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the checkpoint that a file, a phase's folder or a run's folder stands for.
 
-    A phase's folder stands for its ``best.ckpt``, a run's folder for the best of the phase that was trained last.
+    A phase's folder stands for its ``best.ckpt``, a run's folder for the best of the phase that was trained last
+    (`lensblend.runs.phase_order`), in a copy of the run as well.
 
     Raises:
-        RequestError: There is nothing of that name, or no checkpoint in it.
+        RequestError: There is nothing of that name, or no checkpoint in it, or several and no word of their order.
     """
     path = Path(path)
     if path.is_file():
@@ -114,11 +123,12 @@ def find_checkpoint(path: str | Path) -> Path:
         raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
     if not path.is_dir():
         raise RequestError(f"`checkpoint` {path} is a pipe or device; give a .ckpt file or a run's folder.")
-    direct = path / "best.ckpt"
-    found = [direct] if direct.is_file() else sorted(path.glob("*/best.ckpt"), key=lambda p: p.stat().st_mtime_ns)
-    if not found:
+    if (path / BEST).is_file():
+        return path / BEST
+    phase = last_phase(path, {file.parent.name for file in path.glob(f"*/{BEST}")})
+    if phase is None:
         raise RequestError(f"`checkpoint` {path} is a folder without best.ckpt; give a .ckpt file or a run's folder.")
-    return found[-1]
+    return path / phase / BEST
 
 
 def load_network(path: str | Path) -> Trained:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lensblend.errors import DataError, RequestError
+from lensblend.runs.commands import typed
 from lensblend.runs.documents import read_yaml
 from lensblend.runs.earlier import config_today
+from lensblend.runs.places import placed, started_in
 
 # Keys below which there are others.
 GROUPS = (
@@ -53,7 +55,7 @@ FREE_KEYS = (
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """Return the configuration that a run's folder holds, in the words of this version.
+    """Return the configuration that a run's folder holds, in the words of this version and with its paths whole.
 
     Raises:
         RequestError: There is no such folder, or it is no run's.
@@ -66,8 +68,8 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         holder = next(
             (p for p in run_dir.parents if (p / "config.yaml").is_file() and (p / "status.json").exists()), None
         )
-        hint = f"; did you mean `resume={holder}`?" if holder else "; give the folder that a training made."
-        raise RequestError(f"`resume={run_dir}` is not a run's folder: it has no config.yaml{hint}")
+        hint = f"; did you mean `{typed('resume', holder)}`?" if holder else "; give the folder that a training made."
+        raise RequestError(f"`{typed('resume', run_dir)}` is not a run's folder: it has no config.yaml{hint}")
     try:
         content = read_yaml(file)
     except DataError as error:
@@ -75,7 +77,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{file} is damaged: it holds no configuration; repeat the run's own command.")
     _check_shape(content, file)
-    today: dict[str, Any] = config_today(content)
+    today: dict[str, Any] = placed(config_today(content), started_in(run_dir))
     return today
 
 
@@ -124,8 +126,8 @@ def check_unchanged(
     if refused:
         raise RequestError(
             f"{path} was started with another configuration ({'; '.join(lines[k] for k in refused)}). Repeat that "
-            f"command to continue it (or `resume={path if path.is_dir() else path.parent.parent}`), give another "
-            f"`run_dir`, or allow the change: 'resume_overrides=[{','.join(refused)}]'."
+            f"command to continue it (or `{typed('resume', path if path.is_dir() else path.parent.parent)}`), give "
+            f"another `run_dir`, or allow the change: 'resume_overrides=[{','.join(refused)}]'."
         )
     return list(lines.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -9,12 +10,14 @@ import socket
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.status_file import read_status
 from lensblend.storage import json_text, write_atomically
+
+LOCK = ".lock"
 
 
 class Status:
@@ -72,19 +75,27 @@ class Status:
 class Lock:
     """See to it that a folder is trained in by one process at a time; the system frees it however the process ends.
 
+    Taken a second time by the same process, it stays taken until the first is left. A folder that it made, and in which
+    nothing was written, is removed again.
+
     Args:
         run_dir: The training's folder.
     """
 
+    # The system frees a file's lock when any of the process's descriptors of it is closed.
+    _taken: ClassVar[set[Path]] = set()
+
     def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
+        self._run_dir = run_dir.absolute()
         self._file: IO[str] | None = None
+        self._made: list[Path] = []
 
     def __enter__(self) -> Lock:
-        if not is_first_process():
+        if not is_first_process() or self._run_dir.resolve() in self._taken:
             return self
+        self._made = [path for path in (self._run_dir, *self._run_dir.parents) if not path.exists()]
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._file = _open_lock(self._run_dir / ".lock")
+        self._file = _open_lock(self._run_dir / LOCK)
         try:
             # A record lock: unlike flock's, data workers do not inherit it.
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,14 +109,22 @@ class Lock:
             ) from None
         except OSError:
             pass  # some network file systems have no locks
+        self._taken.add(self._run_dir.resolve())
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._file is None:
+            return
+        self._taken.discard(self._run_dir.resolve())
+        if self._made and os.listdir(self._run_dir) == [LOCK]:
+            (self._run_dir / LOCK).unlink()
+            with contextlib.suppress(OSError):  # somebody else has begun to write there
+                for folder in self._made:
+                    folder.rmdir()
+        self._file.close()
 
 
 def _open_lock(file: Path) -> IO[str]:

@@ -14,7 +14,7 @@ from lensblend.runs.files import is_name
 _OF_A_TRAINING: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("state", "error", "label", "sweep", "overrides_hash", "config_hash", "phase", "updated"), str),
     **dict.fromkeys(("job", "exit_code", "step"), int),
-    **dict.fromkeys(("phases", "choices"), dict),
+    **dict.fromkeys(("phases", "choices", "ids"), dict),
     "tags": (list, tuple),
 }
 _OF_A_PHASE: dict[str, type | tuple[type, ...]] = {
@@ -43,9 +43,11 @@ def _is_status(content: Mapping[str, Any]) -> bool:
         return False
     texts = [*(content.get("tags") or ()), *(content.get("choices") or {}).values()]
     phases: Mapping[str, Any] = content.get("phases") or {}
+    ids: Mapping[str, Any] = content.get("ids") or {}
     return (
         all(isinstance(text, str) for text in texts)
         and all(is_name(name) for name in phases)
+        and all(isinstance(split, dict) for split in ids.values())
         and all(isinstance(phase, dict) and _is_phase(phase) for phase in phases.values())
     )
 

@@ -17,9 +17,11 @@ from lensblend.runs.checkpoint_files import (
     set_aside,
 )
 from lensblend.runs.checkpoints import parse_config
+from lensblend.runs.commands import typed
 from lensblend.runs.configuration import check_unchanged
 from lensblend.runs.contents import RECORD, require
 from lensblend.runs.messages import is_first_process, say
+from lensblend.runs.places import placed, started_in
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
     if "position" not in record:
         raise DataError(
             f"{path} is of an older format ({record.get('format')}) without a position; its weights can "
-            f"start another run: init_from={path}"
+            f"start another run: {typed('init_from', path)}"
         )
-    check_unchanged(parse_config(record["config"], path), config, path, allowed)
+    trained = placed(parse_config(record["config"], path), started_in(folder.parent))
+    check_unchanged(trained, config, path, allowed)
     if path.name == BEST and is_first_process():
         # A crash came between the two: `last` is the last one again.
         copy_checkpoint(path, folder / LAST)

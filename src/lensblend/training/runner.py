@@ -14,14 +14,16 @@ from rich.progress import track
 from torch import nn
 
 from lensblend.data.pairs import Source, Split
-from lensblend.errors import Interrupted, LensblendError
+from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.inference.guidance import GuidedSource, build_guides, guidance_of
 from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
+from lensblend.runs.commands import command, override
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
 from lensblend.runs.files import below, clear_temporaries, file_sha256
+from lensblend.runs.fingerprints import changes, fingerprint
 from lensblend.runs.instantiate import build
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
@@ -92,7 +94,8 @@ class Training:
         except Interrupted as stop:
             self._ended("interrupted", stop.exit_code, f"stopped by {stop.signal}")
             kept = "the last finished step is saved" if stop.saved else "what was saved before is kept"
-            say(f"\nStopped by {stop.signal}: {kept}. `lensblend train resume={self.run_dir}` goes on.")
+            again = command("train", override("resume", self.run_dir))
+            say(f"\nStopped by {stop.signal}: {kept}. `{again}` goes on.")
             # The other processes of a training do not fail: Lightning would kill the first one for it.
             raise SystemExit(stop.exit_code if is_first_process() else 0) from None
         except BaseException as error:
@@ -129,6 +132,7 @@ class Training:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data", DATA)
         say(source.summary())
+        self._check_pairs(source)
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics, left_out = build_metrics(self.config["metrics"])
@@ -136,6 +140,18 @@ class Training:
             monitored(phase, metrics, left_out)
         compared = [metric.compares for metric in metrics.values()]
         return self._guided(source, [schedule.phases[name] for name in schedule.run], compared), metrics
+
+    def _check_pairs(self, source: Source) -> None:
+        """Refuse to go on with other pairs than those that were trained with, unless that may change; note them."""
+        changed = changes(self.status.content.get("ids"), source) if any(self.run_dir.glob("*/*.ckpt")) else []
+        if changed and not any(key == "data" or key.startswith("data.") for key in self._may_change()):
+            raise RequestError(
+                f"{self.run_dir} was trained with other pairs ({'; '.join(changed)}). Put them back, give the folders "
+                "that hold them, or allow the change: 'resume_overrides=[data]'."
+            )
+        for line in changed:
+            say(f"Changed, as allowed: {line}")
+        self.status.update(ids=fingerprint(source))
 
     def _guided(self, source: Source, phases: Sequence[Phase], scored: Sequence[str]) -> Source:
         """Let pairs carry the maps that the network takes, or that a metric or a loss of any phase compares with."""

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +14,9 @@ import pytest
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
+from hostile_names import NAMES
 from lensblend.runs.configuration import flat
-from lensblend.training.loggers.wandb_run import PhaseWandbLogger
+from lensblend.training.loggers.wandb_run import PhaseWandbLogger, panel_key
 from lensblend.training.phase_run import Identity, PhaseRun
 from reliability.offline_runs import read_runs
 
@@ -206,3 +209,44 @@ def test_only_the_first_of_several_processes_chooses_the_id(tmp_path, monkeypatc
     monkeypatch.setenv("LOCAL_RANK", "1")
     PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "group"))
     assert not list(tmp_path.rglob("wandb_id"))
+
+
+def test_every_name_has_a_key_of_its_own():
+    names = [*NAMES.values(), "街", "港", "猫", "a.b", "a b", "a_b", "A_b", "x" * 300, "x" * 301]
+    keys = [panel_key(name) for name in dict.fromkeys(names)]
+    assert len(set(keys)) == len(keys)
+    assert all(re.fullmatch(r"panels/[\w-]+", key) and len(key.encode()) < 160 for key in keys)
+    assert {panel_key("street_01"), panel_key("街")} == {"panels/street_01", "panels/街"}
+
+
+def test_pictures_of_any_names_arrive(tmp_path):
+    logger = PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "group"))
+    rows = {name: {"photo": np.zeros((8, 8, 3), np.uint8)} for name in NAMES.values()}
+    logger.log_panels(rows, 0)
+    logger.log_final(rows, {name: {"psnr": 1.0} for name in rows}, 0)
+    logger.finish(0)
+    (run,) = finished(tmp_path, 1)
+    panels = {key for row in run.history for key in row if key.startswith("panels/")}
+    assert panels == {panel_key(name) for name in rows}
+    pictures = list((tmp_path / "wandb").rglob("media/images/panels/*.png"))
+    assert len(pictures) == len(rows)
+
+
+def test_a_copied_run_leaves_the_originals_alone(tmp_path, capsys):
+    def start(folder):
+        PhaseWandbLogger(PhaseRun(folder, "phase1", "group")).finish(0)
+        return (folder / "phase1" / "wandb_id").read_text()
+
+    first = start(tmp_path / "run")
+    assert start(tmp_path / "run") == first
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    capsys.readouterr()
+    own = start(tmp_path / "copy")
+    assert own != first
+    assert f"is a copy of {tmp_path / 'run' / 'phase1'}" in capsys.readouterr().out
+    assert (start(tmp_path / "copy"), start(tmp_path / "run")) == (own, first)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert start(tmp_path / "moved") == first
+    # What an earlier version began says nothing of its place.
+    (tmp_path / "moved" / "phase1" / "wandb_place.json").unlink()
+    assert start(tmp_path / "moved") == first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import secrets
@@ -16,10 +18,11 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lensblend.data.regular_files import read_text
-from lensblend.errors import DataError, Interrupted, RequestError
+from lensblend.errors import DataError, Interrupted, RequestError, printable
 from lensblend.inference.pictures import sheet
 from lensblend.runs.building import metric_classes
-from lensblend.runs.messages import is_first_process
+from lensblend.runs.documents import read_json
+from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.redaction import holds_secret, redact
 from lensblend.storage import write_atomically
 from lensblend.training.loggers.phase_logger import PhaseLogger, Rows
@@ -27,6 +30,7 @@ from lensblend.training.phase_run import PhaseRun
 
 STEP = "trainer/global_step"
 LONGEST_NAME = 128
+PLACE = "wandb_place.json"
 
 
 class PhaseWandbLogger(PhaseLogger, WandbLogger):
@@ -85,8 +89,8 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
     @rank_zero_only
     def log_panels(self, rows: Rows, step: int) -> None:
         """Log one strip of pictures per pair, each under a key of its own, so that runs show the same pair together."""
-        strips = {panel_key(name): wandb.Image(sheet({name: row}), caption=name) for name, row in rows.items()}
-        self.experiment.log({**strips, STEP: step})
+        strips = {name: wandb.Image(sheet({name: row}), caption=printable(name)) for name, row in rows.items()}
+        self.experiment.log({**{panel_key(name): strip for name, strip in strips.items()}, STEP: step})
 
     @rank_zero_only
     def log_final(self, rows: Rows, scores: Mapping[str, Mapping[str, float]], step: int) -> None:
@@ -96,7 +100,7 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
         table = wandb.Table(columns=["id", *pictures, *names])
         for name, row in rows.items():
             images = [wandb.Image(row[c]) if c in row else None for c in pictures]
-            table.add_data(name, *images, *(scores[name].get(n) for n in names))
+            table.add_data(printable(name), *images, *(scores[name].get(n) for n in names))
         with _staged_in(self._run_dir / "wandb"):
             self.experiment.log({"final": table, STEP: step})
 
@@ -120,13 +124,20 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
 
 
 def panel_key(pair: str) -> str:
-    """Return the key under which every run logs a pair's pictures.
+    """Return the key under which every run logs a pair's pictures: its id, as far as W&B takes it.
+
+    Letters and digits of any script stay. Where something else had to go, a hash of the id keeps keys apart.
 
     Example:
-        >>> panel_key("val.street 01")
-        'panels/val_street_01'
+        >>> panel_key("street_01"), panel_key("街"), panel_key("val.street 01")
+        ('panels/street_01', 'panels/街', 'panels/val_street_01-df7283')
     """
-    return f"panels/{re.sub(r'[^0-9A-Za-z_-]', '_', pair)}"
+    key = re.sub(r"[^\w-]", "_", pair)
+    # W&B makes a file's name of it and more.
+    key = key.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if key != pair:
+        key = f"{key}-{hashlib.sha256(pair.encode(errors='surrogatepass')).hexdigest()[:6]}"
+    return f"panels/{key}"
 
 
 @contextmanager
@@ -164,14 +175,42 @@ def _fitting(text: str, before_end: str) -> str:
 
 
 def _run_id(folder: Path) -> str | None:
-    """Return the phase's run id, choosing one at the first call; None for a process that logs nothing."""
+    """Return the phase's run id, choosing one at the first call; None for a process that logs nothing.
+
+    A run's folder that was copied gets new ones: two trainings in one W&B run would spoil both. One that was moved or
+    renamed keeps its own.
+    """
     if not is_first_process():
         # Two that choose at once would leave one's id in the file and log under the other's.
         return None
     file = folder / "wandb_id"
+    if file.exists() and (original := _copied_from(folder)):
+        say(
+            f"{folder} is a copy of {original}, whose W&B run it leaves alone: it logs to a new one. To go on in that "
+            f"one instead, put {read_text(file).strip()} into {file} and start again."
+        )
+        file.unlink()
     if not file.exists():
         write_atomically(file, secrets.token_hex(4) + "\n")
     found = read_text(file).strip()
     if not re.fullmatch(r"[\w-]{1,64}", found):
         raise DataError(f"{file} is damaged: it holds no id of a W&B run; remove it, and a new run is begun.")
+    write_atomically(folder / PLACE, json.dumps(_place(folder)) + "\n")
     return found
+
+
+def _place(folder: Path) -> dict[str, Any]:
+    """Return what tells a folder from its copies: its path, and its number on its disk, which moving it keeps."""
+    return {"path": str(folder.resolve()), "inode": folder.stat().st_ino}
+
+
+def _copied_from(folder: Path) -> str | None:
+    """Return the folder of which this one is a copy; None where it is itself, or does not know."""
+    try:
+        noted = read_json(folder / PLACE)
+    except (FileNotFoundError, DataError):
+        return None
+    if not isinstance(noted, dict) or not isinstance(noted.get("path"), str):
+        return None
+    now = _place(folder)
+    return None if noted["path"] == now["path"] or noted.get("inode") == now["inode"] else noted["path"]
