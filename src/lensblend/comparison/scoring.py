@@ -34,7 +34,7 @@ from lensblend.runs.documents import read_json
 from lensblend.runs.files import below
 from lensblend.storage import remove, write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)

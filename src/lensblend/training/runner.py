@@ -160,7 +160,7 @@ class Training:
         network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
         freeze_all_but(network, phase.trainable)
-        data = self._data(phase, source, stopped)
+        data = self._data(phase, source, stopped, network.takes_coordinates)
         _introduce(name, phase, network, start)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
@@ -189,7 +189,7 @@ class Training:
         name = self.identity.label or self.config.get("name")
         return f"{name}: {folder}" if name else folder
 
-    def _data(self, phase: Phase, source: Source, stopped: Stopped | None) -> PairsDataModule:
+    def _data(self, phase: Phase, source: Source, stopped: Stopped | None, coordinates: bool) -> PairsDataModule:
         loader = self.config["loader"]
         height, width = phase.image_size
         return PairsDataModule(
@@ -197,6 +197,7 @@ class Training:
             (height, width),
             phase.batch_size,
             crop=phase.crop,
+            coordinates=coordinates,
             seed=self.config["seed"],
             start=stopped.position if stopped else (0, 0, 0),
             **loader,
