@@ -145,7 +145,7 @@ def _targets(photos: list[Path], output: Path) -> dict[Path, Path]:
     Raises:
         RequestError: A photo does not exist, a photo would be overwritten, or two would be written to one file.
     """
-    from lensblend.data.images import list_images
+    from lensblend.data.listing import list_images
 
     problems = [f"{path} does not exist" for path in photos if not path.exists()]
     sources = [file for path in photos if path.exists() for file in (list_images(path) if path.is_dir() else [path])]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lensblend.data.files import FilePairs, Found, match, raise_all, scan
-from lensblend.data.images import SUFFIXES, natural_key
+from lensblend.data.listing import SUFFIXES, natural_key
 from lensblend.data.pairs import Source, Split
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError, one_of

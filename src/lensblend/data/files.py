@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
+from lensblend.data.images import read_map, read_photo, read_size
+from lensblend.data.listing import SUFFIXES
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.transforms import resize_map, resize_mask
 from lensblend.errors import DataError

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensblend.data.images import list_images, read_photo, read_size
+from lensblend.data.images import read_photo, read_size
+from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.errors import DataError
 from lensblend.inference.pictures import cells, to_8bit
