@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,23 @@ def cache_folder(kind: str) -> Path:
         kind: A folder's name, such as ``weights``; the folder may not exist yet.
     """
     return Path(os.environ.get("LENSBLEND_CACHE") or "~/.cache/lensblend").expanduser() / kind
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing could be written, before work is done whose result would have no place.
+
+    Args:
+        folder: It may not exist yet; then what will hold it is looked at. Nothing is left behind.
+
+    Raises:
+        StorageError: It is in something that is no folder, read-only, full, or not this user's.
+    """
+    try:
+        place = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b" ")
+    except OSError as error:
+        raise StorageError(cannot_write(folder, error)) from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -85,7 +85,7 @@ def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarr
 
 def read_photo_with_metadata(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photo together with the EXIF block and the colour profile that its rendering inherits."""
-    with _opened(Path(path), max_pixels) as image:
+    with _opened(Path(path), max_pixels) as (image, _):
         upright = _upright(image)
         rgb = to_rgb(image, upright)
         icc = image.info.get("icc_profile")
@@ -103,7 +103,7 @@ def read_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarr
     if path.suffix.lower() == ".npy":
         values = read_array(path, max_pixels)
     else:
-        with _opened(path, max_pixels) as image:
+        with _opened(path, max_pixels) as (image, _):
             upright = _upright(image)
             values = np.asarray(upright) if upright.mode == "F" else map_grey(image, upright)
     if values.ndim != 2 or not np.isfinite(values).all():
@@ -119,10 +119,10 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
     Raises:
         DataError: `read_photo` would refuse the file, as far as that is known without its pixels.
     """
-    with _opened(Path(path), max_pixels) as image:
+    with _opened(Path(path), max_pixels) as (image, descriptor):
         _check_frames(image)
         check_mode(image)
-        return _upright_size(image)
+        return _upright_size(image, descriptor)
 
 
 def read_map_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -134,11 +134,11 @@ def read_map_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, 
     path = Path(path)
     if path.suffix.lower() == ".npy":
         return array_size(path, max_pixels)
-    with _opened(path, max_pixels) as image:
+    with _opened(path, max_pixels) as (image, descriptor):
         _check_frames(image)
         check_mode(image)
         if is_plain_grey(image):
-            return _upright_size(image)
+            return _upright_size(image, descriptor)
         height, width = map_grey(image, _upright(image)).shape
         return height, width
 
@@ -181,8 +181,8 @@ def write_image(
 
 
 @contextlib.contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a file whose size is allowed, and turn all that goes wrong in the body into one line."""
+def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """Open a file of an allowed size, as image and descriptor; what goes wrong in the body is said in one line."""
     try:
         _check_regular(path)
         with path.open("rb") as file, _pillow_rules(max_pixels):
@@ -193,7 +193,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 )
             if not is_whole(image, file.fileno()):
                 raise OSError("it ends too early")
-            yield image
+            yield image, file.fileno()
     except DataError:
         raise
     except UnsupportedError as error:
@@ -262,9 +262,9 @@ def _check_frames(image: Image.Image) -> None:
         raise UnsupportedError(f"holds {frames} frames or pages; save the one that you want as a file of its own.")
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def _upright_size(image: Image.Image, descriptor: int) -> tuple[int, int]:
     """Return (height, width) as `_upright` will have them, without decoding where the header tells."""
-    if image.format == "PNG" and image.fp is not None and has_late_metadata(image.fp.fileno()):
+    if image.format == "PNG" and has_late_metadata(descriptor):
         image.load()
     width, height = image.size
     # Pillow turns a TIFF by its own tag already in the header's size, and by XMP only when it decodes.

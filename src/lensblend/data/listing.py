@@ -9,10 +9,11 @@ from pathlib import Path
 from lensblend.errors import DataError, RequestError
 
 # Of the formats that the loader reads.
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp")
-SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".mpo")
+_PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".mpo")
+SUFFIXES = (*_PHOTOS, ".ppm", ".pgm", ".pbm", ".pnm", ".pfm")
 # Of the formats that are written.
 WRITTEN = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+_LARGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -51,3 +52,16 @@ def rendered_name(photo: Path) -> str:
         ('1.JPG', '1.png')
     """
     return photo.name if photo.suffix.lower() in WRITTEN else f"{photo.stem}.png"
+
+
+def check_holds(path: Path, size: tuple[int, int]) -> None:
+    """Refuse a file whose format, chosen by its suffix, does not hold a picture of this (height, width).
+
+    Raises:
+        DataError: It is too large for the format.
+    """
+    most = _LARGEST_SIDES.get(path.suffix.lower())
+    if most is not None and max(size) > most:
+        raise DataError(
+            f"`{path}` cannot hold {size[0]}×{size[1]} pixels (at most {most} a side); name the photo .png or .tif."
+        )

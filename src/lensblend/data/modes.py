@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-
 _REMEDY = "save it as 8 or 16 bits per channel, or as floats in [0, 1]"
 _IN_COLOUR = ("P", "PA", "LA", "La", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB")
 _GREY_TOLERANCE = 4  # levels; JPEG rounds the channels of grey apart

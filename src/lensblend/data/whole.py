@@ -1,6 +1,6 @@
 """Whether an image file reaches to its end, told by its structure without decoding it.
 
-Decoders are lenient in places: a PNG that ends after its pixels, without the chunk that ends it, would be read as whole.
+Decoders are lenient in places: a PNG that ends after its pixels, without the chunk for its end, would be read as whole.
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ class Guide(ABC):
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map at the photo's size, in [0, 1]."""
 
+    def problems(self, pairs: Pairs, count: int | None = None) -> list[str]:
+        """Say what is wrong with the maps of the first pairs, as far as that is known before they are made or read."""
+        return []
+
     def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:  # noqa: B027
         """Compute the maps that are not there yet; a source that computes none has nothing to do.
 

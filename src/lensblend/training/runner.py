@@ -15,14 +15,14 @@ from torch import nn
 
 from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError
-from lensblend.inference.guidance import GuidedSource, build_guides, guidance_of
+from lensblend.inference.guidance import KNOWN, GuidedSource, build_guides, guidance_of
 from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
 from lensblend.runs.files import below, clear_temporaries, file_sha256
-from lensblend.runs.instantiate import build
+from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
@@ -141,9 +141,9 @@ class Training:
         """Let pairs carry the maps that the network takes, or that a metric or a loss of any phase compares with."""
         compared = [str(term.get("compares")) for phase in phases for term in phase.loss.values() if term]
         names = needed_maps([*compared, *scored], guidance_of(self.config["model"], "model"))
-        if not names:
-            return source
-        guided = GuidedSource(source, build_guides(names, self.config))
+        kind: Any = next(classes_in(self.config["module"], "module", MODULE))
+        dropped = set(KNOWN).difference(compared, scored, kind.reads)
+        guided = GuidedSource(source, build_guides(names, self.config), dropped)
         loader = self.config["loader"]
         limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
         device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
