@@ -10,6 +10,7 @@ import math
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,13 +68,20 @@ def _finite(content: Any) -> Any:
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder, and see that files can be written there, before the work whose results they are.
+    """Refuse a folder in which nothing could be written, before work is done whose result would have no place.
+
+    Args:
+        folder: It may not exist yet; then what will hold it is looked at. Nothing is left behind.
 
     Raises:
-        StorageError: They cannot.
+        StorageError: It is in something that is no folder, read-only, full, or not this user's.
     """
-    with temporary_beside(folder / "file") as temporary:
-        temporary.touch()
+    try:
+        place = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b" ")
+    except OSError as error:
+        raise StorageError(cannot_write(folder, error)) from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

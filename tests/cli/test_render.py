@@ -73,3 +73,64 @@ def test_two_photos_for_one_file_are_refused(in_process, photo, tmp_path):
     done = in_process("render", photo, other, "--model", "unused", "--output", tmp_path / "out")
     assert done.code == 2
     assert "would both be written to" in done.err
+
+
+def test_every_format_of_a_folder_is_rendered_and_what_cannot_be_is_named_before_the_work(
+    in_process, trained, tmp_path, monkeypatch
+):
+    """One folder with every suffix that is read, and every kind of bad item."""
+    import lensblend.inference.rendering as rendering
+    from lensblend.data.listing import SUFFIXES, rendered_name
+
+    folder, out = tmp_path / "all", tmp_path / "out"
+    folder.mkdir()
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 60, 3)).astype(np.uint8))
+    kinds = {".pgm": "L", ".pbm": "1", ".pfm": "F"}
+    for suffix in SUFFIXES:
+        stored = Image.fromarray(np.full((40, 60), 0.5, np.float32)) if suffix == ".pfm" else image
+        stored.convert(kinds.get(suffix, "RGB")).save(folder / f"{suffix[1:]}{suffix}")
+    image.save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:-12])
+    (folder / "page.jpg").write_bytes(b"<html>")
+    image.convert("I").save(folder / "deep.tif")
+    Image.new("RGB", (16384, 1)).save(folder / "long.png")
+    (folder / "long.png").rename(folder / "long.webp")
+    image.save(folder / "moves.gif")
+    seen = []
+    network = rendering.render_photo
+    monkeypatch.setattr(rendering, "render_photo", lambda *a: seen.append(a) or network(*a))
+    done = in_process("render", folder, "--model", trained, "--output", out)
+    assert done.code == 1
+    assert sorted(p.name for p in out.iterdir()) == sorted(rendered_name(folder / f"{s[1:]}{s}") for s in SUFFIXES)
+    assert len(seen) == len(SUFFIXES)  # the network has not run for what cannot be written
+    before = done.out.partition("photos rendered")[0]
+    for name in ("cut.png", "page.jpg", "deep.tif", "long.webp"):
+        assert name in before
+        assert name in done.err
+    assert "Passed over: " in before
+    assert "moves.gif" in before
+
+
+def test_what_cannot_be_written_is_refused_before_the_network_is_read(in_process, photo, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "taken" / photo.name).mkdir(parents=True)
+    for output, part in (
+        ("/proc/nowhere", "could not be written"),
+        (tmp_path / "file", "could not be written"),
+        (tmp_path / "file" / "below", "could not be written"),
+        (tmp_path / "taken", "is a folder; move it"),
+    ):
+        done = in_process("render", photo, "--model", "unused", "--output", output)
+        assert done.code in (1, 2)
+        assert part in done.err
+        assert "unused" not in done.err
+
+
+def test_maps_that_would_be_written_over_each_other_are_refused(in_process, trained, photo, tmp_path):
+    for name in ("portrait.png", "portrait-depth.png"):
+        Image.new("RGB", (40, 60)).save(photo.with_name(name))
+    done = in_process("render", photo.parent, "--model", trained, "--output", tmp_path / "out", "--weights")
+    assert done.code == 2
+    assert "would have one name" in done.err
+    assert "is called like a map of" in done.err
+    assert not (tmp_path / "out").exists()

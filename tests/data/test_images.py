@@ -15,13 +15,13 @@ from PIL import Image, ImageCms
 from skimage.color import lab2rgb
 
 from lensblend.data.images import (
-    list_images,
     read_map,
     read_photo,
     read_photo_with_metadata,
     read_size,
     write_image,
 )
+from lensblend.data.listing import list_images
 from lensblend.errors import DataError, RequestError, StorageError
 
 ROWS, COLUMNS = np.mgrid[0:24, 0:40]
@@ -455,7 +455,12 @@ def test_map_refuses_colour_pickles_and_nan(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "colour.png")
     np.save(tmp_path / "nan.npy", np.full((3, 3), np.nan))
     np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
-    for name, part in (("colour.png", "RGB"), ("nan.npy", "finite"), ("object.npy", "NPY"), ("missing.npy", "NPY")):
+    for name, part in (
+        ("colour.png", "in colours"),
+        ("nan.npy", "finite"),
+        ("object.npy", "NPY"),
+        ("missing.npy", "NPY"),
+    ):
         with pytest.raises(DataError, match=part):
             read_map(tmp_path / name)
 

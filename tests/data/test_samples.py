@@ -143,8 +143,9 @@ class Numbered(Pairs):
         return Pair("numbered", photo, photo, maps)
 
 
-def test_a_crop_cuts_everything_alike_and_knows_its_place():
-    samples = Samples(Numbered(), crop=[8, 10])
+@pytest.mark.parametrize("flips", ["none", "random"])
+def test_a_crop_cuts_everything_alike_and_knows_its_place(flips):
+    samples = Samples(Numbered(), crop=[8, 10], flips=flips, coordinates=True)
     places = set()
     for epoch in range(40):
         sample = samples[epoch, 0]
@@ -158,12 +159,35 @@ def test_a_crop_cuts_everything_alike_and_knows_its_place():
         assert torch.equal(sample["normals"][0], (rows * 100 + columns).float() + 1)
         assert torch.equal(sample["mask"][0], columns > 15)
         vertical, horizontal = sample["coordinates"]
-        assert torch.allclose(vertical, rows / 23 * 2 - 1)
-        assert torch.allclose(horizontal, columns / 31 * 2 - 1)
+        assert torch.allclose(vertical, rows / 23 * 2 - 1, atol=1e-6)
+        assert torch.allclose(horizontal, columns / 31 * 2 - 1, atol=1e-6)
+        assert set(sample) == {"id", "photo", "target", *Numbered().load(0).maps, "coordinates"}
     # 40 draws of 17 x 23 places; each of the two sides is drawn by itself.
     assert len(places) > 30
     assert len({top for top, _ in places}) > 10
     assert len({left for _, left in places}) > 10
+
+
+@pytest.mark.parametrize("flips", ["none", "random", "expand"])
+@pytest.mark.parametrize("crop", [None, [8, 10]])
+@pytest.mark.parametrize("image_size", [None, [12, 16]])
+def test_whatever_is_attached_to_a_pixel_goes_where_it_goes(flips, crop, image_size):
+    """Every part of a sample tells the same place of a pixel: an own map, and the coordinates of the whole photo."""
+
+    class Placed(Numbered):
+        def load(self, index, epoch=0):
+            pair = super().load(index, epoch)
+            rows, columns = (2 * np.mgrid[:24, :32] / np.array([23, 31]).reshape(2, 1, 1) - 1).astype(np.float32)
+            return Pair(pair.id, pair.photo, pair.target, {"row": rows, "column": columns})
+
+    samples = Samples(Placed(), image_size, flips, 1, None, crop, coordinates=True)
+    for epoch in range(4):
+        for index in range(len(samples)):
+            sample = samples[epoch, index]
+            for name, place in zip(("row", "column"), sample["coordinates"], strict=True):
+                # At half the size, a map is averaged: its border lies within.
+                assert torch.allclose(sample[name][0], place, atol=1e-6 if image_size is None else 0.08)
+                assert torch.equal(sample[name][0].diff().sign(), place.diff().sign())
 
 
 def test_crops_depend_on_seed_epoch_and_index_alone():
@@ -176,7 +200,7 @@ def test_crops_depend_on_seed_epoch_and_index_alone():
 
 
 def test_a_crop_of_the_whole_is_the_whole():
-    whole, cropped = Samples(Numbered())[0, 0], Samples(Numbered(), crop=[24, 32])[0, 0]
+    whole, cropped = Samples(Numbered())[0, 0], Samples(Numbered(), crop=[24, 32], coordinates=True)[0, 0]
     assert torch.equal(whole["photo"], cropped["photo"])
     assert "coordinates" not in whole
     assert cropped["coordinates"][:, 0, 0].tolist() == [-1, -1]

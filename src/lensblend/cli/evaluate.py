@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lensblend.cli.hydra_app import plain, run_verb
 from lensblend.errors import DataError, RequestError, one_of
+from lensblend.storage import check_writable
 
 if TYPE_CHECKING:
     from lensblend.data.pairs import Source, Split
@@ -23,6 +24,7 @@ def evaluate(config: DictConfig) -> None:
         raise RequestError("Give either `checkpoint=PATH`, or both `predictions=DIR` and `targets=DIR`.")
     one_of("split", node["split"], ("train", "val"))
     one_of("score_at", node["score_at"], ("photo", "network"))
+    check_writable(Path(node["output"]))
     from lensblend.runs.building import build_metrics
 
     metrics, _ = build_metrics(node["metrics"])
@@ -52,7 +54,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
     from lensblend.inference.evaluation import bank_at, means, score_network, score_references, write_scores
-    from lensblend.inference.guidance import Guided, guides_of
+    from lensblend.inference.guidance import KNOWN, Guided, check_guides, guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.fingerprints import changed_since
@@ -76,8 +78,9 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         if trained.is_run and (changed := changed_since(trained.run_dir, source)):
             say(changed)
     pairs = source.split(cast("Split", node["split"]))
-    if guides := guides_of(trained, node):
-        pairs = Guided(pairs, guides)
+    guides = guides_of(trained, node)
+    check_guides(guides, pairs, node["limit"])
+    pairs = Guided(pairs, guides, KNOWN)
     if node["score_at"] == "network":
         pairs = Resized(pairs, image_size)
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
@@ -85,11 +88,10 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     network.to(choose_device(node["device"]))
     classes = {name: type(metric) for name, metric in metrics.items()}
-    gallery, output = Gallery(trained.record["phase"], classes), Path(node["output"])
+    gallery, output = Gallery(trained.record["phase"], classes) if node["gallery"] else None, Path(node["output"])
+    show = gallery.show if gallery else None
     shown = track(indices, "Rendering and scoring")
-    scores = score_network(
-        network, metrics, pairs, shown, image_size, node["blend_at"], lambda p, _, row, s: gallery.add(p.id, row, s)
-    )
+    scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show)
     about = {key: node[key] for key in ("blend_at", "score_at", "split")}
     about |= {
         "checkpoint": str(trained.path) if len(paths) == 1 else paths,
@@ -104,7 +106,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, classes, scores, about)
     rows = {**about.get("references", {}), trained.record["phase"]: means(scores)}
-    if node["gallery"]:
+    if gallery:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
     _conclude(output, classes, rows, len(scores))
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
-from lensblend.errors import DataError, RequestError
-from lensblend.storage import fitting
+from lensblend.errors import DataError, RequestError, printable
+from lensblend.storage import check_writable, fitting
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lensblend.inference.prior_maps import Guide
     from lensblend.runs.checkpoints import Trained
 
 Step = Callable[[Path, Path], None]
@@ -57,10 +58,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def render(arguments: argparse.Namespace) -> None:
-    """Render every photo; one that cannot be read does not stop the others, but is named at the end."""
+    """Render every photo; those that cannot be are named before the work begins, and do not stop the others."""
     targets = _targets(arguments.photos, arguments.output)
+    check_writable(arguments.output)
     from rich.progress import track
 
+    from lensblend.inference.guidance import guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import load_ensemble
 
@@ -71,31 +74,69 @@ def render(arguments: argparse.Namespace) -> None:
             f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
             "a depth network's or the joint model's checkpoint."
         )
-    work = _render if network.renders else _estimate
-    step = work(trained, arguments)
-    failures = []
-    for source, target in track(targets.items(), "Rendering"):
+    pictures = not network.renders or arguments.weights or arguments.depth
+    if pictures and (problems := _collisions(targets)):
+        raise RequestError("\n".join(problems))
+    guides = guides_of(trained, {name: vars(arguments)[name] for name in GUIDANCE})
+    failures = _unusable(targets, guides)
+    if failures:
+        print(printable("These photos will be left out:\n  " + "\n  ".join(failures.values())), flush=True)
+    step = _render(trained, arguments, guides) if network.renders else _estimate(trained)
+    good = {source: target for source, target in targets.items() if source not in failures}
+    for source, target in track(good.items(), "Rendering", disable=not good):
         try:
             step(source, target)
-        except DataError as error:
-            failures.append(str(error))
+        except (DataError, RequestError) as error:
+            failures[source] = str(error)
     print(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
     if failures:
-        raise DataError("Not rendered:\n  " + "\n  ".join(failures))
+        raise DataError("Not rendered:\n  " + "\n  ".join(failures.values()))
 
 
-def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
+def _unusable(targets: Mapping[Path, Path], guides: Mapping[str, Guide]) -> dict[Path, str]:
+    """Return why photos cannot be rendered, as far as headers tell: unreadable, or without a map that is needed."""
+    from lensblend.data.files import FilePairs, PairFiles
+    from lensblend.data.images import read_size
+    from lensblend.data.listing import check_holds
+
+    failures = {}
+    for source, target in targets.items():
+        pair = FilePairs([PairFiles(source.stem, source, None, {})])
+        try:
+            check_holds(target, read_size(source))
+            problems = [problem for guide in guides.values() for problem in guide.problems(pair)]
+        except DataError as error:
+            problems = [str(error)]
+        if problems:
+            failures[source] = "; ".join(problems)
+    return failures
+
+
+def _collisions(targets: Mapping[Path, Path]) -> list[str]:
+    """Return which pictures of weights or maps, called after their photos, would be written over something."""
+    stems: dict[str, Path] = {}
+    problems = []
+    for source, target in targets.items():
+        if target.stem in stems:
+            problems.append(f"The maps of {source} and {stems[target.stem]} would have one name; rename a photo")
+        stems[target.stem] = source
+    for source, target in targets.items():
+        before, _, rest = target.stem.rpartition("-W") if "-W" in target.stem else target.stem.rpartition("-")
+        if before in stems and (rest in ("depth", "saliency") or rest[:1].isdigit()) and target.suffix == ".png":
+            problems.append(f"{source} is called like a map of {stems[before]}; rename it")
+    return problems
+
+
+def _render(trained: Trained, arguments: argparse.Namespace, guides: Mapping[str, Guide]) -> Step:
     """Return what renders one photo into one file."""
     from lensblend.data.images import read_photo_with_metadata, write_image
     from lensblend.data.pairs import Pair
-    from lensblend.inference.guidance import guides_of
     from lensblend.inference.pictures import to_8bit
     from lensblend.inference.prior_maps import estimates
     from lensblend.inference.rendering import render_photo, weight_maps
     from lensblend.runs.checkpoints import check_renders
 
     network = check_renders(trained)
-    guides = guides_of(trained, {name: vars(arguments)[name] for name in GUIDANCE})
     names = network.map_names
 
     def step(source: Path, target: Path) -> None:
@@ -113,7 +154,7 @@ def _render(trained: Trained, arguments: argparse.Namespace) -> Step:
     return step
 
 
-def _estimate(trained: Trained, arguments: argparse.Namespace) -> Step:
+def _estimate(trained: Trained) -> Step:
     """Return what pictures the maps of one photo: saliency, or inverse depth, white = nearest."""
     from lensblend.data.images import read_photo_with_metadata
     from lensblend.inference.prior_maps import estimate
@@ -143,21 +184,26 @@ def _targets(photos: list[Path], output: Path) -> dict[Path, Path]:
     """Return the file to write for each photo.
 
     Raises:
-        RequestError: A photo does not exist, a photo would be overwritten, or two would be written to one file.
+        RequestError: A photo does not exist, a photo would be overwritten, two would be written to one file, or a
+            folder is in the way.
     """
-    from lensblend.data.images import list_images
+    from lensblend.data.listing import list_images, passed_over, rendered_name
 
     problems = [f"{path} does not exist" for path in photos if not path.exists()]
     sources = [file for path in photos if path.exists() for file in (list_images(path) if path.is_dir() else [path])]
     targets: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
     for source in sources:
-        target = output / source.name
+        target = output / rendered_name(source)
         if target.resolve() == source.resolve():
             problems.append(f"{source} would be overwritten by its rendering; choose another --output")
         elif target in taken and taken[target].resolve() != source.resolve():
             problems.append(f"{source} and {taken[target]} would both be written to {target}")
+        elif target.is_dir():
+            problems.append(f"{target} is a folder; move it, or choose another --output")
         targets[source], taken[target] = target, source
+    for path in (path for folder in photos if folder.is_dir() for path in passed_over(folder)):
+        print(printable(f"Passed over: {path}, of a format that is not read; convert it to PNG or JPEG"), flush=True)
     if problems:
         raise RequestError("\n".join(problems))
     return targets

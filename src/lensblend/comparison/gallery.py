@@ -15,9 +15,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from lensblend.data.images import read_size
-from lensblend.inference.evaluation import Scores, mean_cells
+from lensblend.data.pairs import Pair
+from lensblend.inference.evaluation import Row, Scores, mean_cells
 from lensblend.inference.pictures import SMALL, encode, save_picture, sheet
 from lensblend.metrics.per_image import MetricClasses
+from lensblend.nn.rendering import Rendering
 from lensblend.storage import json_text, replace, temporary_beside
 
 PAGE = Path(__file__).parent / "page"
@@ -217,6 +219,10 @@ class Gallery:
         self._label, self._metrics = label, metrics
         self._images: list[PageImage] = []
         self._sheet: dict[str, Mapping[str, NDArray[np.uint8]]] = {}
+
+    def show(self, pair: Pair, _: Rendering, row: Row, scores: Scores) -> None:
+        """Add a pair as soon as it is scored; see `lensblend.inference.evaluation.score_network`."""
+        self.add(pair.id, row, scores)
 
     def add(self, name: str, row: Mapping[str, NDArray[np.uint8]], scores: Mapping[str, float]) -> None:
         """Add an image: its pictures as `lensblend.inference.pictures.cells` names them, and its scores."""

@@ -21,7 +21,7 @@ from lensblend.data.regular_files import read_text
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
 from lensblend.inference.evaluation import Pixels, Row, Scores, score_network
-from lensblend.inference.guidance import Guided, build_guides, guidance_of
+from lensblend.inference.guidance import KNOWN, Guided, build_guides, guidance_of
 from lensblend.inference.pictures import ENCODED, encode
 from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import BlendAt, device_of
@@ -33,7 +33,7 @@ from lensblend.runs.documents import read_json
 from lensblend.runs.files import below
 from lensblend.storage import json_text, remove, write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _score(
     track: Callable[[Iterable[int]], Iterable[int]],
 ) -> Scored:
     trained = load_network(entry.checkpoint)
-    seen = Guided(pairs, guides) if (guides := _guides(entry)) else pairs
+    seen: Pairs = Guided(pairs, _guides(entry), () if request.analysis else KNOWN)
     seen = Resized(seen, trained.image_size) if request.score_at == "network" else seen
     contents: dict[str, str] = {}
     maps: list[str] = []

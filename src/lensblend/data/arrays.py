@@ -26,6 +26,16 @@ def read_array(path: Path, max_values: int) -> Float32[np.ndarray, "h w"]:
     Raises:
         DataError: It is something else, with path and remedy in one line.
     """
+    return _read(path, max_values)[1].astype(np.float32)
+
+
+def array_size(path: Path, max_values: int) -> tuple[int, int]:
+    """Return (height, width) of a map from its header; what `read_array` refuses is refused."""
+    return _read(path, max_values, only_header=True)[0]
+
+
+def _read(path: Path, max_values: int, only_header: bool = False) -> tuple[tuple[int, int], np.ndarray]:
+    values = np.empty(0)
     try:
         with open_regular(path) as file:
             version = np.lib.format.read_magic(file)
@@ -38,7 +48,8 @@ def read_array(path: Path, max_values: int) -> Float32[np.ndarray, "h w"]:
                 raise ValueError(f"it holds {dtype} of shape {shape}")
             if count > max_values or count * dtype.itemsize != os.fstat(file.fileno()).st_size - file.tell():
                 raise ValueError(f"its header says {dtype} of shape {shape}, the file's size another")
-            values = np.frombuffer(file.read(), dtype).reshape(shape, order="F" if columns_first else "C")
+            if not only_header:
+                values = np.frombuffer(file.read(), dtype).reshape(shape, order="F" if columns_first else "C")
     except DataError:
         raise
     except Exception as error:  # a header is read as Python's literals, which fail in a dozen ways
@@ -46,4 +57,4 @@ def read_array(path: Path, max_values: int) -> Float32[np.ndarray, "h w"]:
         raise DataError(
             f"`{path}` is no readable NPY array ({reason}); save one channel (h, w) of real numbers with numpy.save."
         ) from error
-    return values.astype(np.float32)
+    return shape, values

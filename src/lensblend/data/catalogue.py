@@ -10,10 +10,11 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from lensblend.data.files import FilePairs, Found, match, raise_all, scan
-from lensblend.data.images import SUFFIXES, natural_key
+from lensblend.data.files import FilePairs, Found, PairFiles, match, raise_all, scan
+from lensblend.data.listing import SUFFIXES, natural_key
 from lensblend.data.pairs import Source, Split
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError, one_of
@@ -64,10 +65,10 @@ class Ebb(Source):
         excluded = _excluded(exclude)
         _check_lists(listed, excluded)
         self.expected = {name: len(ids) for name, ids in listed.items()}
-        found = _find_ebb(self.root, self.layout)
+        photos, targets, maps = _find_ebb(self.root, self.layout)
         problems: list[str] = []
         self._splits = {
-            name: FilePairs(match([i for i in ids if i not in excluded], *found, problems))
+            name: _with_maps(match([i for i in ids if i not in excluded], photos, targets, {}, problems), maps)
             for name, ids in listed.items()
         }
         raise_all(problems, f"EBB! at `{root}`")
@@ -230,6 +231,12 @@ def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
         for found, kind in ((photos, "original"), (targets, "bokeh"), (disparities, "original_depth")):
             found.update({prefix + i: paths for i, paths in scan(root / folder / kind, _id_of).items()})
     return photos, targets, {"disparity": disparities}
+
+
+def _with_maps(files: Sequence[PairFiles], maps: dict[str, Found]) -> FilePairs:
+    """Add the maps that lie beside a data set, where there is exactly one: whoever needs them asks what is missing."""
+    by_pair = [{n: found[f.id][0] for n, found in maps.items() if len(found.get(f.id, ())) == 1} for f in files]
+    return FilePairs([replace(entry, maps=found) for entry, found in zip(files, by_pair, strict=True)])
 
 
 def scan_named(folder: str | None, argument: str) -> Found:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lensblend.data.images import SUFFIXES, read_map, read_photo, read_size
+from lensblend.data.images import read_map, read_map_size, read_photo, read_size
+from lensblend.data.listing import SUFFIXES
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.transforms import resize_map, resize_mask
 from lensblend.errors import DataError
 
 Found = dict[str, list[Path]]
+# By how much a map's shape may differ from its photo's: networks round the sides of what they compute to multiples.
+_SHAPE_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,25 @@ class PairFiles:
         return next(iter(self.maps.items())) if self.target is None else ("target", self.target)
 
 
+class FileMaps(Mapping[str, Any]):
+    """The maps of one photo, each read when it is asked for: one that nobody needs costs nothing and stops nothing."""
+
+    def __init__(self, entry: PairFiles, photo_size: tuple[int, int]) -> None:
+        self._entry, self._size = entry, photo_size
+
+    def __getitem__(self, name: str) -> Any:
+        file = self._entry.maps[name]
+        plane = read_map(file)
+        check_map_fits(file, (plane.shape[0], plane.shape[1]), self._entry.photo, self._size)
+        return resize_mask(plane >= 0.5, self._size) if name == "mask" else resize_map(plane, self._size)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entry.maps)
+
+    def __len__(self) -> int:
+        return len(self._entry.maps)
+
+
 class FilePairs(Pairs):
     """Pairs that are read from their files each time."""
 
@@ -37,15 +60,64 @@ class FilePairs(Pairs):
         self.ids = [entry.id for entry in self.files]
 
     def load(self, index: int, epoch: int = 0) -> Pair:
-        """Read one pair; a map of another size is resized to the photo's, and a mask made binary."""
+        """Read one pair; a map of another size is resized to the photo's when it is read, and a mask made binary."""
         entry = self.files[index]
         photo, target = read_photo(entry.photo), None if entry.target is None else read_photo(entry.target)
         size = photo.shape[:2]
         if target is not None and size != target.shape[:2]:
             raise DataError(_mismatch(entry, size, target.shape[:2]) + ".")
-        planes = {name: read_map(path) for name, path in entry.maps.items()}
-        maps = {n: resize_mask(p >= 0.5, size) if n == "mask" else resize_map(p, size) for n, p in planes.items()}
-        return Pair(entry.id, photo, target, maps)
+        return Pair(entry.id, photo, target, FileMaps(entry, (size[0], size[1])))
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return a photo's (height, width) from its header."""
+        return read_size(self.files[index].photo)
+
+    def map_problems(self, name: str, count: int | None = None) -> list[str]:
+        """Name the photos without such a map, and the maps that cannot be read or are of another shape."""
+        problems = []
+        for entry in self.files[:count]:
+            if name not in entry.maps:
+                problems.append(f"`{entry.id}` has no {name}")
+                continue
+            try:
+                file = entry.maps[name]
+                check_map_fits(file, read_map_size(file), entry.photo, read_size(entry.photo))
+            except DataError as error:
+                problems.append(str(error))
+        return problems
+
+
+def check_map_fits(file: str | Path, map_size: tuple[int, int], photo: str | Path, photo_size: tuple[int, int]) -> None:
+    """Refuse a map that would have to be stretched to lie on its photo: it would not say what is where.
+
+    Args:
+        file: The map's name.
+        map_size: Its (height, width), upright.
+        photo: The photo's name.
+        photo_size: Its (height, width), upright.
+
+    Raises:
+        DataError: Their shapes differ, or one stands and the other lies.
+
+    Example:
+        >>> check_map_fits("1.png", (384, 512), "1.jpg", (1536, 2048))
+        >>> check_map_fits("1.png", (512, 384), "1.jpg", (1536, 2048))
+        Traceback (most recent call last):
+        lensblend.errors.DataError: `1.png` is 512×384 and `1.jpg` 1536×2048 (height×width): one stands and the other \
+lies; turn the map as the photo is shown, or make it again.
+    """
+    (height, width), (photo_height, photo_width) = map_size, photo_size
+    stretch = height * photo_width / (width * photo_height)
+    # A side of a small map is rounded to whole pixels.
+    allowed = 1 + _SHAPE_TOLERANCE + 1 / min(height, width)
+    if 1 / allowed <= stretch <= allowed:
+        return
+    if (height - width) * (photo_height - photo_width) < 0:
+        how = "one stands and the other lies; turn the map as the photo is shown, or make it again."
+    else:
+        how = "their shapes differ; resize a map of the whole photo to the photo's size, make any other again."
+    sizes = f"{height}×{width} and `{photo}` {photo_height}×{photo_width} (height×width)"
+    raise DataError(f"`{file}` is {sizes}: {how}")
 
 
 def scan(folder: Path, id_of: Callable[[str], str], end: str = "") -> Found:
@@ -98,11 +170,12 @@ def match(
 
 def _header_problems(entry: PairFiles) -> list[str]:
     problems, sizes = [], []
-    for path in (entry.photo, entry.partner[1]):
-        if path.suffix.lower() == ".npy":
-            continue
+    for path, read in (
+        (entry.photo, read_size),
+        (entry.partner[1], read_map_size if entry.target is None else read_size),
+    ):
         try:
-            sizes.append(read_size(path))
+            sizes.append(read(path))
         except DataError as error:
             problems.append(str(error))
     if len(set(sizes)) == 2:

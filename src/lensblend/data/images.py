@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import stat
 import threading
 import warnings
@@ -21,15 +20,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from lensblend.data.arrays import read_array
-from lensblend.data.modes import UnsupportedError, to_rgb, unit_grey
+from lensblend.data.arrays import array_size, read_array
+from lensblend.data.modes import UnsupportedError, check_mode, is_plain_grey, map_grey, to_rgb
+from lensblend.data.whole import has_late_metadata, is_whole
 from lensblend.errors import DataError, RequestError
 from lensblend.storage import write_atomically
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".ppm", ".pgm", ".pbm", ".pfm", ".mpo")
 MAX_PIXELS = 100_000_000
 
 _LOCK = threading.RLock()
@@ -86,7 +85,7 @@ def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarr
 
 def read_photo_with_metadata(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photo together with the EXIF block and the colour profile that its rendering inherits."""
-    with _opened(Path(path), max_pixels) as image:
+    with _opened(Path(path), max_pixels) as (image, _):
         upright = _upright(image)
         rgb = to_rgb(image, upright)
         icc = image.info.get("icc_profile")
@@ -97,15 +96,16 @@ def read_photo_with_metadata(path: str | Path, max_pixels: int = MAX_PIXELS) -> 
 def read_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarray, "h w"]:
     """Read a one-channel map (disparity, depth, mask) without changing its direction.
 
-    8- and 16-bit images are scaled to [0, 1]; NPY and float images keep their values, which must be finite.
+    8- and 16-bit images are scaled to [0, 1], also where grey is stored as colour; NPY and float images keep their
+    values, which must be finite.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
         values = read_array(path, max_pixels)
     else:
-        with _opened(path, max_pixels) as image:
+        with _opened(path, max_pixels) as (image, _):
             upright = _upright(image)
-            values = np.asarray(upright) if upright.mode == "F" else unit_grey(image, upright)
+            values = np.asarray(upright) if upright.mode == "F" else map_grey(image, upright)
     if values.ndim != 2 or not np.isfinite(values).all():
         raise DataError(
             f"`{path}` has shape {values.shape} or values that are not finite; give one finite channel (h, w)."
@@ -114,13 +114,33 @@ def read_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarr
 
 
 def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return (height, width) of the upright photo from its header alone."""
-    with _opened(Path(path), max_pixels) as image:
-        width, height = image.size
-        # Asking a PNG without EXIF for it would decode the pixels; TIFF reports the upright size by itself.
-        readable = image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info)
-        sideways = readable and _orientation(image) in (5, 6, 7, 8)
-        return (width, height) if sideways else (height, width)
+    """Return (height, width) of the upright photo, from its header alone wherever that tells.
+
+    Raises:
+        DataError: `read_photo` would refuse the file, as far as that is known without its pixels.
+    """
+    with _opened(Path(path), max_pixels) as (image, descriptor):
+        _check_frames(image)
+        check_mode(image)
+        return _upright_size(image, descriptor)
+
+
+def read_map_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return (height, width) of a map as `read_size` does; a map in colour is read, to see whether it is grey.
+
+    Raises:
+        DataError: `read_map` would refuse the file, as far as that is known without the pixels of grey ones.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        return array_size(path, max_pixels)
+    with _opened(path, max_pixels) as (image, descriptor):
+        _check_frames(image)
+        check_mode(image)
+        if is_plain_grey(image):
+            return _upright_size(image, descriptor)
+        height, width = map_grey(image, _upright(image)).shape
+        return height, width
 
 
 def write_image(
@@ -160,26 +180,9 @@ def write_image(
     write_atomically(path, encoded.getvalue())
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """List the images of a folder by name, 2 before 10; hidden files and subfolders are passed over."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise RequestError(f"`{folder}` is not a folder; name an existing folder of images.")
-    images = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and not p.is_dir()]
-    if not images:
-        raise DataError(f"`{folder}` holds no image; add files that end in one of {', '.join(SUFFIXES)}.")
-    return sorted(images, key=lambda p: natural_key(p.name))
-
-
-def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Return a sort key that compares runs of digits as numbers."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if i % 2 else part.lower() for i, part in enumerate(parts)], name
-
-
 @contextlib.contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a file whose size is allowed, and turn all that goes wrong in the body into one line."""
+def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """Open a file of an allowed size, as image and descriptor; what goes wrong in the body is said in one line."""
     try:
         _check_regular(path)
         with path.open("rb") as file, _pillow_rules(max_pixels):
@@ -188,7 +191,9 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
                 raise Image.DecompressionBombError(
                     f"{image.width}×{image.height} = {image.width * image.height} pixels"
                 )
-            yield image
+            if not is_whole(image, file.fileno()):
+                raise OSError("it ends too early")
+            yield image, file.fileno()
     except DataError:
         raise
     except UnsupportedError as error:
@@ -238,18 +243,33 @@ def _one_line(error: Exception) -> str:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        # Not a PNG's own way, which decodes the pixels first.
+        return int(Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1))
     except Exception:  # a damaged EXIF block says nothing about the pixels, so they are taken as stored
         return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Decode the one frame of a file and apply its EXIF orientation."""
+    """Decode the one frame of a file and apply its orientation, which EXIF or XMP says."""
+    _check_frames(image)
+    image.load()
+    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+
+
+def _check_frames(image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
         raise UnsupportedError(f"holds {frames} frames or pages; save the one that you want as a file of its own.")
-    image.load()
-    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+
+
+def _upright_size(image: Image.Image, descriptor: int) -> tuple[int, int]:
+    """Return (height, width) as `_upright` will have them, without decoding where the header tells."""
+    if image.format == "PNG" and has_late_metadata(descriptor):
+        image.load()
+    width, height = image.size
+    # Pillow turns a TIFF by its own tag already in the header's size, and by XMP only when it decodes.
+    turned = isinstance(image, TiffImagePlugin.TiffImageFile) and ExifTags.Base.Orientation in image.tag_v2
+    return (width, height) if not turned and _orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 def _exif(image: Image.Image, size: tuple[int, int]) -> bytes | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lensblend.data.catalogue import hash_fraction, scan_named
 from lensblend.data.files import FilePairs, match, raise_all
-from lensblend.data.images import natural_key
+from lensblend.data.listing import natural_key
 from lensblend.data.pairs import Source, Split
 from lensblend.errors import RequestError
 

@@ -15,6 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
+_REMEDY = "save it as 8 or 16 bits per channel, or as floats in [0, 1]"
+_IN_COLOUR = ("P", "PA", "LA", "La", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB")
+_GREY_TOLERANCE = 4  # levels; JPEG rounds the channels of grey apart
+
 
 class UnsupportedError(ValueError):
     """A sound file that this project does not read; the message completes "`path` …"."""
@@ -27,6 +31,29 @@ def to_rgb(image: Image.Image, upright: Image.Image) -> Image.Image:
     if "transparency" in image.info and upright.mode in ("1", "L", "P", "RGB"):
         return _over_white(image, upright)
     return _TO_RGB[upright.mode](image, upright)
+
+
+def check_mode(image: Image.Image) -> None:
+    """Refuse an opened file whose mode alone says that it is not read, before it is decoded."""
+    if image.mode not in _TO_RGB or (image.mode == "I" and image.format != "PPM"):
+        raise UnsupportedError(f"holds {image.mode} values; {_REMEDY}.")
+
+
+def is_plain_grey(image: Image.Image) -> bool:
+    """Tell whether an opened file has one channel and nothing else."""
+    return image.mode not in _IN_COLOUR and "transparency" not in image.info
+
+
+def map_grey(image: Image.Image, upright: Image.Image) -> np.ndarray:
+    """Return a map's one channel in [0, 1]; stored in colour, it is taken where it is grey and hides nothing."""
+    if is_plain_grey(image):
+        return unit_grey(image, upright)
+    if upright.has_transparency_data and upright.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+        raise UnsupportedError("is a map with transparent places; save it as grey without transparency.")
+    channels = np.asarray(to_rgb(image, upright), dtype=np.int16)
+    if np.ptp(channels, axis=-1).max() > _GREY_TOLERANCE:
+        raise UnsupportedError("is a map in colours; save it as grey, in one channel.")
+    return channels[..., 0] / 255
 
 
 def _plain(_: Image.Image, upright: Image.Image) -> Image.Image:
@@ -72,7 +99,7 @@ def unit_grey(image: Image.Image, upright: Image.Image) -> np.ndarray:
     if mode in ("1", "L"):
         return values / (1 if mode == "1" else 255)
     limits = f" from {values.min():g} to {values.max():g}" if mode in ("F", "I") else ""
-    raise UnsupportedError(f"holds {mode} values{limits}; save it as 8 or 16 bits per channel, or as floats in [0, 1].")
+    raise UnsupportedError(f"holds {mode} values{limits}; {_REMEDY}.")
 
 
 _TO_RGB: dict[str, Callable[[Image.Image, Image.Image], Image.Image]] = {

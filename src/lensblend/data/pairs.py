@@ -32,7 +32,7 @@ class Pair:
     id: str
     photo: NDArray[np.uint8]
     target: NDArray[np.uint8] | None
-    maps: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    maps: Mapping[str, Any] = field(default_factory=dict)
 
     def changed(self, image: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], plane: Callable[[Any], Any]) -> Pair:
         """Return the pair with one function applied to photo and target, and another to each map."""
@@ -69,6 +69,19 @@ class Pairs(ABC):
     @abstractmethod
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at native size."""
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Return a photo's (height, width), where that is known without reading its pixels."""
+        return None
+
+    def map_problems(self, name: str, count: int | None = None) -> list[str]:
+        """Say what is wrong with the maps of this name of the first pairs, as far as it is known without their pixels.
+
+        Args:
+            name: ``disparity``, ``mask`` or another.
+            count: How many pairs; None for all.
+        """
+        return []
 
 
 class Source(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.data.sizes import check_crop, check_image_size
+from lensblend.data.sizes import check_crop, check_image_size, turned
 from lensblend.data.transforms import Flips, crop_pair, key_seed, resize_pair
 from lensblend.errors import DataError, RequestError
 from lensblend.ops.coordinates import coordinate_maps
 
+# While it is flipped and cropped, a pair carries the place of its pixels as two more maps.
+_PLACES = ("vertical coordinate", "horizontal coordinate")
 # Makes the key of a sample's crop another one than that of its flips.
 CROP_KEY = (2,)
 
@@ -25,8 +28,8 @@ class Samples(Dataset[dict[str, Any]]):
 
     A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair has them, ``target`` (alike) and
     each of its maps by name (``(1, h, w)``). Photos stay 8-bit until the device: a batch is a quarter of the bytes, and
-    the conversion is cheap there. A crop also has ``coordinates`` (float32, ``(2, h, w)``), its place in the whole; see
-    `lensblend.ops.coordinates`.
+    the conversion is cheap there. Where they are asked for, a sample also has ``coordinates`` (float32, ``(2, h, w)``):
+    where each pixel was in the whole photo before it was flipped and cropped; see `lensblend.ops.coordinates`.
 
     Args:
         pairs: Where the samples come from.
@@ -35,6 +38,7 @@ class Samples(Dataset[dict[str, Any]]):
         seed: Of the run.
         limit: Use only the first pairs.
         crop: Height and width of a part, drawn at random from each resized and flipped pair; None takes the whole.
+        coordinates: Whether samples know their pixels' places.
 
     Example:
         >>> class Grey(Pairs):
@@ -53,6 +57,7 @@ class Samples(Dataset[dict[str, Any]]):
         seed: int = 0,
         limit: int | None = None,
         crop: Sequence[int] | None = None,
+        coordinates: bool = False,
     ) -> None:
         if limit is not None and limit < 1:
             raise RequestError(
@@ -61,7 +66,7 @@ class Samples(Dataset[dict[str, Any]]):
         self.pairs = pairs
         self.image_size = None if image_size is None else check_image_size(image_size)
         self._flips = Flips(flips, seed)
-        self._crop, self._seed = crop, seed
+        self._crop, self._seed, self._coordinates = crop, seed, coordinates
         self._pair_count = len(pairs.ids) if limit is None else min(limit, len(pairs.ids))
 
     def __len__(self) -> int:
@@ -78,23 +83,27 @@ class Samples(Dataset[dict[str, Any]]):
             raise DataError(f"photo and target of `{pair.id}` have shapes {shapes}; align them to one size.")
         if self.image_size is not None:
             pair = resize_pair(pair, self.image_size)
+        if self._coordinates:
+            places = coordinate_maps(*pair.photo.shape[:2]).numpy()
+            pair = replace(pair, maps={**pair.maps, **dict(zip(_PLACES, places, strict=True))})
         pair = self._flips(pair, epoch, index, copy)
-        return _to_tensors(pair) if self._crop is None else self._cropped(pair, self._crop, (epoch, index))
+        return _to_tensors(pair if self._crop is None else self._cropped(pair, self._crop, (epoch, index)))
 
-    def _cropped(self, pair: Pair, crop: Sequence[int], key: tuple[int, int]) -> dict[str, Any]:
+    def _cropped(self, pair: Pair, crop: Sequence[int], key: tuple[int, int]) -> Pair:
         height, width = pair.photo.shape[:2]
         check_crop(crop, (height, width))
         draw = np.random.default_rng(key_seed(self._seed, *key, *CROP_KEY))
         top, left = (int(draw.integers(0, whole - part + 1)) for whole, part in zip((height, width), crop, strict=True))
-        coordinates = coordinate_maps(crop[0], crop[1], top, left, height, width)
-        return {**_to_tensors(crop_pair(pair, top, left, crop)), "coordinates": coordinates}
+        return crop_pair(pair, top, left, crop)
 
 
 def _to_tensors(pair: Pair) -> dict[str, Any]:
     sample: dict[str, Any] = {"id": pair.id, "photo": _channels_first(pair.photo)}
     if pair.target is not None:
         sample["target"] = _channels_first(pair.target)
-    return sample | {name: _channels_first(plane[..., None]) for name, plane in pair.maps.items()}
+    if places := [pair.maps[name] for name in _PLACES if name in pair.maps]:
+        sample["coordinates"] = torch.from_numpy(np.stack(places))
+    return sample | {n: _channels_first(plane[..., None]) for n, plane in pair.maps.items() if n not in _PLACES}
 
 
 def _channels_first(image: np.ndarray) -> Tensor:
@@ -106,7 +115,8 @@ class Resized(Pairs):
 
     Args:
         pairs: Any pairs.
-        image_size: (height, width) to which a photo and all that belongs to it are resized.
+        image_size: (height, width) to which a photo and all that belongs to it are resized; an upright photo to
+            (width, height), as networks see it, where these are a lying one's.
     """
 
     def __init__(self, pairs: Pairs, image_size: Sequence[int]) -> None:
@@ -114,4 +124,5 @@ class Resized(Pairs):
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at the other size."""
-        return resize_pair(self._pairs.load(index, epoch), self._image_size)
+        pair = self._pairs.load(index, epoch)
+        return resize_pair(pair, turned(self._image_size, pair.photo.shape[:2]))

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensblend.data.images import list_images, read_photo, read_size
+from lensblend.data.images import read_photo, read_size
+from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.errors import DataError
 from lensblend.inference.pictures import cells, to_8bit
@@ -88,7 +89,7 @@ def score_network(
     indices: Iterable[int],
     image_size: tuple[int, int],
     blend_at: BlendAt,
-    show: Callable[[Pair, Rendering, Row, Scores], None],
+    show: Callable[[Pair, Rendering, Row, Scores], None] | None = None,
 ) -> dict[str, Scores]:
     """Render and score pairs by id.
 
@@ -99,7 +100,8 @@ def score_network(
         indices: Which of its pairs.
         image_size: Height and width at which the network works.
         blend_at: See `lensblend.inference.rendering.render_photo`.
-        show: Takes each pair, what was rendered, both as 8-bit pictures, and the scores, as soon as they are there.
+        show: Takes each pair, what was rendered, both as 8-bit pictures, and the scores, as soon as they are there;
+            without it, no pictures are made.
     """
     scores = {}
     for index in indices:
@@ -108,8 +110,9 @@ def score_network(
         rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
         scores[pair.id] = score(metrics, bokeh, pair.captured())
-        row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), network.map_names)
-        show(pair, rendering, row, scores[pair.id])
+        if show:
+            row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), network.map_names)
+            show(pair, rendering, row, scores[pair.id])
     return scores
 
 

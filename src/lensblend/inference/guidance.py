@@ -5,7 +5,7 @@ conf/{saliency,disparity,focus} choose a source; it is built only where a networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensblend.data.files import scan
-from lensblend.data.images import read_map
+from lensblend.data.files import check_map_fits, raise_all, scan
+from lensblend.data.images import read_map, read_map_size
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
@@ -30,6 +30,8 @@ from lensblend.runs.roles import MAP_SOURCE, MODELS
 
 # The map of a data set that is taken for one of another name.
 STAND_INS = {"saliency": "mask", "focus": "mask"}
+# What data sets know by themselves, and a network or a loss may not need.
+KNOWN = ("mask", "disparity")
 
 
 class Truth(Guide):
@@ -58,6 +60,10 @@ class Truth(Guide):
                 f"`lensblend render --{self.name} SOURCE`."
             )
         return known.astype(np.float32)
+
+    def problems(self, pairs: Pairs, count: int | None = None) -> list[str]:
+        """Say what is wrong with the data set's maps."""
+        return pairs.map_problems(STAND_INS.get(self.name, self.name), count)
 
 
 class FromPair(Guide):
@@ -105,32 +111,57 @@ class MapFiles(Guide):
         Raises:
             DataError: The photo has no map, or several, or it leaves [0, 1].
         """
-        files = self._files.get(pair.id, [])
-        if len(files) != 1:
-            raise DataError(
-                f"`{pair.id}` needs one {self.name} map in `{self.folder}`, but there are {len(files)}; "
-                f"name it {pair.id}.png or {pair.id}.npy."
-            )
-        values = read_map(files[0])
+        file = self._file(pair.id)
+        values = read_map(file)
         if values.min() < 0 or values.max() > 1:
             raise DataError(
-                f"`{files[0]}` holds values from {values.min():g} to {values.max():g}, but {self.name} is in [0, 1]; "
+                f"`{file}` holds values from {values.min():g} to {values.max():g}, but {self.name} is in [0, 1]; "
                 "scale them."
             )
         height, width = pair.photo.shape[:2]
+        check_map_fits(file, (values.shape[0], values.shape[1]), pair.id, (height, width))
         return resize_map(values, (height, width))
+
+    def problems(self, pairs: Pairs, count: int | None = None) -> list[str]:
+        """Name the photos without a map, and the maps that cannot be read or are of another shape."""
+        problems = []
+        for index, name in enumerate(pairs.ids[:count]):
+            try:
+                file = self._file(name)
+                map_size, photo_size = read_map_size(file), pairs.size(index)
+                if photo_size is not None:
+                    check_map_fits(file, map_size, name, photo_size)
+            except DataError as error:
+                problems.append(str(error))
+        return problems
+
+    def _file(self, name: str) -> Path:
+        files = self._files.get(name, [])
+        if len(files) != 1:
+            raise DataError(
+                f"`{name}` needs one {self.name} map in `{self.folder}`, but there are {len(files)}; "
+                f"name it {name}.png or {name}.npy."
+            )
+        return files[0]
 
 
 class Guided(Pairs):
-    """Pairs with the maps that were asked for."""
+    """Pairs with the maps that were asked for.
 
-    def __init__(self, pairs: Pairs, guides: Mapping[str, Guide]) -> None:
-        self.ids, self._pairs, self._guides = pairs.ids, pairs, guides
+    Args:
+        pairs: The pairs.
+        guides: Sources of maps by name.
+        dropped: Maps of the pairs that are left behind, unread where they lie in files; other maps stay.
+    """
+
+    def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
+        self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
         pair = self._pairs.load(index, epoch)
-        return replace(pair, maps={**pair.maps, **{name: guide(pair) for name, guide in self._guides.items()}})
+        kept = {name: pair.maps[name] for name in pair.maps if name not in self._dropped and name not in self._guides}
+        return replace(pair, maps={**kept, **{name: guide(pair) for name, guide in self._guides.items()}})
 
 
 class GuidedSource(Source):
@@ -139,14 +170,15 @@ class GuidedSource(Source):
     Args:
         source: The data set.
         guides: By the map's name.
+        dropped: Maps of the data set's own that nothing needs.
     """
 
-    def __init__(self, source: Source, guides: Mapping[str, Guide]) -> None:
-        self._source, self._guides, self.endless = source, guides, source.endless
+    def __init__(self, source: Source, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
+        self._source, self._guides, self._dropped, self.endless = source, guides, dropped, source.endless
 
     def split(self, name: Split) -> Guided:
         """Return the pairs of one split."""
-        return Guided(self._source.split(name), self._guides)
+        return Guided(self._source.split(name), self._guides, self._dropped)
 
     def prepare(
         self,
@@ -162,15 +194,35 @@ class GuidedSource(Source):
             limits: Use only the first pairs of a split.
             device: Where networks compute; afterwards they are on the CPU.
             track: Shows how far it is.
+
+        Raises:
+            DataError: Maps are missing, cannot be read or do not fit their photos; all of them are listed.
         """
         if self._source.endless:
             return
+        for split, limit in limits.items():
+            check_guides(self._guides, self._source.split(split), limit)
         for name, guide in self._guides.items():
             for split, limit in limits.items():
                 pairs = self._source.split(split)
                 if count := min(len(pairs.ids), limit or len(pairs.ids)):
                     indices = partial(track, range(count), f"{name.capitalize()} of the {split} split")
                     guide.prepare(pairs, f"{split}-{count}-{key[:16]}", device, indices)
+
+
+def check_guides(guides: Mapping[str, Guide], pairs: Pairs, count: int | None = None) -> None:
+    """Check the maps of all pairs before the first is used.
+
+    Args:
+        guides: Sources of maps by name.
+        pairs: Whose maps are needed.
+        count: Of how many pairs; None for all.
+
+    Raises:
+        DataError: Maps are missing, cannot be read or do not fit their photos; all of them are listed.
+    """
+    for name, guide in guides.items():
+        raise_all(guide.problems(pairs, count), f"the {name} maps")
 
 
 def guidance_of(node: Any, where: str) -> tuple[str, ...]:

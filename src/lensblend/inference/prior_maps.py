@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import open_regular
-from lensblend.data.sizes import check_image_size
+from lensblend.data.sizes import check_image_size, turned
 from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
 from lensblend.inference.rendering import device_of, explained, to_batch
@@ -28,7 +28,7 @@ from lensblend.runs.checkpoints import load_network
 from lensblend.runs.files import file_sha256
 from lensblend.storage import cache_folder, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 Track = Callable[[], Iterable[int]]
 _LARGEST = 2**28  # bytes of a kept map
 
@@ -45,6 +45,10 @@ class Guide(ABC):
     @abstractmethod
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map at the photo's size, in [0, 1]."""
+
+    def problems(self, pairs: Pairs, count: int | None = None) -> list[str]:
+        """Say what is wrong with the maps of the first pairs, as far as that is known before they are made or read."""
+        return []
 
     def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:  # noqa: B027
         """Compute the maps that are not there yet; a source that computes none has nothing to do.
@@ -120,7 +124,8 @@ class NetworkMap(Guide):
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map, enlarged bilinearly to the photo's size."""
         file = self.folder / f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
-        small = _read(file, self.image_size)
+        height, width = pair.photo.shape[:2]
+        small = _read(file, turned(self.image_size, (height, width)))
         if small is None:
             small = estimate(self.network, pair.photo, self.image_size)[self._estimate].astype(np.float16)
             if not np.isfinite(small).all():
@@ -132,7 +137,6 @@ class NetworkMap(Guide):
             np.save(content, small)
             with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
                 write_atomically(file, content.getvalue())
-        height, width = pair.photo.shape[:2]
         return resize_map(small.astype(np.float32), (height, width))
 
 
@@ -143,12 +147,13 @@ def estimate(network: Network, photo: NDArray[np.uint8], image_size: tuple[int, 
     Args:
         network: In evaluation mode.
         photo: 8-bit sRGB, ``(h, w, 3)``.
-        image_size: Height and width to which it is resized with Lanczos.
+        image_size: Height and width to which it is resized with Lanczos; turned, where it stands and the photo lies,
+            or the other way round.
 
     Returns:
         By name, at the network's size: ``saliency`` as a probability, ``disparity`` as inverse depth over its maximum.
     """
-    device = device_of(network)
+    device, image_size = device_of(network), turned(image_size, photo.shape[:2])
     maps = estimates(explained(network, to_batch(resize_lanczos(photo, image_size), device)))
     return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
 

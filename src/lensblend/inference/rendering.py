@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lensblend.data.sizes import turned
 from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import DataError, LensblendError, RequestError, one_of
 from lensblend.inference.pictures import to_8bit
@@ -61,7 +62,7 @@ def render_photo(
         network: In evaluation mode.
         photo: 8-bit sRGB, ``(h, w, 3)``.
         image_size: Height and width at which the network works; the photo is resized to it with Lanczos, its aspect
-            ratio not kept.
+            ratio not kept. An upright photo takes a lying size turned, and the other way round.
         blend_at: ``network`` blends at that size and scales the result back bilinearly (Dutta 2021, section 5.1);
             ``photo`` scales only the weight maps, and blurs and blends the photo itself with kernels scaled alike, so
             that what is in focus keeps its full resolution.
@@ -74,7 +75,7 @@ def render_photo(
         RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
     """
     one_of("blend_at", blend_at, get_args(BlendAt))
-    device = device_of(network)
+    device, image_size = device_of(network), turned(image_size, photo.shape[:2])
     small = to_batch(resize_lanczos(photo, image_size), device)
     maps = {
         name: torch.from_numpy(resize_map(plane, image_size).copy()).to(device)[None, None]

@@ -39,11 +39,13 @@ class Network(nn.Module):
         guidance: Names of the maps that it takes beside the photo: ``saliency``, ``disparity``.
         estimates: Names of the maps that it finds in a photo: ``saliency`` (its answer has ``saliency_logits``),
             ``disparity`` (``log_depth``).
+        takes_coordinates: Whether it also takes where in its image each pixel of the photo lies, ``coordinates``.
     """
 
     renders: bool = False
     guidance: tuple[str, ...] = ()
     estimates: tuple[str, ...] = ()
+    takes_coordinates: bool = False
 
     @property
     def depth_trunk(self) -> nn.Module | None:
@@ -66,12 +68,10 @@ class BokehNetwork(Network):
     """A network that renders bokeh: ``forward(photo, **guidance) -> Rendering``.
 
     Attributes:
-        takes_coordinates: Whether it also takes where in its image each pixel of the photo lies, ``coordinates``.
         blends_full_size: Whether it also takes ``full_photo``, the photo at another size, and renders bokeh into that.
     """
 
     renders = True
-    takes_coordinates: bool = False
     blends_full_size: bool = False
 
     @property

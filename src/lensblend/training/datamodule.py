@@ -31,6 +31,7 @@ class PairsDataModule(pl.LightningDataModule):
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
         crop: Height and width of the random part of each training pair; None trains on the whole.
+        coordinates: Whether training samples know where their pixels were in the photo.
         start: The epoch that a restart goes on with, the batches of it that are done, and how many it had then; where
             it has another number of batches now, it begins anew.
     """
@@ -46,6 +47,7 @@ class PairsDataModule(pl.LightningDataModule):
         limit_train: int | None = None,
         limit_val: int | None = None,
         crop: Sequence[int] | None = None,
+        coordinates: bool = False,
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class PairsDataModule(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.start = start
-        self.train = Samples(source.split("train"), image_size, flips=flips, seed=seed, limit=limit_train, crop=crop)
+        self.train = Samples(source.split("train"), image_size, flips, seed, limit_train, crop, coordinates)
         self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
         if len(self.train) == 0:
             raise DataError("The data set has no training pairs; check `data.root`, the lists and the exclude list.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -43,11 +43,16 @@ class Fit(pl.LightningModule, ABC):
         compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
             the same either way.
 
+    Attributes:
+        reads: Maps of the data set, ``mask`` or ``disparity``, that it takes from a batch itself: those that neither
+            the network nor a loss or metric asks for do not reach a batch otherwise.
+
     Raises:
         RequestError: There is no such backend.
     """
 
     network: Network
+    reads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from torch import nn
 
 from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
-from lensblend.inference.guidance import GuidedSource, build_guides, guidance_of
+from lensblend.inference.guidance import KNOWN, GuidedSource, build_guides, guidance_of
 from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
@@ -24,7 +24,7 @@ from lensblend.runs.commands import command, override
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
 from lensblend.runs.files import below, clear_temporaries, file_sha256
 from lensblend.runs.fingerprints import changes, fingerprint
-from lensblend.runs.instantiate import build
+from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
@@ -157,9 +157,9 @@ class Training:
         """Let pairs carry the maps that the network takes, or that a metric or a loss of any phase compares with."""
         compared = [str(term.get("compares")) for phase in phases for term in phase.loss.values() if term]
         names = needed_maps([*compared, *scored], guidance_of(self.config["model"], "model"))
-        if not names:
-            return source
-        guided = GuidedSource(source, build_guides(names, self.config))
+        kind: Any = next(classes_in(self.config["module"], "module", MODULE))
+        dropped = set(KNOWN).difference(compared, scored, kind.reads)
+        guided = GuidedSource(source, build_guides(names, self.config), dropped)
         loader = self.config["loader"]
         limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
         device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
@@ -176,7 +176,7 @@ class Training:
         network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
         freeze_all_but(network, phase.trainable)
-        data = self._data(phase, source, stopped)
+        data = self._data(phase, source, stopped, network.takes_coordinates)
         _introduce(name, phase, network, start)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
@@ -205,7 +205,7 @@ class Training:
         name = self.identity.label or self.config.get("name")
         return f"{name}: {folder}" if name else folder
 
-    def _data(self, phase: Phase, source: Source, stopped: Stopped | None) -> PairsDataModule:
+    def _data(self, phase: Phase, source: Source, stopped: Stopped | None, coordinates: bool) -> PairsDataModule:
         loader = self.config["loader"]
         height, width = phase.image_size
         return PairsDataModule(
@@ -213,6 +213,7 @@ class Training:
             (height, width),
             phase.batch_size,
             crop=phase.crop,
+            coordinates=coordinates,
             seed=self.config["seed"],
             start=stopped.position if stopped else (0, 0, 0),
             **loader,
