@@ -28,15 +28,6 @@ _REMEDIES = {
 DISK_ERRORS = tuple(_REMEDIES)
 
 
-def cache_folder(kind: str) -> Path:
-    """Return where this machine keeps one kind of thing: in ``$LENSBLEND_CACHE``, by default ``~/.cache/lensblend``.
-
-    Args:
-        kind: A folder's name, such as ``weights``; the folder may not exist yet.
-    """
-    return Path(os.environ.get("LENSBLEND_CACHE") or "~/.cache/lensblend").expanduser() / kind
-
-
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file by new content; a crash at any moment leaves the old content or the new, never a part.
 
