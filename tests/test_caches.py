@@ -166,5 +166,5 @@ def test_weights_that_may_not_be_read_are_named(fresh, monkeypatch):
     (fresh / "weights").mkdir()
     file = fresh / "weights" / "alexnet-owt-7be5be79.pth"
     file.touch(mode=0o600)
-    with another_user(), pytest.raises(DataError, match="cannot be read .*change its permissions, or let LENSBLEND"):
+    with another_user(), pytest.raises(DataError, match=r"cannot be read .*change its permissions, or let LENSBLEND"):
         weights_path("alexnet")
