@@ -15,13 +15,13 @@ ALLOWED = {
     "data/images.py": {"getattr(image, 'n_frames', 1)"},
     "data/modes.py": {"getattr(image, 'tag_v2', {})"},
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
-    "launchers/local.py": {"getattr(signal, n)", "hasattr(signal, n)"},
     "launchers/slurm.py": {"getattr(self, name)"},
     "runs/documents.py": {"getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"},
     "runs/instantiate.py": {"inspect.signature(definition)"},
+    "runs/signals.py": {"getattr(signal, name)", "hasattr(signal, name)"},
     "training/callbacks/finite_guard.py": {"getattr(trainer.precision_plugin, 'scaler', None)"},
     "training/cluster.py": {"getattr(rank_zero_only, 'rank', 0)"},
-    "training/interruption.py": {"getattr(signal, name)", "hasattr(signal, 'sigwaitinfo')", "hasattr(signal, name)"},
+    "training/interruption.py": {"hasattr(signal, 'sigtimedwait')"},
     "training/loggers/phase_logger.py": {"inspect.signature(kind)"},  # of Lightning's own loggers
     "training/phases.py": {"getattr(self, name)"},
 }

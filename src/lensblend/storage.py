@@ -36,15 +36,6 @@ _REMEDIES = {
 DISK_ERRORS = tuple(_REMEDIES)
 
 
-def cache_folder(kind: str) -> Path:
-    """Return where this machine keeps one kind of thing: in ``$LENSBLEND_CACHE``, by default ``~/.cache/lensblend``.
-
-    Args:
-        kind: A folder's name, such as ``weights``; the folder may not exist yet.
-    """
-    return Path(os.environ.get("LENSBLEND_CACHE") or "~/.cache/lensblend").expanduser() / kind
-
-
 def json_text(content: Any, indent: int | None = 2) -> str:
     r"""Return content as JSON that every parser reads: numbers that are NaN or infinite, which JSON has not, as null.
 

@@ -131,7 +131,7 @@ def test_a_map_is_computed_once_per_photo_weights_and_size(weights, tmp_path):
 def test_a_damaged_map_is_computed_again(weights):
     guide = NetworkMap("saliency", Brightness(), str(weights), [32, 48])
     before = guide(Pairs().load(0))
-    (file,) = guide.folder.glob("*.npy")
+    (file,) = guide.cache.folder.glob("*.npy")
     file.write_bytes(file.read_bytes()[:100])
     np.testing.assert_array_equal(guide(Pairs().load(0)), before)
     assert Brightness.asked == 2
@@ -153,7 +153,7 @@ def test_a_map_that_is_not_finite_is_refused_and_not_kept(weights):
     guide = NetworkMap("saliency", Brightness(), str(weights), [32, 32])
     with pytest.raises(DataError, match="Brightness finds no finite saliency for `a`; train it longer"):
         guide(Pairs().load(0))
-    assert not list(guide.folder.glob("*.npy"))
+    assert not list(guide.cache.folder.glob("*.npy"))
 
 
 def test_missing_weights_are_one_clear_sentence(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torchvision.models as published
 
-from lensblend import storage
+from lensblend import caches
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.priors import weights
 from lensblend.priors.weights import MANIFEST, weights_path
@@ -193,7 +193,7 @@ def test_unknown_names_and_mirrors_are_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_the_cache_is_in_the_home_folder_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LENSBLEND_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert storage.cache_folder("weights") == tmp_path / ".cache/lensblend/weights"
+    assert caches.cache_folder("weights") == tmp_path / ".cache/lensblend/weights"
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "vgg19", "resnet34", "resnet50", "densenet121"])

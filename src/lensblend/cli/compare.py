@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import DataError
-from lensblend.storage import check_writable
+from lensblend.storage import check_writable, new_folder
 
 if TYPE_CHECKING:
     from lensblend.comparison.runs import PhaseChoice
@@ -92,8 +92,7 @@ def compare(arguments: argparse.Namespace) -> None:
     """Find the runs, score them, and write and print the tables."""
     from lensblend.comparison.runs import find_entries
 
-    output = arguments.output or Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S"))
-    check_writable(output)
+    check_writable(arguments.output or Path("outputs"))
     entries, left_out = find_entries(arguments.runs, arguments.phase, _choice(arguments.table))
     for run in left_out:
         print(f"Left out: {run.folder}: {run.reason}", flush=True)
@@ -133,6 +132,7 @@ def compare(arguments: argparse.Namespace) -> None:
         entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
     )
     comparison.phase = arguments.phase
+    output = arguments.output or new_folder(Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S")))
     tables = sorted(set(arguments.table))
     print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
     challenge = ", aim2019.csv" if "aim2019" in tables else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import LensblendError
 from lensblend.runs.commands import command, override
+from lensblend.runs.signals import heeded
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,11 +58,12 @@ def run(verb: str, *arguments: str) -> None:
     """
     print(f"\n$ {command(verb, *arguments)}", flush=True)
     process = subprocess.Popen([sys.executable, "-m", f"lensblend.cli.{verb}", *arguments])
-    # Ctrl-C reaches the verb by itself; SIGTERM is handed on.
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
-    }
+
+    def hand_on(number: int, _: object) -> None:
+        if number != signal.SIGINT:  # Ctrl-C reaches the verb by itself
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in heeded()}
     try:
         code = process.wait()
     finally:

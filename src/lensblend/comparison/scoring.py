@@ -1,10 +1,11 @@
-"""Score one run on its validation pairs, and keep scores and pictures in its folder for the next comparison."""
+"""Score one run on its validation pairs, and keep scores and pictures for the next comparison."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 import lensblend
 from lensblend.comparison.cost import hardware, metered
+from lensblend.comparison.places import places
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.studies import measures
 from lensblend.data.pairs import Pair, Pairs
@@ -30,7 +32,6 @@ from lensblend.nn.rendering import Rendering
 from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.runs.documents import read_json
-from lensblend.runs.files import below
 from lensblend.storage import json_text, remove, write_atomically
 
 FORMAT = 3
@@ -91,7 +92,9 @@ class Scored:
 def score_entry(
     entry: Entry, pairs: Pairs, request: Request, track: Callable[[Iterable[int]], Iterable[int]]
 ) -> tuple[Scored, str]:
-    """Return an entry's scores: those kept in its folder, where they are of the same, else new ones.
+    """Return an entry's scores: those kept of it, where they are of the same, else new ones.
+
+    They are kept in the run's folder; of a run that is another user's, or read-only, in this user's cache.
 
     Args:
         entry: The run and phase.
@@ -104,17 +107,19 @@ def score_entry(
 
     Raises:
         DataError: The checkpoint is damaged, or there are no pairs.
-        StorageError: The run's folder cannot be written to.
+        StorageError: Scores and pictures cannot be written.
     """
     ids = list(pairs.ids)[: request.limit]
     if not ids:
         raise DataError(f"The data of {entry.run_dir} has no validation pairs; compare runs that have some.")
-    folder = below(below(entry.run_dir, "compare"), entry.phase)
     about = _about(entry, request)
-    kept, reason = _read_kept(folder, about, ids, request)
-    if kept is not None:
-        return kept, "kept"
-    return _score(entry, pairs, ids, folder, about, request, track), reason
+    reasons = []
+    for folder in (folders := places(entry)):
+        kept, reason = _read_kept(folder, about, ids, request)
+        if kept is not None:
+            return kept, "kept"
+        reasons.append(reason)
+    return _score(entry, pairs, ids, folders[-1], about, request, track), reasons[-1]
 
 
 def _about(entry: Entry, request: Request) -> dict[str, Any]:
@@ -143,7 +148,7 @@ def _read_kept(
     folder: Path, about: Mapping[str, Any], ids: Sequence[str], request: Request
 ) -> tuple[Scored | None, str]:
     """Return what a run's folder holds, or why it cannot be used."""
-    if not (folder / "about.json").is_file():
+    if not os.path.isfile(folder / "about.json"):  # False also where it may not be looked at
         return None, "new"
     if request.again:
         return None, "new, as asked for"

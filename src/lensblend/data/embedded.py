@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from lensblend.caches import Cache, cache_folder, expanded
 from lensblend.data.camera import MOST_PAIRS, Camera, checked_size
 from lensblend.data.motorcycle import motorcycle_pair
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.scenes import render_scene
 from lensblend.errors import RequestError, StorageError
-from lensblend.storage import cache_folder, replace, temporary_beside
+from lensblend.storage import replace, temporary_beside
 
 _FORMAT = 1
 """Raise it with every change to what is rendered or how it is stored: older cache entries are then left alone."""
@@ -82,7 +83,7 @@ class Embedded(Source):
 
     def split(self, name: Split) -> EmbeddedPairs:
         """Return the pairs of one split."""
-        folder = None if self._cache is None else self._cache / name
+        folder = None if self._cache is None else Cache(self._cache.parent, f"{self._cache.name}/{name}")
         return EmbeddedPairs(name, self._lengths[name], self._seed, self._image_size, self._camera, folder)
 
     def _folder(self, cache: str | None) -> Path | None:
@@ -97,7 +98,7 @@ class Embedded(Source):
             "libraries": {library: version(library) for library in _LIBRARIES},
         }
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-        folder = cache_folder("embedded") if cache is None else Path(cache).expanduser()
+        folder = cache_folder("embedded") if cache is None else expanded(cache)
         return folder / digest[:16]
 
 
@@ -108,7 +109,7 @@ class EmbeddedPairs(Pairs):
     """
 
     def __init__(
-        self, split: Split, length: int, seed: int, image_size: tuple[int, int], camera: Camera, folder: Path | None
+        self, split: Split, length: int, seed: int, image_size: tuple[int, int], camera: Camera, folder: Cache | None
     ) -> None:
         self._split: Split = split
         self._seed, self._image_size, self._camera, self._folder = seed, image_size, camera, folder
@@ -119,11 +120,10 @@ class EmbeddedPairs(Pairs):
         name = self.ids[index]
         if self._folder is None:
             return self._render(index % len(self.ids), name)
-        path = self._folder / f"{name}.npz"
-        pair = _read(path, name, self._image_size)
+        pair = self._folder.read(lambda folder: _read(folder / f"{name}.npz", name, self._image_size))
         if pair is None:
             pair = self._render(index % len(self.ids), name)
-            _write(path, pair)
+            _write(self._folder.folder / f"{name}.npz", pair)
         return pair
 
     def _render(self, index: int, name: str) -> Pair:

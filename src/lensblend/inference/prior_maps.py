@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensblend.caches import Cache, cache_folder, expanded
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import open_regular
 from lensblend.data.sizes import check_image_size, turned
@@ -26,7 +27,7 @@ from lensblend.nn.rendering import Network
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.runs.checkpoints import load_network
 from lensblend.runs.files import file_sha256
-from lensblend.storage import cache_folder, write_atomically
+from lensblend.storage import write_atomically
 
 FORMAT = 2
 Track = Callable[[], Iterable[int]]
@@ -107,25 +108,26 @@ class NetworkMap(Guide):
         self.network.eval().requires_grad_(False)
         recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size]
         self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-        self.folder = cache_folder("guidance") / self.identity
+        self.cache = Cache(cache_folder("guidance"), self.identity)
 
     def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
         """Compute the maps; reading processes would do so one by one on the CPU."""
-        done = self.folder / f"{mark}.done"
+        done = self.cache.folder / f"{mark}.done"
         if done.is_file():
             return
         self.network.to(device)
         for index in indices():
             self(pairs.load(index))
         self.network.cpu()
-        done.parent.mkdir(parents=True, exist_ok=True)
-        done.touch()
+        with contextlib.suppress(StorageError):
+            write_atomically(done, "")
 
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map, enlarged bilinearly to the photo's size."""
-        file = self.folder / f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
+        name = f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
         height, width = pair.photo.shape[:2]
-        small = _read(file, turned(self.image_size, (height, width)))
+        size = turned(self.image_size, (height, width))
+        small = self.cache.read(lambda folder: _read(folder / name, size))
         if small is None:
             small = estimate(self.network, pair.photo, self.image_size)[self._estimate].astype(np.float16)
             if not np.isfinite(small).all():
@@ -136,7 +138,7 @@ class NetworkMap(Guide):
             content = io.BytesIO()
             np.save(content, small)
             with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
-                write_atomically(file, content.getvalue())
+                write_atomically(self.cache.folder / name, content.getvalue())
         return resize_map(small.astype(np.float32), (height, width))
 
 
@@ -169,7 +171,7 @@ def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _with_weights(network: Network, weights: str, name: str) -> tuple[Network, Path, tuple[int, int] | None]:
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if path.is_dir() or path.suffix == ".ckpt":
         trained = load_network(path)
         return trained.network, trained.path, trained.image_size

@@ -11,14 +11,11 @@ from typing import Any
 from lensblend.errors import DataError, Interrupted, RequestError
 from lensblend.runs import status_file
 from lensblend.runs.configuration import overrides_hash
+from lensblend.runs.signals import STOPS
 
 STATUS = "status.json"
 DONE = ("done", "pruned")
-_STOPPED = {Interrupted.exit_code} | {
-    code
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-    for code in (-number, 128 + number)
-}
+_STOPPED = {Interrupted.exit_code} | {code for number in STOPS for code in (-number, 128 + number)}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from lensblend.launchers.devices import Pool
 from lensblend.launchers.jobs import Job, Outcome, done_before, ended
 from lensblend.launchers.report import Report
+from lensblend.runs.signals import heeded
 
 LAUNCHER = "LENSBLEND_LAUNCHER"
 LOG = "job.log"
@@ -20,8 +21,6 @@ _PAUSE = 0.1
 # After a second Ctrl-C a training stops at once; one that has not is killed.
 _PATIENCE = 15.0
 _LEFT_OVER = 5.0
-# SIGHUP: the terminal was closed.
-_SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, n))
 
 
 class _Running:
@@ -97,7 +96,7 @@ class _Stop:
     @contextmanager
     def caught(self) -> Iterator[None]:
         """Catch the signals within."""
-        before = {number: signal.signal(number, lambda n, _: self._received.append(n)) for number in _SIGNALS}
+        before = {number: signal.signal(number, lambda n, _: self._received.append(n)) for number in heeded()}
         try:
             yield
         finally:

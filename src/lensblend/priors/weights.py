@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lensblend.caches import cache_folder, expanded
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
-from lensblend.storage import cache_folder, flush, replace, temporary_beside
+from lensblend.storage import flush, replace, temporary_beside
 
 TIMEOUT = 30.0  # seconds without a byte
 CHUNK = 1 << 20
@@ -94,7 +95,7 @@ def weights_path(name: str, local: str | os.PathLike[str] | None = None, downloa
     if name not in MANIFEST:
         raise RequestError(f"Pretrained weights are one of {sorted(MANIFEST)}, but got {name!r}; or give a local path.")
     if local is not None:
-        path = Path(local).expanduser()
+        path = expanded(local)
         if not path.is_file():
             state = "is no file" if path.exists() else "does not exist"
             raise RequestError(f"`weights` is the path of a file, but got {local}, which {state}; correct it.")
@@ -106,9 +107,15 @@ def weights_path(name: str, local: str | os.PathLike[str] | None = None, downloa
             f"so a download could not be checked: fetch {file.url} and set `weights` to its path."
         )
     path = cache_folder("weights") / file.file_name
-    if path.is_file():
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if os.path.exists(path):
+        try:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(
+                f"{path} cannot be read ({error.strerror}): change its permissions, or let LENSBLEND_CACHE name a "
+                "folder of your own."
+            ) from None
         _check_digest(file, digest, f"{path} is damaged; delete it and fetch it again")
     elif download:
         _download(file, path)
