@@ -24,7 +24,7 @@ class Loader:
 
     Attributes:
         flips: ``random`` (horizontal and vertical, p = 0.5 each), ``expand`` (the paper's: original, horizontal and
-            vertical copies, three samples a pair and epoch) or ``none``.
+            vertical copies, three samples a pair and epoch), ``horizontal`` (p = 0.5) or ``none``.
         num_workers: Processes that read and resize; 0 reads in the training process.
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
