@@ -13,6 +13,7 @@ from lensblend.errors import DataError
 
 if TYPE_CHECKING:
     from lensblend.comparison.runs import PhaseChoice
+    from lensblend.comparison.studies.recipes import Recipes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,6 +88,14 @@ def _choice(tables: Sequence[str]) -> PhaseChoice:
     return phases_compared
 
 
+def _recipes() -> Recipes:
+    """Return what runs are compared with by the tables."""
+    from lensblend.cli.recipes import carried_out, recipe
+    from lensblend.comparison.studies.recipes import Recipes
+
+    return Recipes(recipe, carried_out)
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Find the runs, score them, and write and print the tables."""
     from lensblend.comparison.runs import find_entries
@@ -130,6 +139,7 @@ def compare(arguments: argparse.Namespace) -> None:
         entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
     )
     comparison.phase = arguments.phase
+    comparison.recipes = _recipes() if arguments.table else None
     output = arguments.output or Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S"))
     tables = sorted(set(arguments.table))
     print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")

@@ -79,6 +79,7 @@ class Estimation(Fit):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Go on counting steps where a training left off that took one for all scales, as earlier versions did."""
+        super().on_load_checkpoint(dict(checkpoint))
         loops = checkpoint.get("loops", {}).get("fit_loop", {})
         if not self.automatic_optimization and COUNTED in loops and not loops[COUNTED]["total"]["completed"]:
             before = loops[COUNTED_BEFORE]["optimizer"]["step"]
