@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from lensblend.cli.config import config_folder, register
 from lensblend.runs.building import build_loss, metric_classes
 from lensblend.runs.instantiate import build
-from lensblend.runs.roles import MODELS
+from lensblend.runs.roles import LOSS, MODELS
 from lensblend.training.phases import Schedule, monitored
+from lensblend.training.truths import RENDERINGS
 
 FOLDER = config_folder()
 GROUPS = (
@@ -132,6 +133,35 @@ def test_smoke_replaces_a_path_of_drops():
     assert Schedule.from_config(compose(*dropping)["schedule"]).phases["phase1"].lr_every == 20
     phase = Schedule.from_config(compose(*dropping, "debug=smoke")["schedule"]).phases["phase1"]
     assert (phase.max_epochs, phase.lr_path, phase.lr_every) == (1, "cosine", None)
+
+
+@pytest.mark.parametrize(
+    "option", [*options("baseline"), *options("experiment"), "loss@schedule.phases.phase1.loss=ms_ssim"]
+)
+def test_every_recipe_in_its_smoke_form_can_compute_its_losses(option, vgg19_file):
+    config = compose(option, "debug=smoke", *PATHS.get(option, []))
+    schedule = Schedule.from_config(config["schedule"])
+    for name in schedule.run:
+        phase = schedule.phases[name]
+        assert (phase.max_epochs, phase.batch_size, phase.crop) == (1, 2, None)
+        assert min(phase.image_size) >= 32
+        for term, node in phase.loss.items():
+            given = {"weights": vgg19_file} if "weights" in node["loss"] else {}
+            loss = build({**node["loss"], **given}, term, LOSS)
+            channels = 3 if node["compares"] in RENDERINGS else 1
+            seen, known = torch.rand(2, 1, channels, *phase.image_size, generator=torch.Generator().manual_seed(0))
+            assert loss(seen, known.round() if channels == 1 else known).isfinite()
+
+
+def test_the_smoke_form_is_no_larger_than_its_losses_need():
+    def size(*overrides):
+        return compose(*overrides, "debug=smoke")["schedule"]["every_phase"]["image_size"]
+
+    assert size() == [32, 48]
+    assert size("baseline=dmshn") == [176, 192]
+    assert size("baseline=dmshn", "schedule.every_phase.image_size=[64,96]") == [64, 96]
+    # What is wrong is said of its place, and not of this one.
+    assert size("schedule.phases.phase1.loss.l1.loss._target_=nowhere.L1") == [32, 48]
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.rglob("*.yaml")), ids=lambda p: str(Path(p).relative_to(FOLDER)))

@@ -155,6 +155,12 @@ def test_expand_is_the_set_then_horizontal_then_vertical():
     np.testing.assert_array_equal(flips(PAIR, 0, 0, 1).maps["mask"], MAPS["mask"][:, ::-1])
 
 
+def test_horizontal_never_turns_a_photo_upside_down():
+    flips = Flips("horizontal", seed=5)
+    assert flips.copies == 1
+    assert {variant(flips(PAIR, epoch, index).photo) for epoch in range(4) for index in range(8)} == {"plain", "h"}
+
+
 def test_none_changes_nothing_and_imports_nothing():
     assert Flips("none")(PAIR, 0, 0) is PAIR
     code = "import sys; import lensblend.data.transforms; print('albumentations' in sys.modules)"
@@ -162,5 +168,5 @@ def test_none_changes_nothing_and_imports_nothing():
 
 
 def test_unknown_flips_are_refused():
-    with pytest.raises(RequestError, match="`flips` is one of none, random, expand, but got 'rotate'"):
+    with pytest.raises(RequestError, match="`flips` is one of none, random, expand, horizontal, but got 'rotate'"):
         Flips("rotate")

@@ -128,6 +128,19 @@ def test_a_map_is_computed_once_per_photo_weights_and_size(weights, tmp_path):
     np.testing.assert_allclose(other, 1 - first, atol=2e-3)
 
 
+def test_a_stretched_map_reaches_from_zero_to_one_and_is_another_source(weights):
+    plain, stretched = (
+        NetworkMap("saliency", Brightness(), str(weights), [40, 60], norm=n) for n in ("none", "minmax")
+    )
+    before, after = (guide(Pairs().load(0)) for guide in (plain, stretched))
+    assert 0 < before.min() < before.max() < 1
+    np.testing.assert_allclose(after, (before - before.min()) / np.ptp(before), atol=2e-3)
+    assert (after.min(), after.max()) == (0, 1)
+    assert plain.identity != stretched.identity
+    with pytest.raises(RequestError, match="`norm` is one of none, minmax, but got 'max'"):
+        NetworkMap("saliency", Brightness(), str(weights), [40, 60], norm="max")
+
+
 def test_a_damaged_map_is_computed_again(weights):
     guide = NetworkMap("saliency", Brightness(), str(weights), [32, 48])
     before = guide(Pairs().load(0))

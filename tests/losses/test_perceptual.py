@@ -49,6 +49,17 @@ def test_equal_photos_are_at_no_distance_and_only_the_first_gets_a_gradient(loss
 
 
 @torch.no_grad()
+def test_spade_feeds_its_photos_as_they_are_from_minus_one_to_one(vgg19_file, pair):
+    seen = VggFeatures(vgg19_file, normalisation="symmetric")
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    # What ImageNet's normalisation makes of these is 2x - 1.
+    same = [(2 * photo - 1) * std + mean for photo in pair]
+    assert seen(*pair).item() == pytest.approx(VggFeatures(vgg19_file)(*same).item(), rel=1e-4)
+    with pytest.raises(RequestError, match="`normalisation` is one of imagenet, symmetric, but got 'none'"):
+        VggFeatures(vgg19_file, normalisation="none")
+
+
+@torch.no_grad()
 def test_renderings_beyond_the_range_and_autocast_are_taken_in_float32(loss, pair):
     bokeh = 3 * pair[0] - 1
     expected = loss(bokeh, pair[1])

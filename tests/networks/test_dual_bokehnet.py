@@ -13,7 +13,7 @@ from lensblend.networks.dual_bokehnet import DualBokehNet, _MemNet, _SelectiveKe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# In the released code, but in no product of its forward: 899 GMAC leave no room for the first.
+# In the released code, but in no product of its forward: `b_4` of each ResASPP, and a linear head.
 UNUSED_IN_RES_ASPP = 64 * 64
 UNUSED_HEAD = 64 * 2 + 2
 UNUSED = 4 * UNUSED_IN_RES_ASPP + UNUSED_HEAD
@@ -115,8 +115,8 @@ def test_the_global_network_sees_every_second_pixel_and_both_add_to_what_they_se
     aux = network(photo).aux
     assert torch.equal(given[0][0], photo)
     assert torch.equal(given[1][0], photo[..., ::2, ::2])
-    np.testing.assert_allclose(aux["local_bokeh"], photo + np.tanh(0.3), atol=1e-6)
-    expected = np.repeat(np.repeat(photo.numpy()[..., ::2, ::2], 2, axis=2), 2, axis=3) + np.tanh(-0.2)
+    np.testing.assert_allclose(aux["local_bokeh"], photo + np.tanh(np.tanh(0.3)), atol=1e-6)
+    expected = np.repeat(np.repeat(photo.numpy()[..., ::2, ::2], 2, axis=2), 2, axis=3) + np.tanh(np.tanh(-0.2))
     np.testing.assert_allclose(aux["global_bokeh"], expected, atol=1e-6)
     assert aux["global_bokeh"].min() < 0  # not clamped
 
@@ -144,6 +144,15 @@ def test_the_released_fusion_is_given_both_renderings_and_adds_nothing(photo):
     assert not network.eval()(photo).bokeh.any()
 
 
+def test_biases_are_where_the_released_network_has_them():
+    with torch.device("meta"):
+        net = DualBokehNet().local_net
+    assert [each[0].bias.numel() for each in (net.enlarge, net.enlarge_again)] == [256, 256]
+    inside = [layer for each in net.memory.transitions for layer in each if isinstance(layer, torch.nn.Conv2d)]
+    assert len(inside) == 8
+    assert all(layer.bias is None for layer in inside)
+
+
 @torch.no_grad()
 def test_the_photo_comes_in_again_after_every_memory_block(network, photo):
     memory = network.local_net.memory
@@ -154,7 +163,7 @@ def test_the_photo_comes_in_again_after_every_memory_block(network, photo):
     for inputs in given:
         np.testing.assert_allclose(inputs[0][0, 8:], pooled, atol=1e-6)
     entered = recorded(memory.blocks[1])
-    make_constant(memory.transitions[0][-1], 0.5)
+    memory.transitions[0][-1].register_forward_hook(lambda layer, inputs, output: torch.full_like(output, 0.5))
     network(photo)
     torch.testing.assert_close(entered[0][0], given[4][0][:, :8] + 0.5)
 

@@ -147,29 +147,44 @@ def test_values_are_clamped_in_evaluation_only(photo):
 
 
 @torch.no_grad()
-def test_attention_gathers_from_the_maxima_of_keys_and_values():
+@pytest.mark.parametrize("size", [(8, 12), (10, 13), (9, 11)])
+def test_attention_sees_a_quarter_of_the_size_and_is_enlarged_by_nearest(size):
     attention = build(attention=True).attention.eval()
     attention.gain.fill_(0.7)
-    features = torch.randn(2, 9, 10, 13)
-    query, key, value = (
-        project(features).numpy().astype(np.float64) for project in (attention.query, attention.key, attention.value)
-    )
+    features = torch.randn(2, 9, *size)
     expected = features.numpy().astype(np.float64)
-    for index in range(2):
-        pooled = [
-            each[index][:, :8, :12].reshape(-1, 2, 4, 3, 4).max((2, 4)).reshape(each.shape[1], -1)
-            for each in (key, value)
-        ]
-        scores = np.exp(query[index].reshape(1, -1).T @ pooled[0])
-        gathered = (scores / scores.sum(1, keepdims=True)) @ pooled[1].T
-        kernel, bias = attention.output.weight[..., 0, 0].numpy(), attention.output.bias.numpy()
-        expected[index] += 0.7 * (kernel @ gathered.T + bias[:, None]).reshape(9, 10, 13)
+    for image in expected:
+        # The maximum of 3x3 pixels at every fourth, what is beyond the border left out.
+        pooled = np.array([[image[:, r : r + 3, c : c + 3].max((1, 2)) for c in range(0, size[1], 4)]
+                           for r in range(0, size[0], 4)])  # fmt: skip
+        query, key, value = (
+            pooled.reshape(-1, 9) @ each.weight[..., 0, 0].numpy().T + each.bias.numpy()
+            for each in (attention.query, attention.key, attention.value)
+        )
+        scores = np.exp(query @ key.T)
+        gathered = (scores / scores.sum(1, keepdims=True)) @ value
+        found = gathered @ attention.expand.weight[..., 0, 0].numpy().T + attention.expand.bias.numpy()
+        enlarged = found.reshape(*pooled.shape[:2], 9).repeat(4, axis=0).repeat(4, axis=1)
+        image += 0.7 * enlarged[: size[0], : size[1]].transpose(2, 0, 1)
     np.testing.assert_allclose(attention(features), expected, atol=1e-5)
+
+
+def test_attention_costs_what_is_said():
+    with torch.device("meta"):
+        attention = build(attention=True).attention.eval()
+        features = torch.rand(1, 9, 1024, 1536)
+    given = []
+    attention.key.register_forward_hook(lambda layer, inputs, output: given.append(output.shape[-2:]))
+    with torch.no_grad():
+        attention(features)
+    (height, width) = given[0]
+    # Scores of one feature, and the sum of four.
+    assert round((height * width) ** 2 * 5 / 1e9) == 48
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_attention_never_holds_its_matrix(layout):
-    """At 1024x1536 it would have 1.5e11 values; the kernel that avoids it refuses rows that do not suit it."""
+    """At 1024x1536 it would have 9.7e9 values; the kernel that avoids it refuses rows that do not suit it."""
     attention = build(attention=True).attention
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         attention(torch.randn(2, 9, 16, 20).to(memory_format=layout)).sum().backward()
@@ -179,7 +194,7 @@ def test_attention_starts_as_if_it_were_not_there_and_its_projections_are_normal
     attention = build(attention=True).attention.eval()
     features = torch.randn(1, 9, 12, 12)
     assert torch.equal(attention(features), features)
-    for projection in (attention.query, attention.key, attention.value, attention.output):
+    for projection in (attention.query, attention.key, attention.value, attention.expand):
         largest = np.linalg.svd(projection.weight.detach().flatten(1).numpy(), compute_uv=False)[0]
         assert largest == pytest.approx(1, abs=0.05)
 

@@ -95,8 +95,8 @@ def pool(x: Tensor) -> Tensor:
 class Graph:
     """The table of the fact sheet in evaluation mode."""
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, state: State, last_of_6: str = "bn6d_2") -> None:
+        self.state, self.last_of_6 = state, last_of_6
 
     def conv(self, name: str, x: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
         weight = self.state[f"{name}.weight"]
@@ -142,8 +142,8 @@ class Graph:
             x = torch.cat([x if level == 6 else enlarge(x, 2), skips[level]], dim=1)
             x = self.unit(f"conv{level}d_1", f"bn{level}d_1", x)
             x = self.unit(f"conv{level}d_m", f"bn{level}d_m", x, dilation)
-            # The released graph uses one layer twice.
-            x = self.unit(f"conv{level}d_2", "bn5d_2" if level == 6 else f"bn{level}d_2", x, dilation)
+            # Until September 2019 the released graph used one layer twice.
+            x = self.unit(f"conv{level}d_2", self.last_of_6 if level == 6 else f"bn{level}d_2", x, dilation)
             side = self.conv(f"outconv{level}", x)
             maps.append(enlarge(side, 2 ** (level - 1)))
         return maps
@@ -160,9 +160,9 @@ class Graph:
         return logits + self.conv("refunet.conv_d0", x)
 
 
-def released_graph(state: State, photo: Tensor) -> list[Tensor]:
+def released_graph(state: State, photo: Tensor, last_of_6: str = "bn6d_2") -> list[Tensor]:
     """Eight maps of logits, the refined one first."""
-    graph = Graph(state)
+    graph = Graph(state, last_of_6)
     maps = graph.decode(graph.encode(photo))
     return [graph.refine(maps[-1]), *reversed(maps)]
 
@@ -227,9 +227,25 @@ def test_other_sizes_repeat_the_border_and_are_cut(network, state, save) -> None
         torch.testing.assert_close(ours, theirs[..., :33, :70], rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
 
 
-def test_the_norm_that_the_released_graph_never_uses_may_be_missing(network, save) -> None:
-    network.load_published(save(lambda s: {name: t for name, t in s.items() if not name.startswith("bn6d_2")}))
-    torch.testing.assert_close(network.decoder[0][2][1].weight, network.decoder[1][2][1].weight, rtol=0, atol=0)
+def never_used(state: State) -> State:
+    """A file of before September 2019: its `bn6d_2` has never seen a photo."""
+    fresh = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "num_batches_tracked": 0}
+    ours = {name: torch.full_like(t, fresh[name[7:]]) for name, t in state.items() if name.startswith("bn6d_2.")}
+    return {**state, **ours}
+
+
+def without(state: State) -> State:
+    return {name: t for name, t in state.items() if not name.startswith("bn6d_2")}
+
+
+@pytest.mark.parametrize("edit", [never_used, without])
+@torch.no_grad()
+def test_a_file_of_before_september_2019_normalises_twice_by_one_layer(network, state, save, edit) -> None:
+    network.load_published(save(edit))
+    photo = torch.rand(1, 3, 64, 64)
+    ours, theirs = network(photo)["saliency_logits"], released_graph(state, photo, last_of_6="bn5d_2")[0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+    assert not torch.allclose(ours, released_graph(state, photo)[0], atol=1e-3)
 
 
 def test_the_first_missing_tensor_is_named(network, save) -> None:

@@ -1,10 +1,13 @@
 """What the kinds of fits share, and what each answers."""
 
+import warnings
+
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from lensblend.errors import RequestError
 from lensblend.losses.pixel import L1
@@ -16,6 +19,7 @@ from lensblend.nn.rendering import BokehNetwork, PriorNetwork, Rendering
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import MODULE
 from lensblend.training.adversarial import Adversarial
+from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.estimation import Estimation
 from lensblend.training.restoration import Restoration
 
@@ -101,14 +105,88 @@ def test_every_score_of_a_picture_is_of_what_its_metric_compares(batch):
     assert scores["mae"] == pytest.approx((probability - one["saliency"]).abs().mean().item(), rel=1e-3)
 
 
-def test_the_scales_of_a_step_are_added_and_their_terms_averaged(batch):
-    module = fit_of(Estimation, Salient(), "bce", scales=[0.5, 1])
+def trained(module, batches, *callbacks):
+    """Train on batches of floats, once each."""
+    del module.log, module.log_dict, module._trainer
+    module.on_after_batch_transfer = lambda batch, index: batch
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=list(callbacks),
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's own
+        trainer.fit(module, loader, loader)
+    return trainer
+
+
+def resized(batch, size):
+    return {n: interpolate(batch[n], size, mode="bilinear", align_corners=True) for n in ("photo", "saliency")}
+
+
+def test_every_scale_has_a_step_of_its_own_and_a_batch_counts_once(batch, tmp_path):
+    """SCRN's authors step at each scale, on what the step before has left."""
+    network = Salient()
+    module = fit_of(Estimation, network, "bce", scales=[0.5, 1, 1.5], lr_path="constant")
+    trainer = trained(module, [batch] * 2, FiniteGuard(tmp_path))
+    assert network.seen == [(32, 64), (64, 96), (96, 128)] * 2  # 48 and 144 are rounded half to even
+    assert trainer.global_step == 2
+    reference = Salient()
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.1)
+    for _ in range(2):
+        losses = []
+        for size in ((32, 64), (64, 96), (96, 128)):
+            seen = resized(batch, size)
+            logits = reference(seen["photo"])["saliency_logits"]
+            losses.append(binary_cross_entropy_with_logits(logits, seen["saliency"]))
+            optimizer.zero_grad()
+            losses[-1].backward()
+            optimizer.step()
+    assert network.gain.item() == pytest.approx(reference.gain.item(), rel=1e-6)
+    logged = trainer.logged_metrics
+    assert logged["train/loss"].item() == pytest.approx(sum(losses).item(), rel=1e-5)
+    assert logged["train/bce"].item() == pytest.approx(sum(losses).item() / 3, rel=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_is_found_at_any_scale(batch, tmp_path):
+    module = fit_of(Estimation, Salient(), "bce", scales=[0.5, 1], lr_path="constant")
+    module.loss = torch.nn.Module()
+    module.loss.compares = {"bce": "saliency_logits"}
+
+    def first_scale_is_nan(answer, known):
+        total = answer["saliency_logits"].mean() * (torch.nan if known["saliency_logits"].shape[-1] == 64 else 1.0)
+        return total, {"bce": total}
+
+    module.loss.forward = first_scale_is_nan
+    guard = FiniteGuard(tmp_path, policy="skip", limit=5)
+    trained(module, [batch] * 2, guard)
+    assert guard.count == 2  # once a batch: the other scale's step is taken
+    assert module.network.gain.isfinite()
+    assert module.network.gain.item() != 0.5
+
+
+def test_steps_are_counted_on_where_one_was_taken_for_all_scales(batch):
+    """As before: Lightning's own steps; its two counters are in every checkpoint."""
+    steps = {"total": {"ready": 7, "completed": 7}, "current": {"ready": 2, "completed": 2}}
+    none = {which: dict.fromkeys(counts, 0) for which, counts in steps.items()}
+    before = {"epoch_loop.automatic_optimization.optim_progress": {"optimizer": {"step": steps}}}
+    several = fit_of(Estimation, Salient(), "bce", scales=[0.5, 1])
+    own = "epoch_loop.manual_optimization.optim_step_progress"
+    for counted, expected in ((none, 7), ({**none, "total": {"ready": 3, "completed": 3}}, 3)):
+        checkpoint = {"loops": {"fit_loop": {**before, own: counted}}}
+        several.on_load_checkpoint(checkpoint)
+        assert checkpoint["loops"]["fit_loop"][own]["total"]["completed"] == expected
+    several.on_load_checkpoint({})  # of another kind
+
+
+def test_one_scale_is_trained_as_any_other_network(batch):
+    module = fit_of(Estimation, Salient(), "bce", scales=[0.5])
     total = module.training_step(batch, 0)
-    assert module.network.seen == [(32, 64), (64, 96)]  # 48 is rounded to a multiple of 32, half to even
-    small = {n: interpolate(batch[n], (32, 64), mode="bilinear", align_corners=False) for n in ("photo", "saliency")}
-    losses = [module.loss(module.answer(b), {"saliency_logits": b["saliency"]})[0] for b in (small, batch)]
-    assert total.item() == pytest.approx((losses[0] + losses[1]).item(), rel=1e-6)
-    assert module.kept["train/bce"].item() == pytest.approx((losses[0] + losses[1]).item() / 2, rel=1e-6)
+    assert module.automatic_optimization
+    small = resized(batch, (32, 64))
+    expected = module.loss(module.answer(small), {"saliency_logits": small["saliency"]})[0]
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert total.requires_grad
     assert module.kept["lr"] == 0.1
 
 

@@ -14,6 +14,7 @@ from lensblend.storage import check_writable, new_folder
 
 if TYPE_CHECKING:
     from lensblend.comparison.runs import PhaseChoice
+    from lensblend.comparison.studies.recipes import Recipes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,6 +89,14 @@ def _choice(tables: Sequence[str]) -> PhaseChoice:
     return phases_compared
 
 
+def _recipes() -> Recipes:
+    """Return what runs are compared with by the tables."""
+    from lensblend.cli.recipes import carried_out, recipe
+    from lensblend.comparison.studies.recipes import Recipes
+
+    return Recipes(recipe, carried_out)
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Find the runs, score them, and write and print the tables."""
     from lensblend.comparison.runs import find_entries
@@ -133,6 +142,7 @@ def compare(arguments: argparse.Namespace) -> None:
     )
     comparison.phase = arguments.phase
     output = arguments.output or new_folder(Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S")))
+    comparison.recipes = _recipes() if arguments.table else None
     tables = sorted(set(arguments.table))
     print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
     challenge = ", aim2019.csv" if "aim2019" in tables else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 import lensblend
 from lensblend.cli.arguments import is_multirun, is_one_run
 from lensblend.cli.presets import presets
+from lensblend.errors import RequestError
 from lensblend.runs.messages import is_first_process
 from lensblend.storage import new_folder
 from lensblend.training.phases import Phase
+
+SMOKE_SIDE = 32  # pixels; every network takes it
 
 
 @dataclass
@@ -29,7 +33,7 @@ class Loader:
 
     Attributes:
         flips: ``random`` (horizontal and vertical, p = 0.5 each), ``expand`` (the paper's: original, horizontal and
-            vertical copies, three samples a pair and epoch) or ``none``.
+            vertical copies, three samples a pair and epoch), ``horizontal`` (p = 0.5) or ``none``.
         num_workers: Processes that read and resize; 0 reads in the training process.
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
@@ -228,10 +232,32 @@ def _fresh_folder(kind: str, _: str, is_wanted: bool) -> str:
     return str(new_folder(folder) if is_wanted and is_first_process() else folder)
 
 
+def smoke_size(*, _root_: DictConfig) -> list[int]:
+    """Return the smallest height and width at which every loss of a schedule can be computed, 32 and 48 or more.
+
+    Args:
+        _root_: The configuration, as OmegaConf passes it.
+    """
+    # Imported here: composing a configuration needs no PyTorch, and what is not valid is refused with its place later.
+    from lensblend.losses.sizes import SMALLEST_SIDES
+    from lensblend.runs.instantiate import classes_in
+    from lensblend.runs.roles import LOSS
+
+    phases: Any = OmegaConf.select(_root_, "schedule.phases")
+    content: Any = OmegaConf.to_container(phases, resolve=True) if phases else {}
+    side = SMOKE_SIDE
+    for phase in content.values():
+        for term in phase["loss"].values():
+            with contextlib.suppress(RequestError, TypeError, KeyError):
+                side = max([side, *(SMALLEST_SIDES.get(kind, 0) for kind in classes_in(term["loss"], "loss", LOSS))])
+    return [side, side + SMOKE_SIDE // 2]
+
+
 def register() -> None:
     """Make the schemas, resolvers and sweep presets known to Hydra under the names that conf/ and commands use."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
+    OmegaConf.register_new_resolver("smoke_size", smoke_size, replace=True)
     store = ConfigStore.instance()
     store.store(name="train_schema", node=Train)
     store.store(name="evaluate_schema", node=Evaluate)

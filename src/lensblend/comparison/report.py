@@ -17,6 +17,7 @@ from lensblend.comparison.studies.aim2019_table import challenge_csv, challenge_
 from lensblend.comparison.studies.analysis import analyse
 from lensblend.comparison.studies.findings import clear_findings, write_findings
 from lensblend.comparison.studies.paper import METRICS, paper_table
+from lensblend.comparison.studies.recipes import Recipes
 from lensblend.comparison.tables import (
     Line,
     compare_scores,
@@ -52,6 +53,7 @@ class Comparison:
         pairs: The validation split, at the pairs' own size.
         left_out: Runs that could not be compared.
         phase: The phase that the user chose, if any.
+        recipes: With what the tables of studies compare how runs were trained.
     """
 
     entries: list[Entry]
@@ -61,6 +63,7 @@ class Comparison:
     pairs: Pairs
     left_out: list[LeftOut] = field(default_factory=list)
     phase: str | None = None
+    recipes: Recipes | None = None
 
     @property
     def count(self) -> int:
@@ -212,7 +215,8 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
     lines, labels = comparison.lines, comparison.labels
     parts = [*comparison.about(), markdown(lines, comparison.metrics, comparison.count)]
     numbers = [int(table) for table in tables if table != AIM2019]
-    parts += [paper_table(number, comparison.entries, lines, comparison.count, comparison.phase) for number in numbers]
+    how = comparison.count, comparison.phase, comparison.recipes
+    parts += [paper_table(number, comparison.entries, lines, *how) for number in numbers]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
     missing = [metric.name for metric in METRICS if tables and metric.name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
@@ -244,7 +248,7 @@ def _write_challenge(comparison: Comparison, path: Path, wanted: bool) -> list[s
     if not wanted:
         path.unlink(missing_ok=True)  # as the page below
         return []
-    rows = our_rows(comparison.entries, comparison.lines, comparison.scored, comparison.phase)
+    rows = our_rows(comparison.entries, comparison.lines, comparison.scored, comparison.phase, comparison.recipes)
     write_atomically(path, challenge_csv(rows, comparison.count))
     data = class_name(comparison.scored[0].about["data"])
     return [challenge_markdown(rows, comparison.count, data, comparison.phase), observations_markdown(rows)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class Entry:
         phase: Which phase.
         config: The run's configuration.
         tags: What the run combined, from its ``status.json``.
+        left_out: Terms of the phase's loss that were left out, by their names, and why, from the same.
     """
 
     run_dir: Path
     phase: str
     config: dict[str, Any]
     tags: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> Path:
@@ -150,7 +152,8 @@ def _entries_of(run_dir: Path, phase: str | None, choose: PhaseChoice) -> list[E
     if str((config.get("module") or {}).get("_target_", "")).endswith(".Estimation"):
         raise RequestError("it estimates saliency or depth and renders nothing; its scores are in its metrics.csv")
     chosen = [phase] if phase else choose(config, done)
-    entries = [Entry(run_dir, name, config, tuple(status.get("tags", ()))) for name in chosen]
+    tags = tuple(status.get("tags", ()))
+    entries = [Entry(run_dir, name, config, tags, phases[name].get("left_out") or {}) for name in chosen]
     missing = [str(entry.checkpoint) for entry in entries if not entry.checkpoint.is_file()]
     if missing:
         raise DataError(f"{', '.join(missing)} is missing; train that phase again")

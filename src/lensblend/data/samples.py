@@ -34,7 +34,7 @@ class Samples(Dataset[dict[str, Any]]):
     Args:
         pairs: Where the samples come from.
         image_size: (height, width) of all samples; None leaves each at its native size.
-        flips: ``random``, ``expand`` or ``none``; see `Flips`.
+        flips: ``random``, ``expand``, ``horizontal`` or ``none``; see `Flips`.
         seed: Of the run.
         limit: Use only the first pairs.
         crop: Height and width of a part, drawn at random from each resized and flipped pair; None takes the whole.

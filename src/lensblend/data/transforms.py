@@ -21,6 +21,7 @@ FLIP_PROBABILITIES: dict[str, list[tuple[float, float]]] = {
     "none": [(0.0, 0.0)],
     "random": [(0.5, 0.5)],
     "expand": [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)],
+    "horizontal": [(0.5, 0.0)],
 }
 
 
@@ -95,7 +96,7 @@ class Flips:
     Args:
         mode: ``random`` flips each axis with probability one half. ``expand`` is the deterministic reading of the
             paper: the set, then all of it flipped horizontally, then all of it flipped vertically, three times the
-            length. ``none`` changes nothing.
+            length. ``horizontal`` flips that axis alone, with probability one half. ``none`` changes nothing.
         seed: Of the run; a flip depends on it, the epoch and the index alone, so workers and resumes agree.
 
     References:

@@ -21,9 +21,10 @@ from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import open_regular
 from lensblend.data.sizes import check_image_size, turned
 from lensblend.data.transforms import resize_lanczos, resize_map
-from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError
+from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError, one_of
 from lensblend.inference.rendering import device_of, explained, to_batch
 from lensblend.nn.rendering import Network
+from lensblend.ops.stretching import NORMS
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.runs.checkpoints import load_network
 from lensblend.runs.files import file_sha256
@@ -76,6 +77,7 @@ class NetworkMap(Guide):
         published_size: Height and width to which a photo is resized for published weights.
         image_size: The same for any weights; None takes the size at which a checkpoint was trained, or else
             ``published_size``.
+        norm: ``none`` takes a map as it is; ``minmax`` stretches each to [0, 1], at the network's size.
 
     Raises:
         WeightsMissingError: ``weights`` names nothing.
@@ -89,7 +91,9 @@ class NetworkMap(Guide):
         weights: str | None,
         published_size: Sequence[int],
         image_size: Sequence[int] | None = None,
+        norm: str = "none",
     ) -> None:
+        self._norm = NORMS[one_of("norm", norm, NORMS)]
         self.name, self._estimate = name, "saliency" if name == "focus" else name
         if weights is None:
             raise WeightsMissingError(
@@ -106,7 +110,7 @@ class NetworkMap(Guide):
                 "give the checkpoint of a network that does."
             )
         self.network.eval().requires_grad_(False)
-        recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size]
+        recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size, norm]
         self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
         self.cache = Cache(cache_folder("guidance"), self.identity)
 
@@ -129,7 +133,8 @@ class NetworkMap(Guide):
         size = turned(self.image_size, (height, width))
         small = self.cache.read(lambda folder: _read(folder / name, size))
         if small is None:
-            small = estimate(self.network, pair.photo, self.image_size)[self._estimate].astype(np.float16)
+            estimated = estimate(self.network, pair.photo, self.image_size)[self._estimate]
+            small = self._norm(torch.from_numpy(estimated)[None, None])[0, 0].numpy().astype(np.float16)
             if not np.isfinite(small).all():
                 raise DataError(
                     f"{type(self.network).__name__} finds no finite {self.name} for `{pair.id}`; train it longer, or "

@@ -24,10 +24,11 @@ class VggFeatures(nn.Module):
         weights: Local path of torchvision's ``vgg19-dcbb9e9d.pth``, or nothing to look into the cache.
         layer_weights: Of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1; none is negative.
         download: Fetch the file once where it is missing, and check its SHA-256.
+        normalisation: ``imagenet`` or, as SPADE, ``symmetric``; see `lensblend.priors.vgg.Vgg19Features`.
 
     Raises:
         WeightsMissingError: The file is not on this machine; the message says how to get it.
-        RequestError: ``weights`` is no file, or ``layer_weights`` are not as said.
+        RequestError: ``weights`` is no file, or ``layer_weights`` or ``normalisation`` are not as said.
         DataError: The file is damaged or holds another network.
 
     Example:
@@ -48,6 +49,7 @@ class VggFeatures(nn.Module):
         weights: str | None = None,
         layer_weights: Sequence[float | int] = LAYER_WEIGHTS,
         download: bool = False,
+        normalisation: str = "imagenet",
     ) -> None:
         super().__init__()
         if len(layer_weights) != len(TAPS) or min(layer_weights) < 0:
@@ -57,7 +59,7 @@ class VggFeatures(nn.Module):
             )
         self.layer_weights = tuple(layer_weights)
         # A tuple hides the network from state dicts and optimizers: a checkpoint must neither carry nor need VGG-19.
-        self._hidden = (Vgg19Features(weights, download),)
+        self._hidden = (Vgg19Features(weights, download, normalisation),)
 
     def forward(self, predicted: Float[Tensor, "b 3 h w"], truth: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """Return the distance of photos in [0, 1], which a rendering may leave; sides of 16 pixels or more."""

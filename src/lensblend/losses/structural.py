@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from lensblend.errors import RequestError, one_of
 from lensblend.ops.ssim import Border, gaussian_window, ms_ssim, ssim
 
+MS_SSIM_WINDOW = 11  # pixels a side
+
 
 class NegativeSsim(nn.Module):
     r"""Reward local structure: :math:`l_p = -\mathrm{SSIM}(\hat I, I)` (eq. 4), from −1 for equal photos up to 1.
@@ -93,4 +95,4 @@ class MsSsim(nn.Module):
 
     def forward(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
         """Return 1 − MS-SSIM of photos in [0, 1]."""
-        return 1 - ms_ssim(predicted, truth, gaussian_window(11, 1.5)).mean()
+        return 1 - ms_ssim(predicted, truth, gaussian_window(MS_SSIM_WINDOW, 1.5)).mean()

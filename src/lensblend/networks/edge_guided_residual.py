@@ -26,7 +26,7 @@ COLOURS = {"luma": 1, "rgb": 3}
 # Released: 20, after a Gaussian of σ = 1 that is not normalised, whose taps add up to 2.4837 along each axis.
 EDGE_THRESHOLD = 20 / 2.4837**4
 SCALES = 3
-KEY_POOL = 4
+ATTENTION_STEP, ATTENTION_WINDOW = 4, 3  # pixels
 
 
 class EdgeGuidedResidual(BokehNetwork):
@@ -143,7 +143,8 @@ class _BasicBlock(nn.Module):
 class _SelfAttention(nn.Module):
     r"""Add what each pixel gathers from all, :math:`x + \gamma \, O(\sum_j a_{ij} V_j)`, where γ starts at zero.
 
-    Keys and values are the maxima of 4×4 pixels. Projections are divided by their largest singular value.
+    Everything is computed at a quarter of the size, from the maxima of 3×3 pixels at every fourth, and enlarged to the
+    nearest pixel. Projections are divided by their largest singular value.
 
     References:
         H. Zhang et al., "Self-attention generative adversarial networks", ICML 2019, section 3.
@@ -154,17 +155,19 @@ class _SelfAttention(nn.Module):
         self.query = spectral_norm(nn.Conv2d(channels, channels // 8, 1))
         self.key = spectral_norm(nn.Conv2d(channels, channels // 8, 1))
         self.value = spectral_norm(nn.Conv2d(channels, channels // 2, 1))
-        self.output = spectral_norm(nn.Conv2d(channels // 2, channels, 1))
+        self.expand = spectral_norm(nn.Conv2d(channels // 2, channels, 1))
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return the features plus what they gather."""
-        query = self.query(features)
-        key, value = (F.max_pool2d(project(features), KEY_POOL) for project in (self.key, self.value))
+        reduced = F.max_pool2d(features, ATTENTION_WINDOW, ATTENTION_STEP, ceil_mode=True)
+        query, key, value = (project(reduced) for project in (self.query, self.key, self.value))
         # Only rows of equal widths, and contiguous, are attended to without the matrix of all scores, which is too
         # large to hold. Zeros change no product.
         spare = value.shape[1] - query.shape[1]
         query, key = (F.pad(each, (0, 0, 0, 0, 0, spare)) for each in (query, key))
         q, k, v = (each.flatten(2).mT.contiguous()[:, None] for each in (query, key, value))
         gathered = F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0].mT
-        return features + self.gain * self.output(gathered.reshape(len(features), -1, *features.shape[-2:]))
+        found = self.expand(gathered.reshape(len(features), -1, *reduced.shape[-2:]))
+        enlarged = F.interpolate(found, scale_factor=ATTENTION_STEP, mode="nearest")
+        return features + self.gain * enlarged[..., : features.shape[-2], : features.shape[-1]]

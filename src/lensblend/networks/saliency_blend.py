@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 
 import torch
@@ -15,15 +14,7 @@ from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
-
-
-def _stretched(saliency: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Stretch each photo's saliency to [0, 1]."""
-    low, high = saliency.amin((2, 3), keepdim=True), saliency.amax((2, 3), keepdim=True)
-    return (saliency - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
-
-
-NORMS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda saliency: saliency, "minmax": _stretched}
+from lensblend.ops.stretching import NORMS
 
 
 class SaliencyBlend(BokehNetwork):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from lensblend.errors import RequestError
 from lensblend.nn.rendering import PriorNetwork, check_photo
 from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.resize import resize_bilinear
-from lensblend.priors.published import load_renamed
+from lensblend.priors.published import load_renamed, published_tensors
 from lensblend.priors.weights import weights_path
 
+EXPECTED = "the authors' `basnet.pth` as downloaded"
 DIVISOR = 32
 NARROWEST = 64
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks and width of ResNet-34's
@@ -164,8 +166,9 @@ class Basnet(PriorNetwork):
     def load_published(self, path: str | Path) -> None:
         """Fill the network from the authors' ``basnet.pth`` (MIT), without running any code in it.
 
-        The released network normalises by ``bn5d_2`` after ``conv5d_2`` and again after ``conv6d_2``, and never uses
-        its ``bn6d_2``: what the file holds as ``bn5d_2`` goes to both places, and its ``bn6d_2`` nowhere.
+        Until 2019-09-04 the released network normalised by ``bn5d_2`` after ``conv5d_2`` and again after ``conv6d_2``,
+        and never used its ``bn6d_2``. In a file of that time, where ``bn6d_2`` is missing or has never seen a photo,
+        ``bn5d_2`` goes to both places; in all others each goes to its own.
 
         Args:
             path: The file, with or without the prefix ``module.`` of ``DataParallel`` and BatchNorm's counters.
@@ -174,7 +177,11 @@ class Basnet(PriorNetwork):
             WeightsMissingError: There is no such file.
             DataError: It is damaged, or a tensor is missing or of another shape; the first one is named.
         """
-        load_renamed(self, path, _published_names(), "the authors' `basnet.pth` as downloaded")
+        given = published_tensors(path, EXPECTED)
+        names = _published_names()
+        if _is_unused(given, "bn6d_2"):
+            names["decoder.0.2.1"] = "bn5d_2"
+        load_renamed(self, path, names, EXPECTED, given)
 
 
 def _unit(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
@@ -200,6 +207,12 @@ def _enlarge(features: Tensor) -> Tensor:
     return interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def _is_unused(given: Mapping[str, Tensor], norm: str) -> bool:
+    """Tell whether a BatchNorm's statistics are missing, or still those that it began with."""
+    mean, variance = (given.get(f"{norm}.running_{kind}") for kind in ("mean", "var"))
+    return mean is None or variance is None or bool((mean == 0).all() and (variance == 1).all())
+
+
 def _published_names() -> dict[str, str]:
     """Return the beginnings of our tensors' names with those of the authors' file.
 
@@ -213,7 +226,6 @@ def _published_names() -> dict[str, str]:
     units |= {f"refinement.down.{i}": (f"refunet.conv{i + 1}", f"refunet.bn{i + 1}") for i in range(5)}
     units |= {f"refinement.up.{i}": (f"refunet.conv_d{4 - i}", f"refunet.bn_d{4 - i}") for i in range(4)}
     names = {f"{unit}.{kind}": published for unit, pair in units.items() for kind, published in enumerate(pair)}
-    names["decoder.0.2.1"] = "bn5d_2"  # the layer that the released network uses twice
     names |= {f"encoder.layer{i}": f"encoder{i}" for i in range(1, 5)}
     # In a deep stage of ours, position 0 is the pooling.
     names |= {f"deep.{stage}.{i}": f"resb{stage + 5}_{i}" for stage in range(2) for i in range(1, 4)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError
@@ -14,7 +14,27 @@ from lensblend.errors import DataError
 COUNTER = ".num_batches_tracked"  # absent from files older than PyTorch 0.4.1
 
 
-def load_renamed(network: nn.Module, path: str | Path, beginnings: Mapping[str, str], expected: str) -> None:
+def published_tensors(path: str | Path, expected: str) -> dict[str, Tensor]:
+    """Return the tensors of a published file by name, without the prefix ``module.`` of ``DataParallel``.
+
+    Args:
+        path: The file.
+        expected: The file that is wanted, for messages.
+
+    Raises:
+        WeightsMissingError: There is no such file.
+        DataError: It is damaged.
+    """
+    return {name.removeprefix("module."): tensor for name, tensor in read_tensors(path, expected).items()}
+
+
+def load_renamed(
+    network: nn.Module,
+    path: str | Path,
+    beginnings: Mapping[str, str],
+    expected: str,
+    given: Mapping[str, Tensor] | None = None,
+) -> None:
     """Fill a whole network from a file whose tensors differ in how their names begin.
 
     Tensors that the network does not have are left out, and BatchNorm's counters may be missing.
@@ -24,12 +44,13 @@ def load_renamed(network: nn.Module, path: str | Path, beginnings: Mapping[str, 
         path: The file, with or without the prefix ``module.`` of ``DataParallel``.
         beginnings: By how our names begin, how the file's do; every name begins in one of these ways.
         expected: The file that is wanted, for messages.
+        given: What the file holds, where it has been read.
 
     Raises:
         WeightsMissingError: There is no such file.
         DataError: It is damaged, lacks a tensor, or has one of another shape; the first is named.
     """
-    given = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path, expected).items()}
+    given = published_tensors(path, expected) if given is None else given
     loaded = {}
     for name, current in network.state_dict().items():
         ours = next(beginning for beginning in beginnings if name.startswith(f"{beginning}."))

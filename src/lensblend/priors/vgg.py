@@ -9,10 +9,12 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from lensblend.backbones.tensor_files import read_tensors
 from lensblend.backbones.timm_pyramid import IMAGENET_MEAN, IMAGENET_STD
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, one_of
 from lensblend.priors.weights import weights_path
 
 TAPS = (1, 6, 11, 20, 29)  # relu1_1, relu2_1, relu3_1, relu4_1, relu5_1 in torchvision's numbering of `features`
+# What is taken off a photo in [0, 1], and by what the rest is divided.
+NORMALISATIONS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "symmetric": ((0.5,) * 3, (0.5,) * 3)}
 SMALLEST_SIDE = 16  # four poolings by two
 EXPECTED = "torchvision's vgg19-dcbb9e9d.pth"
 
@@ -27,10 +29,12 @@ class Vgg19Features(nn.Module):
     Args:
         weights: Local path of torchvision's ``vgg19-dcbb9e9d.pth``, or nothing to look into the cache.
         download: Fetch the file once where it is missing, and check its SHA-256.
+        normalisation: ``imagenet`` by its mean and deviation, for which the weights were trained; ``symmetric`` brings
+            photos to [−1, 1] instead, as SPADE feeds them.
 
     Raises:
         WeightsMissingError: The file is not on this machine; the message says how to get it.
-        RequestError: ``weights`` is no file.
+        RequestError: ``weights`` is no file, or ``normalisation`` is unknown.
         DataError: The file is damaged or holds another network.
 
     Example:
@@ -48,8 +52,9 @@ class Vgg19Features(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, weights: str | None = None, download: bool = False) -> None:
+    def __init__(self, weights: str | None = None, download: bool = False, normalisation: str = "imagenet") -> None:
         super().__init__()
+        mean, std = NORMALISATIONS[one_of("normalisation", normalisation, NORMALISATIONS)]
         path = weights_path("vgg19", weights, download)
         with torch.device("meta"):  # neither memory nor random numbers are spent on weights that are replaced
             self.layers = make_layers(cfgs["E"])[: TAPS[-1] + 1]
@@ -65,8 +70,8 @@ class Vgg19Features(nn.Module):
                 )
             loaded[name] = tensor.float()
         self.layers.load_state_dict(loaded, assign=True)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> list[Tensor]:

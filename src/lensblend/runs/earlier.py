@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lensblend.errors import RequestError
@@ -15,6 +15,20 @@ MOVED = {
     "lensblend.training.prior_maps": "lensblend.inference.prior_maps",
     "lensblend.training.wandb_run": "lensblend.training.loggers.wandb_run",
 }
+# Networks that compute something else today than under the same name before: a weight that an earlier one lacks, one
+# by which it is known, and what has changed.
+CHANGED = (
+    (
+        "global_net.enlarge.0.bias",
+        "global_net.enlarge.0.weight",
+        "a DualBokehNet with biases in its transitions, none before its pixel shuffles, and one tanh instead of two",
+    ),
+    (
+        "attention.expand.bias",
+        "attention.output.bias",
+        "an EdgeGuidedResidual whose attention had queries at full size, and not all at a quarter of it",
+    ),
+)
 # Keys of a loss term. `on` was quoted: YAML reads a bare one as true.
 TERM_KEYS = {"on": "compares"}
 
@@ -28,6 +42,23 @@ def class_today(target: str) -> str:
     """
     module, dot, name = target.rpartition(".")
     return MOVED.get(target) or f"{MOVED.get(module, module)}{dot}{name}"
+
+
+def changed_since(missing: Collection[str], given: Collection[str]) -> str | None:
+    """Return what the network of a file was in an earlier version, if it is one that has changed since.
+
+    Args:
+        missing: The weights that today's network has and the file has not.
+        given: Those of the file.
+
+    Example:
+        >>> changed_since(["attention.expand.bias"], ["attention.output.bias"])[:25]
+        'an EdgeGuidedResidual who'
+    """
+    for lacking, known_by, was in CHANGED:
+        if any(name.endswith(lacking) for name in missing) and any(name.endswith(known_by) for name in given):
+            return was
+    return None
 
 
 def config_today(node: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lensblend.backbones.tensor_files import not_finite
 from lensblend.errors import DataError, short
+from lensblend.runs.earlier import changed_since
 
 
 def check_fits(network: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
@@ -26,6 +27,11 @@ def check_fits(network: nn.Module, state: Mapping[str, Tensor], file: Path) -> N
     own = network.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [k for k in own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if was := changed_since(missing, state):
+        raise DataError(
+            f"{file} holds {was}; the network has been brought to what was published, and these weights would not "
+            "mean in it what they meant: train it again, or use the version of lensblend that wrote them."
+        )
     if missing or unknown or shapes:
         example = next(iter(missing + unknown + sorted(shapes)))
         raise DataError(

@@ -25,7 +25,7 @@ class PairsDataModule(pl.LightningDataModule):
         source: The data set.
         image_size: Height and width in pixels.
         batch_size: Pairs per step and process.
-        flips: ``random``, ``expand`` or ``none``.
+        flips: ``random``, ``expand``, ``horizontal`` or ``none``.
         seed: Of the order and the flips.
         num_workers: Reading processes; 0 reads in this one.
         limit_train: Use the first so many training pairs only.

@@ -14,17 +14,20 @@ from lensblend.inference.pictures import to_8bit
 from lensblend.inference.prior_maps import estimates
 from lensblend.nn.rendering import PriorNetwork
 from lensblend.training.fit import Fit, Pictures
-from lensblend.training.truths import needed_maps, truths
+from lensblend.training.truths import truths
 
 MULTIPLE = 32
+# Where Lightning's checkpoints count steps: those of this module, and those that Lightning takes itself.
+COUNTED = "epoch_loop.manual_optimization.optim_step_progress"
+COUNTED_BEFORE = "epoch_loop.automatic_optimization.optim_progress"
 
 
 class Estimation(Fit):
     """Fit a prior network with one loss and one optimizer, by masks or disparities.
 
     Args:
-        scales: Factors at which each batch is trained, all of them in one step; the losses add up. Sides are rounded
-            to multiples of 32. SCRN's authors train at 0.75, 1 and 1.25.
+        scales: Factors at which each batch is trained, one after the other, a step of the optimizer each. Sides are
+            rounded to multiples of 32. SCRN's authors train at 0.75, 1 and 1.25.
         arguments: As of `Fit`; the network maps a photo to named maps, see `lensblend.training.truths`.
 
     Raises:
@@ -38,22 +41,49 @@ class Estimation(Fit):
         if not scales or not all(scale > 0 for scale in scales):
             raise RequestError(f"`module.scales` are positive factors, but got {list(scales)}; use [1.0].")
         self._scales = list(scales)
+        self.automatic_optimization = len(self._scales) == 1
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the network's maps by name."""
         return dict(self.network(batch["photo"]))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Return the loss, summed over the scales, and log each term's mean over them."""
-        compared = self.loss.compares.values()
-        totals, each = [], []
+        """Log the loss, summed over the scales, and each term's mean over them; of several scales, step at each."""
+        known = truths(batch, self.loss.compares.values())
+        totals: list[Tensor] = []
+        each = []
         for scale in self._scales:
-            seen = batch if scale == 1 else _scaled(batch, ["photo", *needed_maps(compared)], scale)
-            total, parts = self.loss(self.answer(seen), truths(seen, compared))
+            if totals and totals[-1].requires_grad:
+                self._step(totals[-1])
+            answer = self.answer({"photo": _scaled(batch["photo"], scale).clamp(0, 1)})
+            total, parts = self.loss(answer, {name: _scaled(truth, scale) for name, truth in known.items()})
             totals.append(total)
             each.append(parts)
         means = {name: torch.stack([parts[name] for parts in each]).mean() for name in each[0]}
-        return self.logged(torch.stack(totals).sum(), means, batch)
+        logged = self.logged(torch.stack(totals).sum(), means, batch)
+        if self.automatic_optimization or logged is None:
+            return logged
+        self._step(totals[-1], is_last=True)
+        return None
+
+    def _step(self, total: Tensor, is_last: bool = False) -> None:
+        """Take one step of the optimizer; of a batch's, Lightning counts the last alone."""
+        optimizer: Any = self.optimizers(use_pl_optimizer=is_last)
+        optimizer.zero_grad()
+        self.manual_backward(total)
+        if not is_last:
+            self.trainer.strategy.optimizer_step(optimizer, lambda: None)
+            return
+        optimizer.step()
+        self.lr_schedulers().step()  # type: ignore[union-attr]
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on counting steps where a training left off that took one for all scales, as earlier versions did."""
+        super().on_load_checkpoint(dict(checkpoint))
+        loops = checkpoint.get("loops", {}).get("fit_loop", {})
+        if not self.automatic_optimization and COUNTED in loops and not loops[COUNTED]["total"]["completed"]:
+            before = loops[COUNTED_BEFORE]["optimizer"]["step"]
+            loops[COUNTED] = {which: dict(counts) for which, counts in before.items()}
 
     def pictures(self, batch: Mapping[str, Any], answer: Mapping[str, Any]) -> Pictures:
         """Return the photo and each map beside its truth, of a batch of one, by caption."""
@@ -63,12 +93,9 @@ class Estimation(Fit):
         return {name: to_8bit(picture) for name, picture in pictures.items()}
 
 
-def _scaled(batch: Mapping[str, Any], names: Sequence[str], scale: float | int) -> dict[str, Any]:
-    """Return the batch with its photos and maps of these names at another size."""
-    sides = [max(round(side * scale / MULTIPLE), 1) * MULTIPLE for side in batch["photo"].shape[-2:]]
-    changed = {
-        name: interpolate(batch[name], sides, mode="bilinear", align_corners=False).clamp(0, 1)
-        for name in names
-        if name in batch
-    }
-    return {**batch, **changed}
+def _scaled(images: Tensor, scale: float | int) -> Tensor:
+    """Return images or maps at another size, as SCRN's authors resize them: corners stay on corners."""
+    if scale == 1:
+        return images
+    sides = [max(round(side * scale / MULTIPLE), 1) * MULTIPLE for side in images.shape[-2:]]
+    return interpolate(images, sides, mode="bilinear", align_corners=True)

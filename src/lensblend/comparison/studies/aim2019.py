@@ -9,6 +9,7 @@ from typing import Any
 
 from lensblend.comparison.runs import Entry, class_name
 from lensblend.comparison.studies.paper import TABLES, deviations, is_network, other_data
+from lensblend.comparison.studies.recipes import Recipes, differences_from
 
 FIDELITY, PERCEPTUAL = "fidelity", "perceptual"
 TRACKS = (FIDELITY, PERCEPTUAL)
@@ -138,15 +139,36 @@ def phase_of(track: str) -> str:
     return _PHASES[track].phase
 
 
-def differences_of(entry: Entry) -> list[str]:
-    """Return in what a run differs from its team's entry, beyond what its configuration in conf/baseline says."""
+def differences_of(entry: Entry, recipes: Recipes | None = None) -> list[str]:
+    """Return in what a run differs from its team's entry, beyond what its configuration in conf/baseline says.
+
+    Args:
+        entry: The run and phase; the run is a team's.
+        recipes: What conf/baseline says; None compares the data and the number of networks alone.
+    """
     model = entry.config.get("model", {})
     if class_name(model) == "DepthBlend":
-        return deviations(entry)
+        return deviations(entry, recipes)
     members = _members(model)
     alone = {1: ["one network, not the mean of five"], _MEMBERS: []}
     several = alone.get(len(members), [f"the mean of {len(members)} networks, not of five"])
-    return [*other_data(entry.config), *(several if class_name(members[0]) == "AttentionUnet" else [])]
+    found = [*other_data(entry.config), *(several if class_name(members[0]) == "AttentionUnet" else [])]
+    if entry.config.get("init_from"):
+        found.append(f"starts from {entry.config['init_from']}")
+    if class_name(model) == "DynamicFilterDense" and not model.get("weights"):
+        found.append("no ImageNet weights to start from")
+    return [*found, *differences_from(_baseline(entry), entry, recipes)]
+
+
+def _baseline(entry: Entry) -> str:
+    """Return the name in conf/baseline of what a team's run follows."""
+    model = entry.config.get("model", {})
+    team = team_of(entry.config)
+    if team is None:
+        raise ValueError(f"{entry.run_dir} is no team's run.")
+    if class_name(model) == "AttentionUnet":
+        return "vidar_member"
+    return "aps_vision_rgb" if model.get("colour") == "rgb" else team.baseline.split()[0]
 
 
 def _members(model: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

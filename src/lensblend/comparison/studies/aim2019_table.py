@@ -25,6 +25,7 @@ from lensblend.comparison.studies.aim2019 import (
 )
 from lensblend.comparison.studies.claims import group_name, learned
 from lensblend.comparison.studies.paper import METRICS
+from lensblend.comparison.studies.recipes import Recipes
 from lensblend.comparison.tables import Line
 from lensblend.inference.evaluation import aligned
 from lensblend.metrics.fidelity import Psnr, Ssim
@@ -67,7 +68,11 @@ class OurRow:
 
 
 def our_rows(
-    entries: Sequence[Entry], lines: Sequence[Line], scored: Sequence[Scored], phase: str | None = None
+    entries: Sequence[Entry],
+    lines: Sequence[Line],
+    scored: Sequence[Scored],
+    phase: str | None = None,
+    recipes: Recipes | None = None,
 ) -> list[OurRow]:
     """Return our results, the teams in the order of the challenge's table.
 
@@ -76,6 +81,7 @@ def our_rows(
         lines: Their means, in the same order.
         scored: What was scored and measured, in the same order.
         phase: The phase that the user chose, if any.
+        recipes: With what runs are compared; see `differences_of`.
     """
     rows = []
     for team in TEAMS:
@@ -83,11 +89,11 @@ def our_rows(
         for entry, line, result in zip(entries, lines, scored, strict=True):
             if team_of(entry.config) == team and tracks_of(entry, phase):
                 groups.setdefault(f"{entry.phase} {learned(entry)}", []).append((entry, line, result))
-        rows += [_row(team, group, phase) for group in groups.values()]
+        rows += [_row(team, group, phase, recipes) for group in groups.values()]
     return rows
 
 
-def _row(team: Team, group: Sequence[tuple[Entry, Line, Scored]], phase: str | None) -> OurRow:
+def _row(team: Team, group: Sequence[tuple[Entry, Line, Scored]], phase: str | None, recipes: Recipes | None) -> OurRow:
     entry, line, result = group[0]
     about = [scored.about for _, _, scored in group]
     height, width = result.about["image_size"]
@@ -103,7 +109,7 @@ def _row(team: Team, group: Sequence[tuple[Entry, Line, Scored]], phase: str | N
         (height, width),
         line.parameters,
         fmean(one["macs"] for one in about),
-        tuple(differences_of(entry)),
+        tuple(differences_of(entry, recipes)),
     )
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lensblend.comparison.runs import Entry, class_name
+from lensblend.comparison.studies.recipes import Recipes, differences_from
 from lensblend.comparison.tables import Line, written
 from lensblend.inference.evaluation import aligned
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.metrics.perceptual import Lpips
 
+# Keys that a row describes, or that `deviations` has words of its own for.
+SAID = ("model.bank.sizes", "model.bank.scale", "model.backbone.width_divisor")
 METRICS: tuple[type[PerImageMetric], ...] = (Psnr, Ssim, Lpips)
 TRAIN = "lensblend train experiment=dbsi data=ebb data.root=PATH"
 
@@ -115,8 +118,14 @@ def is_network(config: Mapping[str, Any], row: PaperRow) -> bool:
     )
 
 
-def deviations(entry: Entry) -> list[str]:
-    """Return in what a run differs from the paper's set-up, beyond what its row says."""
+def deviations(entry: Entry, recipes: Recipes | None = None) -> list[str]:
+    """Return in what a run differs from the paper's set-up, beyond what its row says.
+
+    Args:
+        entry: The run and phase.
+        recipes: With what its schedule, loader, losses and all else are compared; None compares the data, the kernels'
+            scale, the network's width and the weights that it starts from alone.
+    """
     config = entry.config
     bank = config.get("model", {}).get("bank", {})
     found = other_data(config)
@@ -125,10 +134,11 @@ def deviations(entry: Entry) -> list[str]:
     if config.get("model", {}).get("backbone", {}).get("width_divisor", 1) != 1:
         found.append(f"hourglass of 1/{config['model']['backbone']['width_divisor']} width")
     if class_name(config.get("model", {})) == "SaliencyBlend":
-        found += _saliency(config)
-    elif not config.get("init_from"):
+        norm = "model.saliency_norm"
+        return [*found, *_saliency(config), *differences_from("scrn", entry, recipes, [*SAID, norm], is_trained=False)]
+    if not config.get("init_from"):
         found.append("no depth weights to start from")
-    return found
+    return [*found, *differences_from("dbsi", entry, recipes, SAID)]
 
 
 def other_data(config: Mapping[str, Any]) -> list[str]:
@@ -160,7 +170,12 @@ def _source(config: Mapping[str, Any]) -> str:
 
 
 def paper_table(
-    number: int, entries: Sequence[Entry], lines: Sequence[Line], images: int, phase: str | None = None
+    number: int,
+    entries: Sequence[Entry],
+    lines: Sequence[Line],
+    images: int,
+    phase: str | None = None,
+    recipes: Recipes | None = None,
 ) -> str:
     """Return a table of the paper as Markdown: its figures, and beside them, in columns of their own, ours.
 
@@ -170,6 +185,7 @@ def paper_table(
         lines: Their scores, in the same order.
         images: Over how many images ours are means.
         phase: Takes the place of the rows' phase, where the user chose one.
+        recipes: With what runs are compared; see `deviations`.
     """
     title, rows = TABLES[number]
     head = ["", *(f"{whose} {metric.title()}" for whose in ("paper", "ours") for metric in METRICS), "our run"]
@@ -180,7 +196,7 @@ def paper_table(
         matching = [(e, line) for e, line in zip(entries, lines, strict=True) if is_row(e, row, phase)]
         for entry, line in matching:
             cells.append([row.name, *printed, *(_ours(line, m) for m in METRICS), line.label])
-            notes.setdefault("; ".join(deviations(entry)), []).append(line.label)
+            notes.setdefault("; ".join(deviations(entry, recipes)), []).append(line.label)
         if not matching:
             cells.append([row.name, *printed, *["–"] * len(METRICS), "–"])
             missing.append(_how_to_get(row, phase))

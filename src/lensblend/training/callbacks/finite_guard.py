@@ -79,6 +79,7 @@ class FiniteGuard(pl.Callback):
             wrong = shared > 0
         if wrong:
             self._answer(trainer, pl_module)
+        self._losses = []  # a batch may have further steps
 
     def _answer(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         phase, step = self.folder.name, trainer.global_step

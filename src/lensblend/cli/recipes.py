@@ -1,0 +1,46 @@
+"""What the published methods' configurations say, and how a training carries its own out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import hydra
+
+from lensblend.cli.config import config_folder, register
+from lensblend.cli.hydra_app import plain
+from lensblend.errors import LensblendError
+
+
+@cache
+def recipe(baseline: str) -> dict[str, Any]:
+    """Return the configuration of a published method, its schedule as it is carried out.
+
+    Args:
+        baseline: Its name in conf/baseline.
+
+    Example:
+        >>> recipe("dbsi")["schedule"]["phases"]["phase1"]["image_size"]
+        [384, 512]
+    """
+    register()
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = hydra.compose("train", overrides=[f"baseline={baseline}"])
+    return carried_out(plain(composed, leave_out=("resume", "run_dir")))
+
+
+def carried_out(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose phases have what `every_phase` and `total_epochs` make of them.
+
+    One of an earlier version whose schedule is not valid today stays as it is.
+    """
+    from lensblend.training.phases import Schedule
+
+    try:
+        schedule = Schedule.from_config(config["schedule"])
+    except (LensblendError, KeyError, TypeError, AttributeError):
+        return dict(config)
+    phases = {name: asdict(phase) for name, phase in schedule.phases.items()}
+    return {**config, "schedule": {"run": schedule.run, "phases": phases}}
