@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.lensblend-setup
 DEMO_DIR ?= outputs/demo
-# Many small networks: a process for each core, which computes on one thread.
+# Small networks: a process for each core, which computes on one thread that sleeps while it waits (spinning ones are
+# twice as slow beside anything else). What shares a training stays in one process.
 WORKERS ?= 2
-# Few larger ones: threads that sleep while they wait, for spinning ones are twice as slow beside anything else.
-PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench reliability \
 	reliability-quick slurm-test wheel clean
@@ -34,10 +35,10 @@ demo-smoke: setup  ## the demo with two batches a phase (seconds)
 	$(BIN)/lensblend demo --smoke --output $(DEMO_DIR)-smoke
 
 test: setup  ## run the tests and doctests
-	OMP_NUM_THREADS=1 $(PYTEST) -n $(WORKERS) --dist loadfile
+	$(PYTEST) $(PARALLEL)
 
 test-slow: setup  ## run the tests that take minutes
-	$(PYTEST) -m slow
+	$(PYTEST) $(PARALLEL) -m slow
 
 test-gpu: setup  ## run the tests that need a CUDA device
 	$(PYTEST) -m gpu
