@@ -138,6 +138,7 @@ class Schedule:
         for name, values in config["phases"].items():
             check_phase_name(name)
             try:
+                Phase(**values)  # what is replaced is checked too: it was asked for
                 phases[name] = Phase(**{**values, **every})
             except RequestError as error:
                 raise RequestError(f"schedule.phases.{name}: {error}") from None

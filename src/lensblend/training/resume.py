@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from lensblend.runs.checkpoint_files import (
     set_aside,
 )
 from lensblend.runs.checkpoints import parse_config
-from lensblend.runs.configuration import check_unchanged
+from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import RECORD, require
 from lensblend.runs.messages import is_first_process, say
+from lensblend.training.changes import Consent, check_changes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Stopped:
     state: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allowed: Sequence[str]) -> Stopped | None:
+def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, consent: Consent) -> Stopped | None:
     """Return where a phase stopped, or None if it has not saved anything yet.
 
     Damaged checkpoints are set aside, said, and replaced by the newest valid one.
@@ -50,7 +51,7 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         folder: The phase's folder.
         config: The configuration asked for.
         steps_saved: The steps that ``status.json`` says were saved.
-        allowed: Keys of the configuration that may differ.
+        consent: What of the configuration may differ.
 
     Raises:
         DataError: Checkpoints are there, or were, but none can be used: training does not start over by itself.
@@ -82,7 +83,9 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
             f"{path} is of an older format ({record.get('format')}) without a position; its weights can "
             f"start another run: init_from={path}"
         )
-    check_unchanged(parse_config(record["config"], path), config, path, allowed)
+    trained = parse_config(record["config"], path)
+    if config_hash(trained) not in consent.earlier:
+        check_changes(trained, config, path, consent.keys, {folder.name: "begun"})
     if path.name == BEST and is_first_process():
         # A crash came between the two: `last` is the last one again.
         copy_checkpoint(path, folder / LAST)
