@@ -73,6 +73,7 @@ SMOKE = yaml.safe_load((CHECKOUT / "conf" / "debug" / "smoke.yaml").read_text())
         ("batch_size", 0),
         ("validate_every", 0),
         ("crop", [1000, 1000]),
+        ("crop", [31, 64]),
         ("lr", -1.0),
         ("lr_final", 0.0),
         ("monitor", "psnr"),
