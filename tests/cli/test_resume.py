@@ -114,15 +114,88 @@ def test_a_gpu_goes_on_bitwise_with_deterministic_algorithms(in_process, in_step
     assert equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
-def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process):
+def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process, monkeypatch):
     refused = in_process("train", f"resume={stopped}", "schedule.every_phase.lr=0.01")
     assert refused.code == 2
     assert "schedule.every_phase.lr: None then, 0.01 now" in refused.err
+    assert "'resume_overrides=[schedule.every_phase.lr]'" in refused.err
+    seen = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam,
+        "step",
+        lambda self, *a, **k: (seen.append(self.param_groups[0]["lr"]), step(self, *a, **k))[1],
+    )
     allowed = ["schedule.every_phase.lr=0.01", "resume_overrides=[schedule.every_phase]"]
     done = in_process("train", f"resume={stopped}", "loader.num_workers=1", *allowed)
     assert done.code == 0, done.err
     assert "Changed, as allowed: schedule.every_phase.lr: None then, 0.01 now" in done.out
+    assert "learning rate 0.01 → 0.0005" in done.out
+    assert len(seen) == STEPS - 3
+    assert seen[-1] == pytest.approx(0.0005)
+    assert 0.001 < seen[0] < 0.01
+    config = yaml.safe_load((stopped / "config.yaml").read_text())
+    assert (config["schedule"]["every_phase"]["lr"], config["resume_overrides"]) == (0.01, [])
+    assert list(status(stopped)["earlier_configs"].values()) == [["schedule.every_phase.lr: None then, 0.01 now"]]
+    # The consent was for that command: the same keys are closed again, and nothing is left to do.
+    again = in_process("train", f"resume={stopped}", "schedule.every_phase.lr=0.02")
+    assert again.code == 2
     assert in_process("train", f"resume={stopped}").code == 0
+
+
+def test_a_change_is_kept_once_training_goes_on_with_it_and_not_before(stopped, in_process, monkeypatch):
+    before = (stopped / "config.yaml").read_bytes()
+    refused = in_process(
+        "train", f"resume={stopped}", "schedule.phases.phase1.max_epochs=24", "resume_overrides=[schedule]"
+    )
+    assert refused.code == 2
+    assert "`schedule.phases.phase1.max_epochs` stays: schedule.every_phase" in refused.err
+    # Fails before the first step: another number of weights.
+    other = [*SMALL, "kernels.sizes=[25]", f"run_dir={stopped}", "resume_overrides=[kernels,model]"]
+    assert in_process("train", *other).code == 1
+    assert (stopped / "config.yaml").read_bytes() == before
+    assert "earlier_configs" not in status(stopped)
+
+    def fail(*_):
+        raise ZeroDivisionError("by chance")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restoration, "training_step", fail)
+        change = ["schedule.every_phase.lr=0.01", "resume_overrides=[schedule.every_phase]"]
+        assert in_process("train", f"resume={stopped}", *change).code == 1
+    assert len(status(stopped)["earlier_configs"]) == 1
+    back = in_process("train", f"resume={stopped}", "schedule.every_phase.lr=0.001")
+    assert (back.code, "lr: 0.01 then, 0.001 now" in back.err) == (2, True)
+    done = in_process("train", f"resume={stopped}")
+    assert done.code == 0, done.err
+
+
+def test_a_finished_run_stays_as_it_is(whole, in_process):
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file() and path.name != ".lock"}
+    for change in ("schedule.every_phase.max_epochs=24", "schedule.phases.phase1.lr=1e-5", "seed=4"):
+        done = in_process("train", f"resume={whole}", change, "resume_overrides=[schedule,seed]")
+        key = change.partition("=")[0]
+        assert done.code == 2, done.out
+        assert f"`{key}` stays: every phase is finished" in done.err
+        assert f"`init_from={whole}`" in done.err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_phase_that_a_callback_stops_is_not_done(in_process, tmp_path):
+    early = ["+callbacks.early._target_=pytorch_lightning.callbacks.EarlyStopping", "+callbacks.early.monitor=val/psnr"]
+    early += ["+callbacks.early.mode=max", "+callbacks.early.stopping_threshold=0.0"]
+    arguments = [*SMALL, *early, "schedule.run=[phase1,phase2]", f"run_dir={tmp_path}"]
+    done = in_process("train", *arguments)
+    assert done.code == 0, done.err
+    assert "phase1: a callback stopped it after 1 of 3 epochs" in done.out
+    assert "\nStopped. Checkpoints" in done.out
+    content = status(tmp_path)
+    assert (content["state"], content["exit_code"]) == ("stopped", 0)
+    assert {name: (p["state"], p["epochs"]) for name, p in content["phases"].items()} == {
+        "phase1": ("stopped", 1),
+        "phase2": ("stopped", 1),
+    }
+    assert "phase1: stopped before, skipped" in in_process("train", *arguments).out
 
 
 @pytest.mark.parametrize(
@@ -236,7 +309,7 @@ def test_status_hashes_the_overrides_and_keeps_the_first(stopped, in_process):
     assert len(first) == 12
     assert in_process("train", f"resume={stopped}").code == 0
     assert status(stopped)["overrides_hash"] == first
-    assert Status(stopped).last_done() == "phase1"
+    assert Status(stopped).last_finished() == "phase1"
 
 
 def test_on_slurm_the_folder_is_named_by_the_job_not_by_the_time(monkeypatch):

@@ -73,7 +73,8 @@ def test_another_configuration_in_the_same_folder_is_refused(in_process, tmp_pat
     assert done.code == 2
     assert "seed: 0 then, 5 now" in done.err
     assert "kernels.family: 'gaussian' then, 'box' now" in done.err
-    assert "'resume_overrides=[kernels.family,model.bank.family,seed]'" in done.err
+    assert "`seed` stays: every phase is finished, and none is trained again" in done.err
+    assert f"`init_from={run_dir}`" in done.err
     assert status(run_dir)["state"] == "done"
 
 

@@ -341,6 +341,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "trainer/default_root_dir": ("@canary",),
     "trainer/logger": (True,),
     "trainer/limit_train_batches": ("x",),
+    "trainer/fast_dev_run": (True,),
+    "trainer/max_time": ("00:00:00:01",),
     "trainer/accumulate_grad_batches": (0,),
 }
 # Keys of which a run can do without a value, or whose odd value does no harm.
@@ -357,7 +359,6 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "saliency": (None, "x", {"_target_": "os.system", "_args_": ["touch @canary"]}),
     "trainer/profiler": ("simple", "pytorch"),
     "trainer/enable_progress_bar": (False, "x"),
-    "trainer/fast_dev_run": (True,),
 }
 # Those that have a default, which is taken where they are missing.
 DEFAULTS = ("metrics", "callbacks", "logger", "checkpoint")

@@ -5,7 +5,7 @@ import yaml
 
 from lensblend.errors import RequestError
 from lensblend.runs.checkpoints import parse_config
-from lensblend.runs.configuration import check_unchanged, config_hash, read_config
+from lensblend.runs.configuration import config_hash, differing, read_config
 from lensblend.runs.earlier import config_today, refuse_earlier_keys
 
 LOSS = {"_target_": "lensblend.losses.pixel.L1"}
@@ -25,7 +25,7 @@ def test_a_run_of_an_earlier_version_is_unchanged(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(BEFORE, sort_keys=False))
     read = read_config(tmp_path)
     assert read == TODAY == parse_config(yaml.safe_dump(BEFORE), tmp_path)
-    assert check_unchanged(read, TODAY, tmp_path, []) == []
+    assert differing(read, TODAY) == {}
     assert config_hash(read) == config_hash(TODAY)
     assert list(read["schedule"]["phases"]["phase1"]["loss"]["l1"]) == ["weight", "compares", "loss"]
 

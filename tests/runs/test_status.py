@@ -23,7 +23,7 @@ def test_a_status_is_read_as_it_was_written(tmp_path):
     status.update_phase("phase1", state="done", step=3, scores={"val/psnr": float("nan")}, parent={"path": ""})
     status.update(label="gaussian · name=${hydra:job.num}")  # as somebody typed it
     assert read_status(tmp_path / "status.json")["phases"]["phase1"]["step"] == 3
-    assert Status(tmp_path).is_done("phase1")
+    assert Status(tmp_path).is_finished("phase1")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.progress import PlainProgress
 from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.changes import Consent
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
@@ -130,7 +131,7 @@ def fit(
     **optimizer,
 ):
     folder = run / "phase1"
-    stopped = find_stopped(folder, {}, 0, [])
+    stopped = find_stopped(folder, {}, 0, Consent())
     interruption = Interruption()
     torch.manual_seed(3)
     module = module_class(

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
+import yaml
 
 from lensblend.errors import RequestError
 from lensblend.training.phases import Phase, Schedule, monitored
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 PHASE = {"image_size": [384, 512], "batch_size": 8, "max_epochs": 40, "lr": 1e-3, "lr_final": 1e-4, "loss": {"l1": {}}}
 
 
@@ -52,6 +56,39 @@ def test_a_wrong_schedule_is_refused_with_the_remedy(changes, message):
 def test_a_value_out_of_range_is_refused_by_name(key, value):
     with pytest.raises(RequestError, match=f"`{key}`"):
         Phase(**{**PHASE, key: value})
+
+
+# What conf/debug/smoke.yaml replaces in every phase.
+SMOKE = yaml.safe_load((CHECKOUT / "conf" / "debug" / "smoke.yaml").read_text())["schedule"]["every_phase"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_epochs", -5),
+        ("image_size", [1, 2]),
+        ("image_size", [384]),
+        ("lr_path", "cosin"),
+        ("lr_every", 3),
+        ("batch_size", 0),
+        ("validate_every", 0),
+        ("crop", [1000, 1000]),
+        ("crop", [31, 64]),
+        ("lr", -1.0),
+        ("lr_final", 0.0),
+        ("monitor", "psnr"),
+        ("trainable", "x"),
+        ("loss", {"l1": 5}),
+    ],
+)
+def test_what_is_replaced_is_checked_as_if_it_were_not(key, value):
+    phases = {"coarse": {**PHASE, key: value}, "fine": PHASE}
+    said = []
+    for every in ({}, SMOKE):
+        with pytest.raises(RequestError, match=r"schedule\.phases\.coarse") as refused:
+            Schedule.from_config(schedule(phases=phases, every_phase=every))
+        said.append(str(refused.value))
+    assert said[0] == said[1]
 
 
 def test_a_phase_monitors_a_metric_that_is_there():

@@ -38,7 +38,8 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
             outside the folder.
         DataError: What the folder holds is no configuration of a training.
     """
-    config = OmegaConf.create(read_config(run_dir))
+    # What an earlier command allowed to change, this one does not.
+    config = OmegaConf.create({**read_config(run_dir), "resume_overrides": []})
     groups = choices()
     given = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):

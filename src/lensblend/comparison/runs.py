@@ -11,7 +11,7 @@ from typing import Any
 
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.configuration import read_config
-from lensblend.runs.status_file import read_status
+from lensblend.runs.status_file import FINISHED, read_status
 
 PhaseChoice = Callable[[Mapping[str, Any], Sequence[str]], Sequence[str]]
 """Takes a run's configuration and its finished phases, at least one, in their order; returns those to compare."""
@@ -133,11 +133,11 @@ def _entries_of(run_dir: Path, phase: str | None, choose: PhaseChoice) -> list[E
     """Return a run's entries, or raise why there are none."""
     status = _read_status(run_dir / "status.json")
     phases = status.get("phases", {})
-    done = [name for name, entry in phases.items() if entry.get("state") == "done"]
+    done = [name for name, entry in phases.items() if entry.get("state") in FINISHED]
     if phase is not None and phase not in done:
         known = phases[phase].get("state", "new") if phase in phases else "not trained"
         raise RequestError(f"its phase {phase} is {known}; finished are: {', '.join(done) or 'none'}")
-    if phase is None and status.get("state") != "done":
+    if phase is None and status.get("state") not in FINISHED:
         said = f" ({status['error']})" if status.get("error") else ""
         finished = f"; finished phases: {', '.join(done)} (--phase NAME compares one)" if done else ""
         raise RequestError(f"it is {status.get('state', 'new')}{said}{finished}")

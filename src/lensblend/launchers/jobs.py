@@ -14,7 +14,7 @@ from lensblend.runs.configuration import overrides_hash
 from lensblend.runs.signals import STOPS
 
 STATUS = "status.json"
-DONE = ("done", "pruned")
+DONE = ("done", "stopped", "pruned")
 _STOPPED = {Interrupted.exit_code} | {code for number in STOPS for code in (-number, 128 + number)}
 
 
@@ -86,7 +86,7 @@ def ended(job: Job, exit_code: int, seconds: float) -> Outcome:
     """
     status = read_status(job.folder)
     if exit_code == 0:
-        state = "pruned" if status.get("state") == "pruned" else "done"
+        state = str(status["state"]) if status.get("state") in DONE else "done"
         return Outcome(job, state, 0, seconds, score=score(status))
     if exit_code in _STOPPED:
         return Outcome(job, "interrupted", exit_code, seconds, score=None)

@@ -15,7 +15,7 @@ from lensblend.launchers.jobs import Job, Outcome, labels, read_status
 
 COLOURS = {
     **dict.fromkeys(("done", "done before"), "green"),
-    **dict.fromkeys(("pruned", "pruned before", "submitted"), "cyan"),
+    **dict.fromkeys(("stopped", "stopped before", "pruned", "pruned before", "submitted"), "cyan"),
     **dict.fromkeys(("interrupted", "not started"), "yellow"),
     "failed": "red",
 }

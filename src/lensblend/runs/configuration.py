@@ -100,36 +100,17 @@ def _or(node: Mapping[str, Any], key: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def check_unchanged(
-    trained: Mapping[str, Any], requested: Mapping[str, Any], path: Path, may_differ: Sequence[str]
-) -> list[str]:
-    """Refuse to continue a training with another configuration; keys that do not change the result may differ.
+def differing(trained: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the values that two configurations give to keys that decide the result, where they differ.
 
-    Args:
-        trained: The configuration so far.
-        requested: The configuration to go on with.
-        path: The run's folder, or the checkpoint, that ``trained`` stands in.
-        may_differ: Further keys, or beginnings of keys, that may differ.
-
-    Returns:
-        One line for each change that was allowed.
-
-    Raises:
-        RequestError: A key differs that may not; the message names each with both values.
+    Example:
+        >>> differing({"seed": 0, "logger": {"csv": 1}}, {"seed": 1, "logger": {}})
+        {'seed': (0, 1)}
     """
     old, new = flat(trained), flat(requested)
     missing = object()
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k, missing) != new.get(k, missing)]
-    changed = [k for k in changed if not _is_below(k, FREE_KEYS)]
-    lines = {k: f"{k}: {old.get(k)!r} then, {new.get(k)!r} now" for k in changed}
-    refused = [k for k in changed if not _is_below(k, may_differ)]
-    if refused:
-        raise RequestError(
-            f"{path} was started with another configuration ({'; '.join(lines[k] for k in refused)}). Repeat that "
-            f"command to continue it (or `{typed('resume', path if path.is_dir() else path.parent.parent)}`), give "
-            f"another `run_dir`, or allow the change: 'resume_overrides=[{','.join(refused)}]'."
-        )
-    return list(lines.values())
+    return {k: (old.get(k), new.get(k)) for k in changed if not is_below(k, FREE_KEYS)}
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -139,7 +120,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
         >>> config_hash({"seed": 0, "logger": "csv"}) == config_hash({"logger": "wandb", "seed": 0})
         True
     """
-    decisive = {k: v for k, v in flat(config).items() if not _is_below(k, FREE_KEYS)}
+    decisive = {k: v for k, v in flat(config).items() if not is_below(k, FREE_KEYS)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -175,8 +156,14 @@ def is_free(key: str) -> bool:
         >>> is_free("logger.wandb.project"), is_free("seed")
         (True, False)
     """
-    return _is_below(key, FREE_KEYS)
+    return is_below(key, FREE_KEYS)
 
 
-def _is_below(key: str, keys: Sequence[str]) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in keys)
+def is_below(key: str, keys: Sequence[str]) -> bool:
+    """Return whether a key is one of some keys, or below one.
+
+    Example:
+        >>> is_below("data.root", ["data"]), is_below("data.root", ["data.roo"])
+        (True, False)
+    """
+    return any(key == other or key.startswith(f"{other}.") for other in keys)

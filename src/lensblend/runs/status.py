@@ -14,7 +14,7 @@ from typing import IO, Any, ClassVar
 
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.messages import is_first_process, say
-from lensblend.runs.status_file import read_status
+from lensblend.runs.status_file import FINISHED, read_status
 from lensblend.storage import json_text, write_atomically
 
 LOCK = ".lock"
@@ -58,18 +58,24 @@ class Status:
         """Return how many steps of a phase a checkpoint has held."""
         return int(self.content["phases"].get(phase, {}).get("step", 0))
 
-    def is_done(self, phase: str) -> bool:
-        """Tell whether a phase has been trained to its end."""
-        return self.content["phases"].get(phase, {}).get("state") == "done"
+    def state_of(self, phase: str) -> str:
+        """Return how a phase stands: ``new``, ``running``, ``done``, ``stopped`` by a callback or ``pruned``."""
+        return str(self.content["phases"].get(phase, {}).get("state", "new"))
 
-    def is_pruned(self) -> bool:
-        """Tell whether a search ended the phase that was trained last early."""
-        return bool(self.content["phases"].get(self.content.get("phase"), {}).get("state") == "pruned")
+    def is_finished(self, phase: str) -> bool:
+        """Tell whether a phase is over, and the next one begins."""
+        return self.state_of(phase) in FINISHED
 
-    def last_done(self) -> str | None:
+    def end(self) -> str:
+        """Return how the training ended that has nothing left to do: ``done``, ``stopped`` or ``pruned``."""
+        if self.state_of(str(self.content.get("phase"))) == "pruned":
+            return "pruned"
+        return "stopped" if any(self.state_of(name) == "stopped" for name in self.content["phases"]) else "done"
+
+    def last_finished(self) -> str | None:
         """Return the phase that was finished last."""
-        done = [name for name in self.content["phases"] if self.is_done(name)]
-        return done[-1] if done else None
+        over = [name for name in self.content["phases"] if self.is_finished(name)]
+        return over[-1] if over else None
 
 
 class Lock:

@@ -10,16 +10,18 @@ from lensblend.errors import DataError
 from lensblend.runs.documents import read_json
 from lensblend.runs.files import is_name
 
+# The states of a phase after which the next one begins: all its epochs trained, or stopped by a callback before.
+FINISHED = ("done", "stopped")
 # The types of what a training writes of itself and of each phase; null stands for nothing.
 _OF_A_TRAINING: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("state", "error", "label", "sweep", "overrides_hash", "config_hash", "phase", "updated"), str),
     **dict.fromkeys(("job", "exit_code", "step"), int),
-    **dict.fromkeys(("phases", "choices", "ids"), dict),
+    **dict.fromkeys(("phases", "choices", "ids", "earlier_configs"), dict),
     "tags": (list, tuple),
 }
 _OF_A_PHASE: dict[str, type | tuple[type, ...]] = {
     "state": str,
-    "step": int,
+    **dict.fromkeys(("step", "epochs"), int),
     **dict.fromkeys(("scores", "best", "parent", "left_out"), dict),
 }
 

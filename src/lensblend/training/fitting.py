@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lensblend.errors import Interrupted, RequestError
+from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.runs.instantiate import build
+from lensblend.runs.messages import say
 from lensblend.runs.roles import CALLBACK
 from lensblend.runs.status import Status
 from lensblend.training.callbacks.final_scores import FinalScores
@@ -28,6 +30,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.failures import explain_failure, explain_restart, first_line
 from lensblend.training.fit import Fit
 from lensblend.training.interruption import Interruption
+from lensblend.training.lightning import trainer_arguments
 from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, monitored
@@ -44,6 +47,7 @@ class PhaseFit:
         interruption: Where signals arrive.
         status: Told of every step that is saved.
         resume: The checkpoint from which to go on.
+        began: Called once the training goes on, with all that the checkpoint holds restored.
     """
 
     def __init__(
@@ -55,10 +59,13 @@ class PhaseFit:
         interruption: Interruption,
         status: Status,
         resume: Path | None,
+        began: Callable[[], None],
     ) -> None:
         self._run, self._phase, self._config = phase_run, phase, phase_run.config
         self._module, self._data, self._resume = module, data, resume
-        self._interruption = interruption
+        self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
+        self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
+        self._epochs = phase.max_epochs if self._trains else 1
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
@@ -112,8 +119,12 @@ class PhaseFit:
         """Return what ``status.json`` says of the phase from now on."""
         keep = self._keep
         best = {} if keep.best is None else {self._phase.monitor: keep.best}
-        state = "pruned" if self.was_pruned else "done"
-        return {"state": state, "step": self._trainer.global_step, "scores": keep.scores, "best": best}
+        epochs = self._trainer.current_epoch
+        state = "pruned" if self.was_pruned else "done" if epochs >= self._epochs else "stopped"
+        if state == "stopped":
+            say(f"{self._run.phase}: a callback stopped it after {epochs} of {self._epochs} epochs")
+        step = self._trainer.global_step
+        return {"state": state, "epochs": epochs, "step": step, "scores": keep.scores, "best": best}
 
     @without_srun()
     def _build_trainer(self, loggers: list[Logger]) -> pl.Trainer:
@@ -123,27 +134,29 @@ class PhaseFit:
         finite = FiniteGuard(self._run.folder, **self._config["not_finite"])
         try:
             return pl.Trainer(
-                **self._config["trainer"] | self._limits(),
+                **trainer_arguments(self._config["trainer"]) | self._limits(),
                 default_root_dir=self._run.folder,
                 check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[same, *configured, reseed, finite, self._keep, FinalScores(self._keep)],
+                callbacks=[same, *configured, reseed, finite, self._keep, self._began, FinalScores(self._keep)],
                 plugins=[AtomicCheckpointIO(), *cluster_plugins()],
                 deterministic=self._config["deterministic"],
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,
                 enable_model_summary=False,
             )
+        except LensblendError:
+            raise
         except Exception as error:  # Lightning refuses values in a dozen ways
             raise RequestError(f"`trainer` was refused by Lightning: {first_line(error)}") from error
 
     def _limits(self) -> dict[str, int]:
         """Return how long the trainer trains; a network without weights to train is scored once."""
-        limits = {"max_epochs": self._phase.max_epochs}
+        limits = {"max_epochs": self._epochs}
         if len(self._data.val) == 0:
             limits["limit_val_batches"] = 0
-        if not any(parameter.requires_grad for parameter in self._module.network.parameters()):
-            limits |= {"limit_train_batches": 1, "max_epochs": 1}
+        if not self._trains:
+            limits["limit_train_batches"] = 1
         return limits
 
 

@@ -14,6 +14,7 @@ from lensblend.training.learning_rate import LR_PATHS
 
 # Names that a run's folder has for other things than phases.
 RESERVED = ("compare", "evaluation", "panels", "photo", "rendered", "wandb")
+LEAST = 32  # pixels of a side, which every network can do with
 M = TypeVar("M")
 
 
@@ -62,6 +63,9 @@ class Phase:
         check_image_size(self.image_size)
         if self.crop is not None:
             check_crop(self.crop, self.image_size)
+        for name, size in (("image_size", self.image_size), ("crop", self.crop or self.image_size)):
+            if min(size) < LEAST:
+                raise RequestError(f"`{name}` is {LEAST}×{LEAST} or more, but got {list(size)}: networks need as much.")
         for name in ("batch_size", "max_epochs", "validate_every"):
             if getattr(self, name) < 1:
                 raise RequestError(f"`{name}` is at least 1, but got {getattr(self, name)}.")
@@ -138,6 +142,7 @@ class Schedule:
         for name, values in config["phases"].items():
             check_phase_name(name)
             try:
+                Phase(**values)  # what is replaced is checked too: it was asked for
                 phases[name] = Phase(**{**values, **every})
             except RequestError as error:
                 raise RequestError(f"schedule.phases.{name}: {error}") from None

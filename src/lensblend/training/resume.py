@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from lensblend.runs.checkpoint_files import (
 )
 from lensblend.runs.checkpoints import parse_config
 from lensblend.runs.commands import typed
-from lensblend.runs.configuration import check_unchanged
+from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import RECORD, require
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.places import placed, started_in
+from lensblend.training.changes import Consent, check_changes
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Stopped:
     state: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allowed: Sequence[str]) -> Stopped | None:
+def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, consent: Consent) -> Stopped | None:
     """Return where a phase stopped, or None if it has not saved anything yet.
 
     Damaged checkpoints are set aside, said, and replaced by the newest valid one.
@@ -52,7 +53,7 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
         folder: The phase's folder.
         config: The configuration asked for.
         steps_saved: The steps that ``status.json`` says were saved.
-        allowed: Keys of the configuration that may differ.
+        consent: What of the configuration may differ.
 
     Raises:
         DataError: Checkpoints are there, or were, but none can be used: training does not start over by itself.
@@ -85,7 +86,8 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, allo
             f"start another run: {typed('init_from', path)}"
         )
     trained = placed(parse_config(record["config"], path), started_in(folder.parent))
-    check_unchanged(trained, config, path, allowed)
+    if config_hash(trained) not in consent.earlier:
+        check_changes(trained, config, path, consent.keys, {folder.name: "begun"})
     if path.name == BEST and is_first_process():
         # A crash came between the two: `last` is the last one again.
         copy_checkpoint(path, folder / LAST)

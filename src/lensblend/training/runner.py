@@ -21,7 +21,7 @@ from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.commands import command, override
-from lensblend.runs.configuration import check_unchanged, config_hash, read_config
+from lensblend.runs.configuration import config_hash, read_config
 from lensblend.runs.files import below, clear_temporaries, file_sha256
 from lensblend.runs.fingerprints import changes, fingerprint
 from lensblend.runs.instantiate import build, classes_in
@@ -30,11 +30,13 @@ from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
+from lensblend.training.changes import Consent, Standing, check_changes
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
+from lensblend.training.lightning import trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.resume import Stopped, find_stopped
@@ -57,9 +59,13 @@ class Training:
     def __init__(
         self, config: Mapping[str, Any], run_dir: Path, identity: Identity | None = None, overrides_hash: str = ""
     ) -> None:
-        self.config = dict(config)
+        # Consent is the command's, and no part of what the folder keeps: it holds for this start alone.
+        self._allowed: Sequence[str] = config.get("resume_overrides") or []
+        self.config = {**config, "resume_overrides": []}
         self.run_dir = run_dir
         self.interruption = Interruption()
+        self._trained: dict[str, Any] | None = None
+        self._changes: list[str] = []
         self._first_identity, self._overrides_hash = identity or Identity(), overrides_hash
 
     def run(self) -> None:
@@ -67,10 +73,11 @@ class Training:
         tell_lightning_its_rank()
         with self.interruption, Lock(self.run_dir), self._recorded():
             schedule = Schedule.from_config(self.config["schedule"])
+            trainer_arguments(self.config["trainer"])
             source, metrics = self._data_and_metrics(schedule)
             for name in schedule.run:
-                if self.status.is_done(name):
-                    say(f"{name}: done before, skipped ({self.run_dir / name})")
+                if self.status.is_finished(name):
+                    say(f"{name}: {self.status.state_of(name)} before, skipped ({self.run_dir / name})")
                     continue
                 self.interruption.check()
                 fit = self._phase_fit(name, schedule.phases[name], source, metrics)
@@ -87,8 +94,10 @@ class Training:
         first = vars(self._first_identity)
         self.identity = Identity(**{key: self.status.content.setdefault(key, first[key]) for key in first})
         self.status.content.setdefault("overrides_hash", self._overrides_hash)
-        self._keep_config()
-        self.status.update(state="running", exit_code=None, error=None, config_hash=config_hash(self.config))
+        for name in RESERVED:
+            below(self.run_dir, name)
+        self._check_config()
+        self.status.update(state="running", exit_code=None, error=None)
         try:
             yield
         except Interrupted as stop:
@@ -102,7 +111,7 @@ class Training:
             exit_code = error.exit_code if isinstance(error, LensblendError) else 1
             self._ended("failed", exit_code, str(error) or type(error).__name__)
             raise
-        self.status.update(state="pruned" if self.status.is_pruned() else "done", exit_code=0)
+        self.status.update(state=self.status.end(), exit_code=0)
 
     def _ended(self, state: str, exit_code: int, error: str) -> None:
         """Record an end; on a full disk that may fail too, and must not hide why."""
@@ -111,20 +120,38 @@ class Training:
         except LensblendError as failed:
             say(f"{failed}")
 
-    def _keep_config(self) -> None:
-        """Write config.yaml; where something has been saved, compare with what that was trained with."""
-        for name in RESERVED:
-            below(self.run_dir, name)
+    def _check_config(self) -> None:
+        """Compare the configuration with what was trained so far, if anything; a new one is kept at once."""
         file = self.run_dir / "config.yaml"
-        if file.exists() and any(self.run_dir.glob("*/*.ckpt")):
-            for line in check_unchanged(read_config(self.run_dir), self.config, self.run_dir, self._may_change()):
-                say(f"Changed, as allowed: {line}")
+        begun = {path.parent.name for path in self.run_dir.glob("*/*.ckpt")}
         if is_first_process():
             clear_temporaries(self.run_dir)
-            write_atomically(file, yaml.safe_dump(self.config, sort_keys=False))
+        if not file.exists() or not begun:
+            self._keep_config()
+            return
+        standing: dict[str, Standing] = {n: "finished" if self.status.is_finished(n) else "begun" for n in begun}
+        self._trained = read_config(self.run_dir)
+        self._changes = check_changes(self._trained, self.config, self.run_dir, self._allowed, standing)
+        for line in self._changes:
+            say(f"Changed, as allowed: {line}")
 
-    def _may_change(self) -> Sequence[str]:
-        return self.config.get("resume_overrides") or []
+    def _keep_config(self) -> None:
+        """Write config.yaml: at a start; of a training that goes on, once it does, with what is changed by that."""
+        if self._trained is not None and self._changes:
+            earlier = {**self._earlier(), config_hash(self._trained): self._changes}
+            self.status.update(earlier_configs=earlier)
+        self._trained, self._changes = None, []
+        if is_first_process():
+            write_atomically(self.run_dir / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        self.status.update(config_hash=config_hash(self.config))
+
+    def _earlier(self) -> dict[str, Any]:
+        """Return what was changed in earlier configurations, by their hashes."""
+        return dict(self.status.content.get("earlier_configs") or {})
+
+    def _consent(self) -> Consent:
+        now = [config_hash(self._trained)] if self._trained is not None else []
+        return Consent(self._allowed, [*self._earlier(), *now])
 
     def _data_and_metrics(self, schedule: Schedule) -> tuple[Source, dict[str, Any]]:
         """Build what all phases share, and say what there is to train on."""
@@ -136,7 +163,7 @@ class Training:
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics, left_out = build_metrics(self.config["metrics"])
-        for phase in (schedule.phases[name] for name in schedule.run if not self.status.is_done(name)):
+        for phase in (schedule.phases[name] for name in schedule.run if not self.status.is_finished(name)):
             monitored(phase, metrics, left_out)
         compared = [metric.compares for metric in metrics.values()]
         return self._guided(source, [schedule.phases[name] for name in schedule.run], compared), metrics
@@ -144,7 +171,7 @@ class Training:
     def _check_pairs(self, source: Source) -> None:
         """Refuse to go on with other pairs than those that were trained with, unless that may change; note them."""
         changed = changes(self.status.content.get("ids"), source) if any(self.run_dir.glob("*/*.ckpt")) else []
-        if changed and not any(key == "data" or key.startswith("data.") for key in self._may_change()):
+        if changed and not any(key == "data" or key.startswith("data.") for key in self._allowed):
             raise RequestError(
                 f"{self.run_dir} was trained with other pairs ({'; '.join(changed)}). Put them back, give the folders "
                 "that hold them, or allow the change: 'resume_overrides=[data]'."
@@ -171,7 +198,7 @@ class Training:
         folder = below(self.run_dir, name)
         if is_first_process():
             clear_temporaries(folder)
-        stopped = find_stopped(folder, self.config, self.status.steps_saved(name), self._may_change())
+        stopped = find_stopped(folder, self.config, self.status.steps_saved(name), self._consent())
         pl.seed_everything(self.config["seed"], verbose=False)
         network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
@@ -183,7 +210,7 @@ class Training:
         step = stopped.step if stopped else 0
         phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
         resume = stopped.path if stopped else None
-        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, resume)
+        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, resume, self._keep_config)
 
     def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
@@ -192,7 +219,7 @@ class Training:
             epoch, batch, batches = stopped.position
             within = f", {batch} of {batches} batches of epoch {epoch + 1} done" if batch else ""
             return stopped.parent, f"continues after step {stopped.step}{within} ({stopped.path})"
-        before = self.status.last_done()
+        before = self.status.last_finished()
         init_from = self.run_dir / before if before else self.config.get("init_from")
         if init_from is None:
             return {"path": "", "sha256": ""}, f"starts from random weights, seed {self.config['seed']}"

@@ -1,9 +1,10 @@
 """Ours are told what a phase is compared by; Lightning's own work beside them, each start in a place of its own."""
 
 import csv
-import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lensblend.training.loggers.metrics_csv import MetricsCsv
 from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.loggers.wandb_run import PhaseWandbLogger
 from lensblend.training.phase_run import PhaseRun
+from lensblend.training.restoration import Restoration
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 OURS = {"_target_": "lensblend.training.loggers.metrics_csv.MetricsCsv", "_partial_": True}
@@ -109,16 +111,23 @@ def test_phases_do_not_overwrite_each_other(run_dir):
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_keeps_what_was_logged_before(in_process, run_dir, tmp_path):
-    folder = shutil.copytree(run_dir, tmp_path / "run")
-    status = json.loads((folder / "status.json").read_text())
-    status["phases"]["phase2"]["state"] = "running"
-    (folder / "status.json").write_text(json.dumps(status))
-    more = ["schedule.every_phase.max_epochs=2", "resume_overrides=[schedule]"]
-    done = in_process("train", f"resume={folder}", *more)
+def test_a_run_that_goes_on_keeps_what_was_logged_before(in_process, monkeypatch, tmp_path):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        step = Restoration.training_step
+
+        def stopped(self, *arguments):
+            if self.trainer.global_step == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step(self, *arguments)
+
+        patch.setattr(Restoration, "training_step", stopped)
+        more = ["schedule.run=[phase1]", "schedule.every_phase.max_epochs=2"]
+        assert in_process("train", *SMALL, *more, BESIDE, f"run_dir={folder}").code == 143
+    done = in_process("train", f"resume={folder}")
     assert done.code == 0, done.err
-    assert [row["step"] for row in rows(folder, "phase2") if row["train/loss"]] == ["0", "1"]
-    assert [row["step"] for row in rows(folder, "phase2", 2) if row["train/loss"]] == ["2", "3"]
+    assert [row["step"] for row in rows(folder, "phase1") if row["train/loss"]] == ["0", "1"]
+    assert [row["step"] for row in rows(folder, "phase1", 2) if row["train/loss"]] == ["2", "3"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""What may change when a training goes on: a change is carried out and recorded, or refused with what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lensblend.errors import RequestError
+from lensblend.runs.commands import typed
+from lensblend.runs.configuration import differing, is_below
+from lensblend.training.phases import Schedule
+
+Standing = Literal["begun", "finished"]
+# Of a phase that has begun: what it keeps, and why.
+KEPT = {
+    "max_epochs": "keeps its length, on which its learning rate depends",
+    "trainable": "keeps the parameters that its optimizer knows",
+    "monitor": "keeps the score that has chosen its best.ckpt",
+    "optimizer": "keeps its optimizer, but for betas, eps, weight_decay and SGD's momentum",
+}
+# Of its optimizer: what acts from the next step on. Other arguments decide what it has gathered so far.
+OF_THE_OPTIMIZER = ("betas", "eps", "weight_decay", "dampening", "nesterov", "momentum")
+# Groups that only fill in others when a configuration is composed.
+FILLED_IN = ("kernels", "backbone")
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What the command that goes on with a training allows to be other than before.
+
+    Attributes:
+        keys: Keys, or beginnings of keys.
+        earlier: Hashes of configurations whose change was allowed and carried out before.
+    """
+
+    keys: Sequence[str] = ()
+    earlier: Collection[str] = ()
+
+
+def check_changes(
+    trained: Mapping[str, Any],
+    requested: Mapping[str, Any],
+    path: Path,
+    allowed: Sequence[str],
+    standing: Mapping[str, Standing],
+) -> list[str]:
+    """Refuse to go on with another configuration, but for changes that are allowed and can be carried out.
+
+    Args:
+        trained: The configuration so far.
+        requested: The configuration to go on with.
+        path: The run's folder, or the checkpoint, that ``trained`` stands in.
+        allowed: Keys, or beginnings of keys, that may differ.
+        standing: The phases that have begun or are finished.
+
+    Returns:
+        One line for each change that is now to be carried out.
+
+    Raises:
+        RequestError: A key differs that may not, or whose change would have no effect; the message names each with
+            both values, why, and what to do.
+    """
+    changed = differing(trained, requested)
+    lines = {k: f"{k}: {old!r} then, {new!r} now" for k, (old, new) in changed.items()}
+    reasons = _obstacles(trained, requested, list(changed), standing) if changed else {}
+    refused = [k for k in changed if k in reasons or not is_below(k, allowed)]
+    if refused:
+        run_dir = path if path.is_dir() else path.parent.parent
+        why = "".join(f" `{key}` stays: {reason}." for key, reason in reasons.items())
+        remedy = (
+            f"or start a new run from its weights: `{typed('init_from', run_dir)}`"
+            if reasons
+            else f"or allow the change: 'resume_overrides=[{','.join(refused)}]'"
+        )
+        raise RequestError(
+            f"{path} was started with another configuration ({'; '.join(lines[k] for k in refused)}).{why} Repeat that "
+            f"command to continue it (or `{typed('resume', run_dir)}`), give another `run_dir`, {remedy}."
+        )
+    return list(lines.values())
+
+
+def _obstacles(
+    trained: Mapping[str, Any], requested: Mapping[str, Any], changed: Sequence[str], standing: Mapping[str, Standing]
+) -> dict[str, str]:
+    """Return why changes cannot be carried out, by key."""
+    before, now = (Schedule.from_config(c["schedule"]) if c.get("schedule") else None for c in (trained, requested))
+    if before is None or now is None:
+        return {}
+    if all(standing.get(name) == "finished" for name in now.run):
+        return dict.fromkeys(changed, "every phase is finished, and none is trained again")
+    reasons = {}
+    for key in changed:
+        group = key.partition(".")[0]
+        if group == "schedule":
+            reason = _of_schedule(key, before, now, standing)
+        else:
+            reason = _of_another(key, group, changed, standing)
+        if reason:
+            reasons[key] = reason
+    return reasons
+
+
+def _of_another(key: str, group: str, changed: Sequence[str], standing: Mapping[str, Standing]) -> str | None:
+    """Return why a change outside of the schedule would have no effect."""
+    if group in FILLED_IN and not any(is_below(k, ["model"]) for k in changed):
+        return f"`{group}` only fills in `model` when a run is composed; give the whole command, with run_dir"
+    if key == "name":
+        return "a run keeps the name it was started with"
+    if key == "init_from" and standing:
+        return f"it is where the first phase starts, and {', '.join(standing)} began before"
+    if group == "model" and key.rpartition(".")[2] == "weights" and standing:
+        return "the weights come from the run's own checkpoints"
+    if key == "module._target_" and "begun" in standing.values():
+        return "the phase that has begun keeps its kind of module and its optimizers"
+    return None
+
+
+def _of_schedule(key: str, before: Schedule, now: Schedule, standing: Mapping[str, Standing]) -> str | None:
+    """Return why a change of the schedule would have no effect, or not the one that it should have."""
+    place, names = key.split(".")[1:], now.run
+    if place[0] == "phases":
+        _, name, *place = place
+        if name not in now.phases or not place:
+            return None
+        names = [name]
+    elif place[0] == "every_phase":
+        place = place[1:]
+    else:
+        place = ["max_epochs"]  # of a total
+    field = place[0]
+    values = {n: [vars(s.phases[n])[field] if n in s.phases else None for s in (before, now)] for n in names}
+    differ = [name for name, (old, new) in values.items() if old != new]
+    for name in differ:
+        if standing.get(name) == "finished":
+            return f"{name} is finished, and is not trained again"
+        if name in standing and field in KEPT and not (field == "optimizer" and _acts(place, *values[name])):
+            return f"{name} has begun and {KEPT[field]}"
+    if not differ:
+        return f"schedule.every_phase or schedule.total_epochs decides `{field}`"
+    if not set(differ) & set(now.run):
+        return f"{differ[0]} is not in schedule.run"
+    return None
+
+
+def _acts(place: Sequence[str], old: Any, new: Any) -> bool:
+    """Tell whether a change of an optimizer's argument acts on one that has taken steps."""
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)] if len(place) == 1 else [place[1]]
+    momentum = str(new.get("_target_")).endswith(".SGD")
+    return all(key in OF_THE_OPTIMIZER and (key != "momentum" or momentum) for key in keys)

@@ -1,0 +1,71 @@
+"""Arguments of Lightning's trainer: which a person sets, which this project sets, and where its own keys stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lensblend.errors import RequestError, nearest, short
+
+# Passed on as they are given.
+PASSED = (
+    *("accelerator", "strategy", "devices", "num_nodes", "precision", "sync_batchnorm", "benchmark"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "val_check_interval"),
+    *("limit_train_batches", "limit_val_batches", "min_epochs", "min_steps", "inference_mode"),
+    *("log_every_n_steps", "enable_progress_bar", "enable_autolog_hparams", "profiler", "detect_anomaly"),
+)
+# Set by the runner, or without any effect on what it runs: what does it instead.
+OURS = {
+    "logger": "choose a `logger`, such as logger=wandb",
+    "callbacks": "add to `callbacks`, such as +callbacks.NAME._target_=CLASS",
+    "max_epochs": "set schedule.phases.PHASE.max_epochs, schedule.every_phase.max_epochs or schedule.total_epochs",
+    "check_val_every_n_epoch": "set schedule.phases.PHASE.validate_every or schedule.every_phase.validate_every",
+    "num_sanity_val_steps": "debug=smoke tries a whole training, with validation, in seconds",
+    "overfit_batches": "set loader.limit_train",
+    "limit_test_batches": "a training tests nothing; `lensblend evaluate limit=N` scores the first N pairs",
+    "limit_predict_batches": "a training predicts nothing; `lensblend render` does",
+    "enable_checkpointing": "every training writes checkpoints; `checkpoint` says how often",
+    "enable_model_summary": "each phase says how many parameters it has; add "
+    "+callbacks.summary._target_=pytorch_lightning.callbacks.ModelSummary for a table",
+    "deterministic": "set deterministic=true",
+    "use_distributed_sampler": "the pairs are shared among processes already",
+    "barebones": "leave out what takes time by itself: logger=none callbacks.panels=null",
+    "plugins": "give `trainer.strategy` and `trainer.precision` by their names",
+    "reload_dataloaders_every_n_epochs": "each epoch has its own order and crops already",
+    "default_root_dir": "set run_dir",
+    "model_registry": "no checkpoint leaves the run's folder",
+}
+# These would end a phase before its epochs are done.
+ENDING = {
+    "max_steps": "a phase ends after its epochs: set schedule.phases.PHASE.max_epochs",
+    "max_time": "a phase ends after its epochs: set schedule.phases.PHASE.max_epochs; to stop in time and go on later, "
+    "send SIGTERM (`timeout 1h lensblend train ...`), which saves",
+    "fast_dev_run": "debug=smoke tries a whole training in seconds",
+}
+
+
+def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is passed on to Lightning's trainer; null stands for what was not given.
+
+    Args:
+        node: The configuration's ``trainer``.
+
+    Raises:
+        RequestError: An argument is not one of Lightning's, or not to be set there; the message names the key that is.
+
+    Example:
+        >>> trainer_arguments({"devices": 1, "max_time": None})
+        {'devices': 1}
+        >>> trainer_arguments({"default_root_dir": "x"})
+        Traceback (most recent call last):
+        lensblend.errors.RequestError: `trainer.default_root_dir='x'` would have no effect: set run_dir.
+    """
+    given = {key: value for key, value in node.items() if value is not None}
+    for key, value in given.items():
+        if key in OURS:
+            raise RequestError(f"`trainer.{key}={short(value)}` would have no effect: {OURS[key]}.")
+        if key in ENDING:
+            raise RequestError(f"`trainer.{key}={short(value)}` is not taken: {ENDING[key]}.")
+        if key not in PASSED:
+            raise RequestError(f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), PASSED)}")
+    return given

@@ -1,0 +1,48 @@
+"""Every argument of Lightning's trainer is passed on, or answered with the key that does what it asks for."""
+
+import inspect
+
+import pytest
+import pytorch_lightning as pl
+
+from lensblend.errors import RequestError
+from lensblend.training.lightning import ENDING, OURS, PASSED, trainer_arguments
+
+CLASSES = {"passed": PASSED, "ours": OURS, "ending": ENDING}
+
+
+def test_every_argument_of_lightnings_trainer_is_in_one_class():
+    there = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
+    listed = [name for names in CLASSES.values() for name in names]
+    assert sorted(listed) == sorted(there)
+
+
+@pytest.mark.parametrize("name", [*OURS, *ENDING])
+def test_what_the_runner_sets_or_a_phase_decides_is_refused_with_what_does_it(name):
+    with pytest.raises(RequestError, match=f"`trainer.{name}=3` (would have no effect|is not taken): .+"):
+        trainer_arguments({"devices": 1, name: 3})
+    assert trainer_arguments({"devices": 1, name: None}) == {"devices": 1}
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_the_others_are_passed_on(name):
+    assert trainer_arguments({name: 3}) == {name: 3}
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest():
+    with pytest.raises(RequestError, match=r"`trainer.device` is not an argument .* did you mean `devices`"):
+        trainer_arguments({"device": 2})
+
+
+def test_the_keys_that_are_named_are_there():
+    """What a refusal advises is in the configuration's types."""
+    from lensblend.cli.config import EveryPhaseSchema, Loader, PhaseSchema, ScheduleSchema, Train
+
+    known = {"schedule.phases.PHASE": PhaseSchema, "schedule.every_phase": EveryPhaseSchema}
+    known |= {"schedule": ScheduleSchema, "loader": Loader}
+    for advice in [*OURS.values(), *ENDING.values()]:
+        for word in advice.replace(",", " ").replace(";", " ").replace(":", " ").split():
+            place, dot, name = word.rpartition(".")
+            if dot and place in known:
+                assert name in known[place].__dataclass_fields__, word
+    assert {"run_dir", "deterministic", "logger", "callbacks", "checkpoint"} <= set(Train.__dataclass_fields__)
