@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,6 +22,7 @@ from lensblend.runs.contents import RECORD
 from lensblend.training.learning_rate import LR_PATHS, lr_progress
 from lensblend.training.truths import truths
 
+_OF_THE_PHASE = ("lr_path", "lr_ratio", "lr_every")
 Pictures = dict[str, NDArray[np.uint8]]
 
 
@@ -48,6 +49,12 @@ class Fit(pl.LightningModule, ABC):
     """
 
     network: Network
+    # What a training gives to its module; the rest is its configuration's.
+    given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", *_OF_THE_PHASE, "record")
+    # Whether it takes its optimizers' steps itself, where Lightning can neither clip nor accumulate gradients.
+    steps_by_itself: ClassVar[bool] = False
+    # Names of what it logs as ``train/NAME`` beside the terms of the loss.
+    further_losses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
