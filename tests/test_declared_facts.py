@@ -18,7 +18,7 @@ ALLOWED = {
     "launchers/local.py": {"getattr(signal, n)", "hasattr(signal, n)"},
     "launchers/slurm.py": {"getattr(self, name)"},
     "runs/documents.py": {"getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"},
-    "runs/instantiate.py": {"inspect.signature(definition)"},
+    "runs/instantiate.py": {"inspect.signature(definition)", "inspect.signature(vars(kind)['__init__'])"},
     "training/callbacks/finite_guard.py": {"getattr(trainer.precision_plugin, 'scaler', None)"},
     "training/cluster.py": {"getattr(rank_zero_only, 'rank', 0)"},
     "training/interruption.py": {"getattr(signal, name)", "hasattr(signal, 'sigwaitinfo')", "hasattr(signal, name)"},

@@ -58,7 +58,7 @@ def run_verb(task: Task, config_name: str) -> None:
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         explained = _explained_at_once(config_name) if multirun else explained_errors(config_name, full_errors)
         with explained, _environment_as_before():
-            _check_keys(config)
+            check_keys(config)
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
@@ -148,7 +148,7 @@ def _explained_at_once(config_name: str) -> Iterator[None]:
         raise
 
 
-def _check_keys(config: DictConfig) -> None:
+def check_keys(config: DictConfig) -> None:
     """Refuse what ``+key=value`` added where a dataclass says which keys there are: nothing would ever read it."""
     groups = [folder.name for folder in config_folder().iterdir() if folder.is_dir()]
     for place, node in [("", config), *dotted(config)]:

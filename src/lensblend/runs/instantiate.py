@@ -169,8 +169,7 @@ def _check_arguments(
         raise RequestError(f"`{where}._args_` is a list of arguments, but got {short(node['_args_'])}.")
     if not isinstance(node.get("_partial_", False), bool):
         raise RequestError(f"`{where}._partial_` is true or false, but got {short(node['_partial_'])}.")
-    parameters = inspect.signature(definition).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    parameters, takes_any = _parameters(definition)
     for key in named:
         if arguments and key in arguments:
             raise RequestError(f"`{where}.{key}` is set by the training itself; leave it out.")
@@ -182,6 +181,27 @@ def _check_arguments(
         if key in hints and not _fits(value, hints[key]):
             kind = str(parameters[key].annotation).replace("typing.", "")
             raise RequestError(f"`{where}.{key}` is {short(value)}, but it is of type {kind}.")
+
+
+def _parameters(definition: type) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the arguments of a class, and whether it takes any others.
+
+    One of ours that takes any hands them to the class from which it derives; PyTorch's `Module` takes none.
+    """
+    found = dict(inspect.signature(definition).parameters)
+    for kind in definition.__mro__:
+        if not any(p.kind is p.VAR_KEYWORD for p in found.values()):
+            return found, False
+        ours = kind.__module__.startswith("lensblend.")
+        if not ours and kind.__module__ not in ("torch.nn.modules.module", "builtins"):
+            return found, True
+        if "__init__" in vars(kind):
+            inherited = inspect.signature(vars(kind)["__init__"]).parameters
+            closed = {n: p for n, p in found.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+            found = closed | {n: p for n, p in inherited.items() if n != "self"}
+            if not ours:
+                return closed, False
+    return found, True
 
 
 def _given(node: Mapping[str, Any], definition: type) -> dict[str, Any]:

@@ -165,6 +165,7 @@ def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type
         if node is None:
             continue
         where = f"callbacks.{key}"
+        check_node(node, where, CALLBACK)
         build(node, where, CALLBACK)
         monitor = given_arguments(node, where, CALLBACK).get("monitor")
         # A module or callback of somebody's own may log more.
