@@ -1,5 +1,6 @@
 """What several test folders share: a cache of their own, a command runner, one finished training."""
 
+import functools
 import importlib
 import os
 import subprocess
@@ -31,6 +32,32 @@ def cache(tmp_path_factory):
     os.environ["WANDB_MODE"] = "offline"
     os.environ["WANDB_SILENT"] = "true"
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_empty_comparisons():
+    """Refuse assertions over empty tensors and arrays, which cannot fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in (
+            (torch.testing, ["assert_close"]),
+            (np.testing, ["assert_allclose", "assert_array_equal", "assert_array_less", "assert_equal"]),
+        ):
+            for name in names:
+                patch.setattr(module, name, refusing_empty(vars(module)[name]))
+        yield
+
+
+def refusing_empty(compare):
+    """The same comparison, which fails where there is nothing to compare."""
+
+    @functools.wraps(compare)
+    def compared(actual, expected, *arguments, **options):
+        for side in (actual, expected):
+            if isinstance(side, torch.Tensor | np.ndarray) and 0 in side.shape:
+                pytest.fail(f"an empty comparison, of shape {tuple(side.shape)}, cannot fail")
+        return compare(actual, expected, *arguments, **options)
+
+    return compared
 
 
 @pytest.fixture

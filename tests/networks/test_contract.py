@@ -40,9 +40,8 @@ class Case:
 
     ``supervised`` names what losses see beside bokeh: some parameters have no other gradient. Deep networks without
     normalisation overfit one pair at a lower learning rate only, and where the initial weights are small, so is
-    the first step (``first_lr``).
-    normalisation overfit one pair at a lower learning rate only. A network that adds a ``residual`` to the photo starts
-    near it, where only hundreds of steps find a blur: it overfits a negative instead.
+    the first step (``first_lr``). A network that adds a ``residual`` to the photo starts near it, where only hundreds
+    of steps find a blur: it overfits a negative instead.
     """
 
     build: Callable[[], nn.Module]

@@ -157,7 +157,9 @@ def test_gradients_reach_the_photo(family, photo):
     KernelBank(family, [5, 25])(photo)[:, 1:].sum().backward()
     # Each photo pixel passes on its whole weight, but for what the mirrored border moves around.
     assert photo.grad.sum().item() == pytest.approx(2 * photo.numel(), rel=1e-5)
-    torch.testing.assert_close(photo.grad[..., 24:-24, 24:-24], torch.full((2, 3, 0, 32), 2.0))
+    inner = photo.grad[..., 13:-13, 13:-13]  # the largest radius is 12
+    assert inner.numel() > 1000
+    torch.testing.assert_close(inner, torch.full_like(inner, 2.0))
 
 
 @pytest.mark.parametrize(

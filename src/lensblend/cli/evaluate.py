@@ -24,9 +24,12 @@ def evaluate(config: DictConfig) -> None:
         raise RequestError("Give either `checkpoint=PATH`, or both `predictions=DIR` and `targets=DIR`.")
     one_of("split", node["split"], ("train", "val"))
     one_of("score_at", node["score_at"], ("photo", "network"))
-    check_writable(Path(node["output"]))
-    from lensblend.runs.building import build_metrics
+    if node["limit"] is not None and node["limit"] < 1:
+        raise RequestError(f"`limit` is 1 or more, or null for all pairs, but got {node['limit']}.")
+    from lensblend.runs.building import build_metrics, check_parts
 
+    check_parts(node, "data", "metrics", "saliency", "disparity")
+    check_writable(Path(node["output"]))
     metrics, _ = build_metrics(node["metrics"])
     if node["checkpoint"] is None:
         _evaluate_folders(node, metrics)

@@ -34,7 +34,10 @@ def explain(error: Exception, config_name: str) -> str:
     text = "\n".join(dict.fromkeys(filter(None, (str(link).strip() for link in chain))))
     unknown = re.search(r"(?:Could not override '|Key ')([\w./@]+)'", text)
     if unknown and "not in" in text:
-        return unknown_key(unknown.group(1), _known_keys(config_name))
+        # In a value that is a group of keys, the one that is wrong may be further down.
+        below = re.findall(r"full_key: ([\w.]+)", text)
+        full = next((key for key in below if key.startswith(f"{unknown.group(1)}.")), unknown.group(1))
+        return unknown_key(full, *_known_keys(config_name))
     for pattern, answer in ANSWERS:
         found = re.search(pattern, text)
         if found:
@@ -43,23 +46,46 @@ def explain(error: Exception, config_name: str) -> str:
     return text.partition("Config search path:")[0].strip()
 
 
-def unknown_key(key: str, known: Sequence[str]) -> str:
-    """Say that a key does not exist, and which does: the nearest as a whole, or those that end alike.
+def unknown_key(key: str, known: Sequence[str], free: Sequence[str] = ()) -> str:
+    """Say that a key does not exist, and which does: the nearest beside it or as a whole, or one that ends alike.
+
+    Args:
+        key: The wrong one, dotted; if ``known`` has it all the same, it is free text that something refused.
+        known: All keys there are.
+        free: Those that take further keys: the arguments of something.
 
     Example:
         >>> unknown_key("batchsize", ["seed", "schedule.every_phase.batch_size", "batch_size"])
         '`batchsize` is not a key of the configuration; did you mean `batch_size`?'
         >>> unknown_key("batch_size", ["seed", "schedule.every_phase.batch_size"])
         '`batch_size` is not a key of the configuration; did you mean `schedule.every_phase.batch_size`?'
+        >>> unknown_key("optimizer.momentum", ["optimizer", "optimizer.lr"], free=["optimizer"])
+        '`optimizer.momentum` is not a key of the configuration; to add it, write +optimizer.momentum=VALUE.'
+        >>> unknown_key("loader.pin", ["loader", "loader.flips", "seed"])
+        '`loader.pin` is not a key of the configuration. In `loader` there are: flips.'
     """
     place, _, last = key.rpartition(".")
-    renamed = f"{place}.{TERM_KEYS[last]}" if last in TERM_KEYS else None
-    alike = [k for k in known if k.rpartition(".")[2] == last]
+    others = [k for k in known if k != key and not key.startswith(f"{k}.")]
+    beside = [k for k in others if k.rpartition(".")[0] == place] if place in known else []
+    alike = [k for k in others if k.rpartition(".")[2] == last]
     # What holds for all phases comes before what holds for one.
     alike.sort(key=lambda k: "every_phase" not in k)
-    near = renamed or closest(key, known, least=0.65) or next(iter(alike), None)
-    guess = f"; did you mean `{near}`?" if near else "; `--cfg job` prints the keys there are."
-    return f"`{key}` is not a key of the configuration{guess}"
+    near = f"{place}.{TERM_KEYS[last]}" if last in TERM_KEYS else None
+    if near is None and place in known:
+        near = next((k for k in beside if k.rpartition(".")[2] == closest(last, [_last(k) for k in beside])), None)
+    elif near is None:
+        near = closest(key, others, least=0.65) or next(iter(alike), None)
+    said = f"`{key}` is not a key of the configuration"
+    if near:
+        return f"{said}; did you mean `{near}`?"
+    if place in free:
+        return f"{said}; to add it, write +{key}=VALUE."
+    listed = ", ".join(_last(k) for k in beside)
+    return f"{said}. In `{place}` there are: {listed}." if listed else f"{said}; `--cfg job` prints the keys there are."
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _unreadable(error: OverrideParseException) -> str:
@@ -94,6 +120,7 @@ def _several(found: Match[str]) -> str:
     return f"`{key}={values}` is several values: add --multirun to run each, or write {key}=[{values}] for a list."
 
 
+_KINDS = {"dict": "a group of keys", "list": "a list"}
 # What Hydra and OmegaConf say, and what is said instead; the first that fits.
 ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
     (
@@ -102,6 +129,18 @@ ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
     ),
     (r"(Value .* could not be converted to \w+)[\s\S]*full_key: (\S+)", _wrong_type),
     (r"(Value .* is not a valid \w+)[\s\S]*full_key: (\S+)", _wrong_type),
+    (
+        r"Cannot convert '(\w+)' to (?:string|\w+): (.*)\s+full_key: (\S+)",
+        lambda m: f"`{m.group(3)}` is a text, but got {_KINDS.get(m.group(1), m.group(1))}: {m.group(2)}",
+    ),
+    (
+        r"Cannot merge DictConfig with ListConfig\s+full_key: (\S+)",
+        lambda m: f"`{m.group(1)}` is a list, but got a group of keys: write {m.group(1)}=[a,b].",
+    ),
+    (
+        r"Index '(\S+)' \(str\) is not an int\s+full_key: (\S+)\.\S+",
+        lambda m: f"`{m.group(2)}` is a list and has no key `{m.group(1)}`: write {m.group(2)}=[a,b].",
+    ),
     (
         r"Invalid value assigned: \w+ is not a ListConfig[\s\S]*full_key: (\S+)",
         lambda m: f"`{m.group(1)}` is a list: write {m.group(1)}=[a,b], or [a] for a single one.",
@@ -133,18 +172,22 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _known_keys(config_name: str) -> list[str]:
-    """Return every key of the default configuration, dotted."""
+def _known_keys(config_name: str) -> tuple[list[str], list[str]]:
+    """Return every key of the default configuration, dotted, and those among them that take further ones."""
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = hydra.compose(config_name)
-    return list(_dotted(config, ""))
+    found = dict(dotted(config))
+    groups = {path: node for path, node in found.items() if isinstance(node, DictConfig)}
+    return list(found), [path for path, node in groups.items() if OmegaConf.get_type(node) is dict]
 
 
-def _dotted(node: Any, prefix: str) -> Iterator[str]:
+def dotted(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key below a node of a configuration, dotted, and what stands there."""
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         for key in node:
             path = f"{prefix}.{key!s}" if prefix else str(key)
-            yield path
+            below = node._get_node(key)
+            yield path, below
             if not OmegaConf.is_missing(node, key):
-                yield from _dotted(node._get_node(key), path)
+                yield from dotted(below, path)

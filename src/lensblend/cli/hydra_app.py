@@ -7,6 +7,7 @@ import functools
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -22,15 +23,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.arguments import as_meant
 from lensblend.cli.config import config_folder, register
-from lensblend.cli.explanations import explain, unknown_key
+from lensblend.cli.explanations import dotted, explain, unknown_key
 from lensblend.cli.flags import shared
-from lensblend.errors import Interrupted, LensblendError, RequestError, printable
+from lensblend.errors import Interrupted, LensblendError, RequestError, StorageError, printable
 from lensblend.runs.extensions import admit
 from lensblend.storage import DISK_ERRORS, cannot_write
 
 Task = Callable[[DictConfig], None]
-# What Hydra says of a command in a bare ValueError.
-_REFUSALS = ("Only one of --run", "Config group override must be")
+# What OmegaConf says of a key below one that is null.
+_BELOW_NULL = ("Unexpected type for root: NoneType", "'NoneType' object has no attribute")
+_STANDARD = frozenset(sys.stdlib_module_names)
 _before: dict[str, str] = {}
 _SIGNAL_OF_A_DEAD_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
@@ -58,7 +60,7 @@ def run_verb(task: Task, config_name: str) -> None:
         multirun = HydraConfig.get().mode == RunMode.MULTIRUN
         explained = _explained_at_once(config_name) if multirun else explained_errors(config_name, full_errors)
         with explained, _environment_as_before():
-            _check_keys(config)
+            check_keys(config)
             task(config)
 
     main = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name)(guarded)
@@ -68,10 +70,28 @@ def run_verb(task: Task, config_name: str) -> None:
         admit(known.allow)
         try:
             main()
-        except ValueError as error:
-            if not str(error).startswith(_REFUSALS):
+        except OSError as error:
+            if error.filename is None or not _raised_by_hydra(error):
                 raise
-            raise RequestError(f"Hydra refuses the command: {error}") from error
+            raise StorageError(cannot_write(Path(error.filename), error)) from error
+        except (ValueError, TypeError, AttributeError, AssertionError, LookupError) as error:
+            if not _raised_by_hydra(error):
+                raise
+            raise RequestError(_refusal(error)) from error
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Tell whether it is Hydra that stumbled over the command, and not what it has started."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = any(name.startswith("lensblend.") and name not in (__name__, "lensblend.cli.config") for name in frames[1:])
+    last = next(name for name in reversed(frames) if name.partition(".")[0] not in _STANDARD)
+    return not ours and last.partition(".")[0] in ("hydra", "omegaconf")
+
+
+def _refusal(error: BaseException) -> str:
+    reason = " ".join(str(error).partition("reference_type=")[0].split())[:300]
+    null = "; a key below one that is null is set after an option for the group, such as data=embedded"
+    return f"Hydra refuses the command: {reason.rstrip('.')}{null if reason.startswith(_BELOW_NULL) else ''}."
 
 
 def environment_before() -> dict[str, str]:
@@ -130,14 +150,19 @@ def _explained_at_once(config_name: str) -> Iterator[None]:
         raise
 
 
-def _check_keys(config: DictConfig) -> None:
-    """Refuse what ``+key=value`` added at the top, where nothing would ever read it."""
-    schema = OmegaConf.get_type(config)
-    known = [field.name for field in fields(schema)] if is_dataclass(schema) else []
+def check_keys(config: DictConfig) -> None:
+    """Refuse what ``+key=value`` added where a dataclass says which keys there are: nothing would ever read it."""
     groups = [folder.name for folder in config_folder().iterdir() if folder.is_dir()]
-    for key in config:
-        if known and key not in known:
-            raise RequestError(unknown_key(str(key), [*known, *groups, "+sweep"]))
+    for place, node in [("", config), *dotted(config)]:
+        schema = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+        if not is_dataclass(schema) or node._is_none() or node._is_missing():
+            continue
+        known = [field.name for field in fields(schema)]
+        unknown = [str(key) for key in node if key not in known]
+        if unknown and not place:
+            raise RequestError(unknown_key(unknown[0], [*known, *groups, "+sweep"]))
+        if unknown:
+            raise RequestError(unknown_key(f"{place}.{unknown[0]}", [place, *(f"{place}.{name}" for name in known)]))
 
 
 def choices() -> dict[str, str]:

@@ -53,6 +53,7 @@ def train(config: DictConfig) -> None:
     from lensblend.runs.documents import check_plain
     from lensblend.runs.messages import say
     from lensblend.training.phase_run import Identity
+    from lensblend.training.request import check_request
     from lensblend.training.runner import Training
 
     try:
@@ -62,6 +63,7 @@ def train(config: DictConfig) -> None:
         raise RequestError(str(error)) from None
     if not 0 <= content["seed"] < SEEDS:
         raise RequestError(f"`seed` is 0 to {SEEDS - 1}, but got {content['seed']}.")
+    check_request(content)
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
     identity = Identity() if named == ["resume"] else identify(content["name"], overrides)
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))

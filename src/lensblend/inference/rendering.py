@@ -30,7 +30,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        # Where nothing is computed, such as on `meta`, nothing can be read back.
+        torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise RequestError(
             f"`device` {name!r} cannot be used: {str(error).splitlines()[0]}; try auto or cpu."

@@ -41,7 +41,7 @@ class WeightedSum(nn.Module):
     def __init__(self, terms: Mapping[str, Mapping[str, Any]]) -> None:
         super().__init__()
         for name, term in terms.items():
-            _check_term(name, term)
+            check_term(name, term)
         if not any(term["weight"] > 0 for term in terms.values()):
             weights = {name: term["weight"] for name, term in terms.items()}
             raise RequestError(f"A loss trains at least one term, but got the weights {weights}; make one positive.")
@@ -97,16 +97,27 @@ class WeightedSum(nn.Module):
             yield share, level.float(), reference
 
 
-def _check_term(name: str, term: Mapping[str, Any]) -> None:
-    """Refuse a term that could not be computed, or whose name could not be a module's."""
+def check_term(name: str, term: Mapping[str, Any]) -> None:
+    """Refuse a term that could not be computed, or whose name could not be a module's.
+
+    Args:
+        name: Its name.
+        term: Its keys; the loss is a module.
+
+    Raises:
+        RequestError: It could not.
+    """
     if "." in name or not name:
         raise RequestError(f"A term's name is not empty and has no dot, but got {name!r}; use an underscore.")
     if set(term) - {"decay"} != {"weight", "compares", "loss"}:
         raise RequestError(
             f"Term `{name}` has the keys `weight`, `compares` and `loss`, but got {sorted(map(str, term))}."
         )
+    if not isinstance(term["compares"], str):
+        raise RequestError(f"`compares` of term `{name}` is a name, such as bokeh, but got {term['compares']!r}.")
     decay = term.get("decay", 1.0)
-    if "decay" in term and (term["compares"] != PYRAMID or isinstance(decay, bool) or not decay > 0):
+    is_number = isinstance(decay, int | float) and not isinstance(decay, bool)
+    if "decay" in term and (term["compares"] != PYRAMID or not is_number or not decay > 0):
         raise RequestError(f"`decay` of term `{name}` is positive and for `compares: pyramid` only, but got {decay!r}.")
     weight = term["weight"]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:

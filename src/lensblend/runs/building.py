@@ -9,12 +9,43 @@ from torch import nn
 
 from lensblend.errors import RequestError, WeightsMissingError, nearest
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.runs.instantiate import build, classes_in
+from lensblend.runs.instantiate import build, check_node, classes_in
 from lensblend.runs.messages import say
-from lensblend.runs.roles import LOSS, METRIC
+from lensblend.runs.roles import BACKBONE, BANK, DATA, LOGGER, LOSS, MAP_SOURCE, METRIC, MODELS, Role
 
 if TYPE_CHECKING:
     from lensblend.metrics.per_image import PerImageMetric
+
+
+# What may stand in each group of a configuration, and which arguments it is given further.
+_PARTS: dict[str, tuple[Role, ...]] = {
+    "kernels": (BANK,),
+    "backbone": (BACKBONE,),
+    "model": MODELS,
+    **dict.fromkeys(("saliency", "disparity", "focus"), (MAP_SOURCE,)),
+    "data": (DATA,),
+}
+_NAMED_PARTS: dict[str, tuple[Role, ...]] = {"metrics": (METRIC,), "logger": (LOGGER,)}
+
+
+def check_parts(config: Mapping[str, Any], *groups: str) -> None:
+    """Refuse groups of a configuration that could not be built, without building anything; null is nothing.
+
+    Args:
+        config: Plain dicts.
+        groups: Keys of it, as in conf/.
+
+    Raises:
+        RequestError: A class may not stand where it does, does not take an argument, or not of that type.
+    """
+    for group in groups:
+        node = config.get(group)
+        if group in _NAMED_PARTS:
+            for name, part in (node or {}).items():
+                if part is not None:
+                    check_node(part, f"{group}.{name}", *_NAMED_PARTS[group])
+        elif node is not None:
+            check_node(node, group, *_PARTS[group], arguments=("name",) if _PARTS[group] == (MAP_SOURCE,) else ())
 
 
 def build_metrics(nodes: Mapping[str, Any]) -> tuple[dict[str, PerImageMetric], dict[str, str]]:

@@ -62,7 +62,8 @@ def describe(
 def without_weights(node: Any) -> Any:
     """Leave out the files that a network's parts started from: a checkpoint holds their weights itself."""
     if isinstance(node, Mapping):
-        return {key: None if key == "weights" else without_weights(value) for key, value in node.items()}
+        left_out = {"weights": None, "download": False}
+        return {key: left_out.get(key, without_weights(value)) for key, value in node.items()}
     return [without_weights(value) for value in node] if isinstance(node, list) else node
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -74,6 +74,39 @@ def classes_in(node: Any, where: str, *roles: Role) -> Iterator[type]:
         yield definition
 
 
+def check_node(node: Any, where: str, *roles: Role, arguments: Collection[str] = ()) -> None:
+    """Refuse, without building anything, a node that `build` would refuse before it calls a constructor.
+
+    Args:
+        node: See `build`.
+        where: See `build`.
+        roles: See `build`.
+        arguments: Names of those that the outermost object will be given further.
+
+    Raises:
+        RequestError: As `build`.
+    """
+    _check(node, where, roles, dict.fromkeys(arguments))
+
+
+def check_arguments(given: Mapping[str, Any], where: str, definition: type) -> None:
+    """Refuse keys that a class does not take as arguments, and values of other types than it says.
+
+    Raises:
+        RequestError: There are some.
+    """
+    _check_arguments({"_target_": definition.__name__, **given}, where, definition, None, _types(definition))
+
+
+def given_arguments(node: Mapping[str, Any], where: str, *roles: Role) -> dict[str, Any]:
+    """Return the arguments of a node's outermost object by their names.
+
+    Raises:
+        RequestError: As `build`.
+    """
+    return _given(node, next(classes_in(node, where, *roles)))
+
+
 def refuse_positional(node: Any, where: str) -> None:
     """Refuse arguments by position in what a file describes, where those by name are looked at one by one.
 
@@ -100,7 +133,7 @@ def _check(node: Any, where: str, roles: Roles, arguments: Mapping[str, Any] | N
         titles = " or ".join(role.title for role in roles)
         raise RequestError(f"`{where}` describes {titles} by its `_target_`, but got {short(node)}.")
     for place, part, definition, role in _nodes(node, where, roles):
-        _check_arguments(part, place, definition, arguments if part is node else None)
+        _check_arguments(part, place, definition, arguments if part is node else None, _hints(definition))
         if part.get("_partial_", False) and not role.waits:
             raise RequestError(f"`{place}._partial_` is true, but {role.title} is built at once; leave it out.")
 
@@ -122,7 +155,11 @@ def _nodes(node: Any, where: str, roles: Roles) -> Iterator[tuple[str, Mapping[s
 
 
 def _check_arguments(
-    node: Mapping[str, Any], where: str, definition: type, arguments: Mapping[str, Any] | None
+    node: Mapping[str, Any],
+    where: str,
+    definition: type,
+    arguments: Mapping[str, Any] | None,
+    hints: Mapping[str, Any],
 ) -> None:
     named = [key for key in node if key not in _SPECIAL]
     unknown = [key for key in named if key.startswith("_")]
@@ -132,9 +169,7 @@ def _check_arguments(
         raise RequestError(f"`{where}._args_` is a list of arguments, but got {short(node['_args_'])}.")
     if not isinstance(node.get("_partial_", False), bool):
         raise RequestError(f"`{where}._partial_` is true or false, but got {short(node['_partial_'])}.")
-    parameters = inspect.signature(definition).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = _hints(definition)
+    parameters, takes_any = _parameters(definition)
     for key in named:
         if arguments and key in arguments:
             raise RequestError(f"`{where}.{key}` is set by the training itself; leave it out.")
@@ -148,6 +183,27 @@ def _check_arguments(
             raise RequestError(f"`{where}.{key}` is {short(value)}, but it is of type {kind}.")
 
 
+def _parameters(definition: type) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the arguments of a class, and whether it takes any others.
+
+    One of ours that takes any hands them to the class from which it derives; PyTorch's `Module` takes none.
+    """
+    found = dict(inspect.signature(definition).parameters)
+    for kind in definition.__mro__:
+        if not any(p.kind is p.VAR_KEYWORD for p in found.values()):
+            return found, False
+        ours = kind.__module__.startswith("lensblend.")
+        if not ours and kind.__module__ not in ("torch.nn.modules.module", "builtins"):
+            return found, True
+        if "__init__" in vars(kind):
+            inherited = inspect.signature(vars(kind)["__init__"]).parameters
+            closed = {n: p for n, p in found.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+            found = closed | {n: p for n, p in inherited.items() if n != "self"}
+            if not ours:
+                return closed, False
+    return found, True
+
+
 def _given(node: Mapping[str, Any], definition: type) -> dict[str, Any]:
     """Return a node's arguments by their names, those given by position as well."""
     placed = zip(inspect.signature(definition).parameters, node.get("_args_", []), strict=False)
@@ -156,8 +212,10 @@ def _given(node: Mapping[str, Any], definition: type) -> dict[str, Any]:
 
 def _hints(definition: type) -> dict[str, Any]:
     """Return the types of the arguments of one of our own classes; those of others are not written to be checked."""
-    if not definition.__module__.startswith("lensblend."):
-        return {}
+    return _types(definition) if definition.__module__.startswith("lensblend.") else {}
+
+
+def _types(definition: type) -> dict[str, Any]:
     makers = (vars(kind)[name] for kind in definition.__mro__ for name in ("__init__", "__new__") if name in vars(kind))
     maker: Any = next(makers)
     try:

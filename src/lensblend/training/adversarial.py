@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
@@ -43,6 +43,9 @@ class Adversarial(Restoration):
         builds on (A. Ignatov et al., AIM 2019, section 4.7).
     """
 
+    steps_by_itself: ClassVar[bool] = True
+    further_losses: ClassVar[tuple[str, ...]] = ("generator", "features", "discriminator")
+
     def __init__(
         self,
         *,
@@ -59,7 +62,7 @@ class Adversarial(Restoration):
         for name, weight in {"generator_weight": generator_weight, "feature_weight": feature_weight}.items():
             if not weight >= 0:
                 raise RequestError(f"`module.{name}` is 0 or more, but got {weight}.")
-        self.automatic_optimization = False
+        self.automatic_optimization = not self.steps_by_itself
         self.discriminator = discriminator
         self.discriminator_loss = discriminator_loss
         self.generator_loss = generator_loss

@@ -15,6 +15,19 @@ from lensblend.errors import DataError, RequestError
 from lensblend.training.interruption import leave_signals_to_parent
 
 
+def check_loader(num_workers: int, limit_train: int | None, limit_val: int | None) -> None:
+    """Refuse numbers of workers and pairs that cannot be.
+
+    Raises:
+        RequestError: They cannot.
+    """
+    if num_workers < 0:
+        raise RequestError(f"`loader.num_workers` is 0 or more, but got {num_workers}.")
+    for name, limit in (("limit_train", limit_train), ("limit_val", limit_val)):
+        if limit is not None and limit < 1:
+            raise RequestError(f"`loader.{name}` is 1 or more, or null for all pairs, but got {limit}.")
+
+
 class PairsDataModule(pl.LightningDataModule):
     """Resize, flip, crop, shuffle and batch the pairs of a source.
 
@@ -51,11 +64,7 @@ class PairsDataModule(pl.LightningDataModule):
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
-        if num_workers < 0:
-            raise RequestError(f"`loader.num_workers` is 0 or more, but got {num_workers}.")
-        for name, limit in (("limit_train", limit_train), ("limit_val", limit_val)):
-            if limit is not None and limit < 1:
-                raise RequestError(f"`loader.{name}` is 1 or more, or null for all pairs, but got {limit}.")
+        check_loader(num_workers, limit_train, limit_val)
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers

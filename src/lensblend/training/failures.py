@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from lensblend.errors import DataError, LensblendError, StorageError, TrainingError
+from lensblend.errors import DataError, LensblendError, RequestError, StorageError, TrainingError
 from lensblend.training.phases import Phase
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
@@ -32,6 +34,20 @@ def explain_failure(error: BaseException, name: str, phase: Phase) -> BaseExcept
     if isinstance(error, OSError) and error.filename is not None:
         return StorageError(f"{name}: {error.strerror or error}: {error.filename}; see whether the disk works.")
     return error
+
+
+def explain_refusal(error: BaseException, name: str) -> RequestError | None:
+    """Return the error for a configuration that Lightning refuses only while it fits; None for any other error.
+
+    Args:
+        error: What ended the phase.
+        name: The phase.
+    """
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    by_lightning = bool(frames) and frames[-1].partition(".")[0] in ("pytorch_lightning", "lightning_fabric")
+    if isinstance(error, MisconfigurationException) or by_lightning:
+        return RequestError(f"{name}: Lightning cannot train so: {' '.join(str(error).split())[:300]}")
+    return None
 
 
 def explain_restart(error: BaseException, checkpoint: Path) -> DataError:

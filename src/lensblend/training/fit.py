@@ -21,6 +21,7 @@ from lensblend.runs.contents import RECORD
 from lensblend.training.learning_rate import LR_PATHS, Rates
 from lensblend.training.truths import truths
 
+_OF_THE_PHASE = ("lr_path", "lr_ratio", "lr_every")
 Pictures = dict[str, NDArray[np.uint8]]
 NETWORK = "network."
 
@@ -53,6 +54,12 @@ class Fit(pl.LightningModule, ABC):
 
     network: Network
     reads: ClassVar[tuple[str, ...]] = ()
+    # What a training gives to its module; the rest is its configuration's.
+    given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", *_OF_THE_PHASE, "record")
+    # Whether it takes its optimizers' steps itself, where Lightning can neither clip nor accumulate gradients.
+    steps_by_itself: ClassVar[bool] = False
+    # Names of what it logs as ``train/NAME`` beside the terms of the loss.
+    further_losses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from lensblend.training.callbacks.same_config import SameConfig
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import PairsDataModule
-from lensblend.training.failures import explain_failure, explain_restart, first_line
+from lensblend.training.failures import explain_failure, explain_refusal, explain_restart, first_line
 from lensblend.training.fit import Fit
 from lensblend.training.interruption import Interruption
 from lensblend.training.lightning import trainer_arguments
@@ -100,6 +100,8 @@ class PhaseFit:
             explained = explain_failure(error, self._run.phase, self._phase)
             if explained is error and self._resume and not self._keep.began:
                 explained = explain_restart(error, self._resume)
+            if explained is error:
+                explained = explain_refusal(error, self._run.phase) or error
             if explained is error:
                 raise
             raise explained from error

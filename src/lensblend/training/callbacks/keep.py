@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 
-from lensblend.errors import DataError, Interrupted, TrainingError
+from lensblend.errors import DataError, Interrupted, RequestError, TrainingError
 from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
 from lensblend.runs.contents import RECORD
 from lensblend.training.datamodule import PairsDataModule
@@ -41,6 +41,9 @@ class KeepLastAndBest(Checkpoint):
         every_steps: Also save after so many optimizer steps.
         every_minutes: Also save after so much time.
         on_saved: Called with the number of finished steps after each save.
+
+    Raises:
+        RequestError: Steps or minutes are not positive.
     """
 
     def __init__(
@@ -53,6 +56,9 @@ class KeepLastAndBest(Checkpoint):
         every_minutes: float | None = None,
         on_saved: Callable[[int], None] | None = None,
     ) -> None:
+        for name, value in (("every_steps", every_steps), ("every_minutes", every_minutes)):
+            if value is not None and not value > 0:
+                raise RequestError(f"`checkpoint.{name}` is positive, or null for never, but got {value}.")
         self.folder = folder
         self.monitor = monitor
         self._beats = beats

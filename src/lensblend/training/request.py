@@ -1,0 +1,175 @@
+"""Whether a training can be what its configuration asks for, looked at before anything is rendered or downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from lensblend.data.transforms import FLIP_PROBABILITIES
+from lensblend.errors import LensblendError, RequestError, nearest, one_of, short
+from lensblend.losses.weighted_sum import check_term
+from lensblend.metrics.fidelity import Psnr
+from lensblend.runs.building import check_parts, freeze_all_but, metric_classes
+from lensblend.runs.checkpoints import without_weights
+from lensblend.runs.instantiate import build, check_arguments, check_node, classes_in, given_arguments
+from lensblend.runs.recorded import sketch
+from lensblend.runs.roles import CALLBACK, LOSS, MODULE, OPTIMIZER
+from lensblend.training.callbacks.finite_guard import FiniteGuard
+from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.cluster import cluster_plugins, without_srun
+from lensblend.training.datamodule import check_loader
+from lensblend.training.failures import first_line
+from lensblend.training.fit import Fit
+from lensblend.training.phases import Phase, Schedule, monitored
+
+# What Lightning can do of it and networks here cannot: their blurs, losses and scores are single precision.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+_MEANS = {32: "32-true", "32": "32-true", 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed", None: "32-true"}
+
+
+def check_request(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration that no training can carry out.
+
+    Args:
+        config: The whole configuration as plain dicts.
+
+    Raises:
+        RequestError: A key is not one that its receiver takes, a value is of the wrong kind or out of range, or two of
+            them do not go together; the message names the key.
+    """
+    check_parts(config, "kernels", "backbone", "metrics", "model", "saliency", "disparity", "focus", "data", "logger")
+    schedule = Schedule.from_config(config["schedule"])
+    metrics = metric_classes(config["metrics"])
+    for name, phase in schedule.phases.items():
+        _check_phase(phase, f"schedule.phases.{name}")
+        if name in schedule.run:
+            monitored(phase, metrics)
+    module = _check_module(config["module"])
+    _check_settings(config)
+    _check_trainer(config["trainer"], module)
+    _check_callbacks(config, schedule, module)
+    network = sketch(without_weights(config["model"]), "model")
+    for name in schedule.run:
+        freeze_all_but(network, schedule.phases[name].trainable)
+
+
+def _check_phase(phase: Phase, where: str) -> None:
+    """Refuse loss terms and an optimizer that could not be built, or could not take a step."""
+    for name, term in phase.loss.items():
+        if term is None:
+            continue
+        if not isinstance(term, Mapping) or "loss" not in term:
+            raise RequestError(
+                f"`{where}.loss.{name}` is a term {{weight, compares, loss}} with a `loss`, but got {short(term)}."
+            )
+        check_node(term["loss"], f"{where}.loss.{name}.loss", LOSS)
+        try:
+            check_term(name, {**term, "loss": nn.Identity()})
+        except RequestError as error:
+            raise RequestError(f"`{where}.loss.{name}`: {error}") from None
+    if "lr" in phase.optimizer:
+        raise RequestError(f"`{where}.optimizer.lr` is set by `{where}.lr`; leave it out.")
+    _try_optimizer({**phase.optimizer, "_partial_": True, "lr": phase.lr}, f"{where}.optimizer")
+
+
+def _try_optimizer(node: Mapping[str, Any], where: str) -> None:
+    """Take a step with an optimizer, on weights as convolutions have them."""
+    kernel = torch.ones(2, 3, 3, 3).to(memory_format=torch.channels_last)
+    weights = [nn.Parameter(kernel), nn.Parameter(torch.ones(2))]
+    build_optimizer = build(node, where, OPTIMIZER)
+    try:
+        optimizer = build_optimizer(weights)
+
+        def loss() -> torch.Tensor:
+            optimizer.zero_grad()
+            total = torch.stack([weight.square().sum() for weight in weights]).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        optimizer.step(loss)
+    except LensblendError:
+        raise
+    except Exception as error:  # optimizers raise whatever a value leads to
+        raise RequestError(
+            f"`{where}` is {node['_target_']}, which cannot train a network so: {first_line(error)}"
+        ) from error
+
+
+def _check_module(node: Mapping[str, Any]) -> type[Fit]:
+    """Refuse a module's node that could not be built; return its class."""
+    check_node(node, "module", MODULE, arguments=Fit.given)
+    for key, part in node.items():
+        if isinstance(part, Mapping) and part.get("_partial_"):
+            _try_optimizer(part, f"module.{key}")
+    return next(classes_in(node, "module", MODULE))
+
+
+def _check_settings(config: Mapping[str, Any]) -> None:
+    """Refuse values of the small groups that those who take them refuse."""
+    FiniteGuard(Path(), **config["not_finite"])
+    KeepLastAndBest(Path(), "val/psnr", Psnr.beats, **config["checkpoint"])
+    loader = dict(config["loader"])
+    one_of("flips", loader.pop("flips"), FLIP_PROBABILITIES)
+    check_loader(**loader)
+    start = config.get("init_from")
+    if start is not None and not Path(start).exists():
+        raise RequestError(
+            f"`init_from` {start} does not exist; give a checkpoint, a run's folder or a published file."
+        )
+
+
+def _check_trainer(node: Mapping[str, Any], module: type[Fit]) -> None:
+    """Refuse arguments that Lightning's trainer does not take, or that a module cannot follow."""
+    check_arguments(node, "trainer", pl.Trainer)
+    precision = node.get("precision")
+    if _MEANS.get(precision, precision) not in PRECISIONS:
+        raise RequestError(
+            f"`trainer.precision` is {precision!r}, but networks, losses and scores here compute in single precision, "
+            f"or their convolutions in half under autocast: use {', '.join(PRECISIONS)}."
+        )
+    if module.steps_by_itself:
+        clips = node.get("gradient_clip_val")
+        several = node.get("accumulate_grad_batches", 1)
+        for key, value, asked in (
+            ("gradient_clip_val", clips, clips is not None),
+            ("accumulate_grad_batches", several, several not in (None, 1)),
+        ):
+            if asked:
+                raise RequestError(
+                    f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, one "
+                    "each per batch, and Lightning cannot do that there; leave it out, or use module=restoration."
+                )
+    aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
+    try:
+        with without_srun(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            pl.Trainer(**{**node, **aside, "enable_model_summary": False, "plugins": cluster_plugins()})
+    except Exception as error:  # Lightning refuses values in a dozen ways
+        raise RequestError(f"`trainer` was refused by Lightning: {first_line(error)}") from error
+
+
+def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type[Fit]) -> None:
+    """Refuse callbacks that could not be built, or wait for a score that nothing gives."""
+    terms = {name for phase in schedule.run for name, term in schedule.phases[phase].loss.items() if term}
+    logged = [*(f"val/{name}" for name in metric_classes(config["metrics"])), "train/loss", "lr", "epoch", "step"]
+    logged += sorted(f"train/{name}" for name in (*terms, *module.further_losses))
+    if config["not_finite"]["policy"] != "stop":
+        logged.append("train/not_finite")
+    for key, node in config["callbacks"].items():
+        if node is None:
+            continue
+        where = f"callbacks.{key}"
+        check_node(node, where, CALLBACK)
+        build(node, where, CALLBACK)
+        monitor = given_arguments(node, where, CALLBACK).get("monitor")
+        # A module or callback of somebody's own may log more.
+        if monitor is not None and module.__module__.startswith("lensblend.") and monitor not in logged:
+            raise RequestError(
+                f"`{where}.monitor` is {short(monitor)}, which nothing logs{nearest(str(monitor), logged)}"
+            )
