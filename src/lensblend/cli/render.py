@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import DataError, RequestError
+from lensblend.runs.messages import say
 from lensblend.storage import fitting
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def render(arguments: argparse.Namespace) -> None:
             step(source, target)
         except DataError as error:
             failures.append(str(error))
-    print(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
+    say(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
     if failures:
         raise DataError("Not rendered:\n  " + "\n  ".join(failures))
 

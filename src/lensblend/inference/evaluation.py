@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, Rendering
+from lensblend.storage import write_atomically
 
 if TYPE_CHECKING:
     from lensblend.metrics.per_image import MetricClasses  # torchmetrics takes seconds to import
@@ -148,18 +150,18 @@ def write_scores(output: Path, metrics: MetricClasses, scores: Mapping[str, Scor
         scores: By image id, then by metric.
         about: What was scored, e.g. the checkpoint and its hash.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", *metrics])
-        writer.writerows([name, *(f"{row[m]:.8g}" for m in metrics)] for name, row in scores.items())
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["id", *metrics])
+    writer.writerows([name, *(f"{row[m]:.8g}" for m in metrics)] for name, row in scores.items())
+    write_atomically(output / "scores.csv", file.getvalue())
     content = {
         "count": len(scores),
         **means(scores),
         "conventions": {name: metric.convention for name, metric in metrics.items()},
         **about,
     }
-    (output / "metrics.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_atomically(output / "metrics.json", json.dumps(content, indent=2) + "\n")
 
 
 def mean_cells(metrics: MetricClasses, rows: Mapping[str, Scores]) -> list[list[str]]:
