@@ -77,6 +77,27 @@ def test_a_name_that_is_too_long_is_answered_with_its_limit(tmp_path):
         write_atomically(tmp_path / ("x" * 300) / "a", "")
 
 
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["train", f"{key}=out/{LONG}"] for key in ("run_dir", "hydra.run.dir", "resume")),
+        ["evaluate", f"checkpoint={LONG}", "output=out"],
+        ["evaluate", f"predictions={LONG}", f"targets={LONG}", "output=out"],
+        ["render", LONG, "--model", LONG, "--output", "out"],
+        ["compare", LONG],
+    ],
+    ids=lambda command: " ".join(command)[:24],
+)
+def test_what_no_file_system_takes_is_answered_in_a_line(in_process, tmp_path, command):
+    done = in_process(*command, cwd=tmp_path)
+    assert done.code in (1, 2)
+    assert LONG in done.err
+    assert "Traceback" not in done.err
+
+
 @pytest.mark.slow
 def test_every_verb_takes_any_name(in_process, tmp_path):
     home = tmp_path / WORST
