@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import DataError
+from lensblend.runs.messages import say
 from lensblend.storage import check_writable, new_folder
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def compare(arguments: argparse.Namespace) -> None:
     check_writable(arguments.output or Path("outputs"))
     entries, left_out = find_entries(arguments.runs, arguments.phase, _choice(arguments.table))
     for run in left_out:
-        print(f"Left out: {run.folder}: {run.reason}", flush=True)
+        say(f"Left out: {run.folder}: {run.reason}")
     if not entries:
         raise DataError(f"None of the {len(left_out)} runs can be compared; see above.")
     from rich.progress import track
@@ -144,11 +145,11 @@ def compare(arguments: argparse.Namespace) -> None:
     output = arguments.output or new_folder(Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S")))
     comparison.recipes = _recipes() if arguments.table else None
     tables = sorted(set(arguments.table))
-    print(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
+    say(f"\n{report.write_report(comparison, output, tables, arguments.gallery_limit)}\n")
     challenge = ", aim2019.csv" if "aim2019" in tables else ""
     page = ", gallery.html" if arguments.gallery_limit else ""
     analysis = ", analysis.csv, analysis/" if arguments.analysis else ""
-    print(f"compare.md, compare.csv, scores.csv{challenge}{analysis}{page} are in {output}")
+    say(f"compare.md, compare.csv, scores.csv{challenge}{analysis}{page} are in {output}")
 
 
 def main() -> None:

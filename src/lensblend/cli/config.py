@@ -212,7 +212,7 @@ def run_folder(resume: str | None, run_dir: str | None, overrides: str) -> str:
         return _fresh_folder("outputs/train", overrides, is_one_run(sys.argv[1:]))
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     number = f"{job}_{task}" if task else job
-    return f"outputs/train/slurm-{number}/{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+    return f"outputs/train/slurm-{number}/{hashlib.sha256(overrides.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def sweep_folder(overrides: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from lensblend.cli.flags import run_flags, shared
 from lensblend.errors import LensblendError
 from lensblend.runs.commands import command, override
+from lensblend.runs.messages import say
 from lensblend.runs.signals import heeded
 
 
@@ -40,7 +41,7 @@ def demo(arguments: argparse.Namespace) -> None:
     photo = _photo(output)
     run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--blend-at", "photo")
     minutes = (time.monotonic() - started) / 60
-    print(
+    say(
         f"\nThe demo took {minutes:.1f} minutes. Look at\n"
         f"  {evaluation / 'gallery.html'}  photo, target, bokeh and weight maps of every validation pair\n"
         f"  {evaluation / 'sheet.png'}  the first of them as one picture\n"

@@ -116,9 +116,10 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 
 def _conclude(output: Path, classes: MetricClasses, rows: dict[str, Any], count: int) -> None:
     from lensblend.inference.evaluation import aligned, mean_cells
+    from lensblend.runs.messages import say
 
     table = aligned(mean_cells(classes, rows))
-    print(f"\nMeans over {count} images:\n\n{table}\n\nscores.csv and metrics.json are in {output}")
+    say(f"\nMeans over {count} images:\n\n{table}\n\nscores.csv and metrics.json are in {output}")
 
 
 def main() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from lensblend.errors import LensblendError, printable
 from lensblend.runs.extensions import admit
+from lensblend.storage import DISK_ERRORS, cannot_write
 
 
 def shared() -> argparse.ArgumentParser:
@@ -32,3 +34,8 @@ def run_flags(verb: argparse.ArgumentParser, task: Callable[[argparse.Namespace]
     except LensblendError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.errno not in DISK_ERRORS:
+            raise
+        sys.stderr.write(f"{printable(cannot_write(Path(error.filename), error))}\n")
+        sys.exit(1)

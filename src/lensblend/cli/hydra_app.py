@@ -136,7 +136,7 @@ def explained_errors(config_name: str, full_errors: bool = False) -> Iterator[No
         # Hydra's own files in the run's folder.
         if full_errors or error.filename is None or error.errno not in DISK_ERRORS:
             raise
-        sys.stderr.write(f"{cannot_write(Path(error.filename), error)}\n")
+        sys.stderr.write(f"{printable(cannot_write(Path(error.filename), error))}\n")
         sys.exit(1)
 
 

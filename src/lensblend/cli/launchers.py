@@ -110,8 +110,7 @@ class JobLauncher(Launcher):
                     f"set `hydra.sweep.dir` and leave `{key}` out."
                 )
         sweep = config.hydra.sweep
-        subdir = Path(*(fitting(part) for part in Path(str(sweep.subdir)).parts))
-        proposed = (Path(str(sweep.dir)) / subdir).resolve()
+        proposed = (Path(str(sweep.dir)) / folder_of(str(sweep.subdir))).resolve()
         folder = self._folders.choose(proposed, overrides) if self._folders else proposed
         trainer: Any = OmegaConf.to_container(config.trainer, resolve=True) if "trainer" in config else {}
         command = self._command(number, overrides, folder)
@@ -134,6 +133,16 @@ class JobLauncher(Launcher):
             override("hydra.run.dir", folder),
             f"hydra.job.num={number}",
         )
+
+
+def folder_of(subdir: str) -> Path:
+    """Return the folder of a job, whose overrides may be longer than a name can be.
+
+    Example:
+        >>> folder_of("seed=1/3"), len(folder_of("a=1," * 100).name)
+        (PosixPath('seed=1/3'), 255)
+    """
+    return Path(*(fitting(part) for part in Path(subdir).parts))
 
 
 class SubprocessLauncher(JobLauncher):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
-from lensblend.errors import DataError, RequestError, printable
+from lensblend.errors import DataError, RequestError
+from lensblend.runs.messages import say
 from lensblend.storage import check_writable, fitting
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def render(arguments: argparse.Namespace) -> None:
     guides = guides_of(trained, {name: vars(arguments)[name] for name in GUIDANCE})
     failures = _unusable(targets, guides)
     if failures:
-        print(printable("These photos will be left out:\n  " + "\n  ".join(failures.values())), flush=True)
+        say("These photos will be left out:\n  " + "\n  ".join(failures.values()))
     step = _render(trained, arguments, guides) if network.renders else _estimate(trained)
     good = {source: target for source, target in targets.items() if source not in failures}
     for source, target in track(good.items(), "Rendering", disable=not good):
@@ -88,7 +89,7 @@ def render(arguments: argparse.Namespace) -> None:
             step(source, target)
         except (DataError, RequestError) as error:
             failures[source] = str(error)
-    print(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
+    say(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
     if failures:
         raise DataError("Not rendered:\n  " + "\n  ".join(failures.values()))
 

@@ -188,7 +188,7 @@ def write_gallery(
         policy=_policy(slider, script),
     )
     with temporary_beside(path) as temporary:
-        page.dump(str(temporary), encoding="utf-8")
+        page.dump(str(temporary), encoding="utf-8", errors="backslashreplace")
         replace(temporary, path)
     if path.stat().st_size > LARGE:
         megabytes = path.stat().st_size / 2**20

@@ -35,7 +35,7 @@ def key_seed(*key: int) -> int:
         >>> key_seed(0, 1, 2) == key_seed(0, 1, 2), key_seed(0, 1, 2) == key_seed(0, 2, 1)
         (True, False)
     """
-    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(errors="surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

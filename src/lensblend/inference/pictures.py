@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from lensblend.errors import printable
 from lensblend.storage import write_atomically
 
 CELL_HEIGHT = 192
@@ -94,7 +95,7 @@ def _row(title: str, row: Mapping[str, NDArray[np.uint8]], height: int) -> Image
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     left = GAP
     for index, (caption, picture) in enumerate(pictures.items()):
-        text = f"{title} · {caption}" if index == 0 else caption
+        text = " ".join(printable(f"{title} · {caption}" if index == 0 else caption).split())
         draw.text((left, 3), text, INK, font)
         page.paste(picture, (left, CAPTION))
         left += picture.width + GAP

@@ -142,8 +142,10 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise DamagedError(f"{path} is damaged: its SHA-256 is not the one in {hash_file(path).name} beside it.")
     if wrong is not None:
         raise unreadable(path, wrong)
+    # PyTorch itself opens what it maps, and takes no other names.
+    is_utf8 = str(path).isascii() or os.fsdecode(str(path).encode(errors="replace")) == str(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_utf8)
     except Exception as error:  # what a damaged pickle leads to; torch's own advice would be to run it
         raise unreadable(path, str(error) or type(error).__name__) from None
     return check_content(content, path)

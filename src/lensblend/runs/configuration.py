@@ -131,7 +131,7 @@ def overrides_hash(overrides: Sequence[str]) -> str:
         >>> overrides_hash(["a=1", "b=2"]) == overrides_hash(["b=2", "a=1"])
         True
     """
-    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(sorted(overrides)).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

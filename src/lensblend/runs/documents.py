@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,10 @@ def parse_yaml(text: str, source: str | Path, as_typed: bool = False) -> Any:
         what = f"over {YAML_LIMIT:,} characters long" if isinstance(text, str) else f"of type {type(text).__name__}"
         raise DataError(f"{source} is damaged: it is {what}, not the text of a configuration.")
     try:
-        _check_unfolded(text, source)
-        document = yaml.load(text, Loader=_YAML)
+        # The fast one refuses a file's name that is no UTF-8, which is written as such escapes.
+        loader = yaml.SafeLoader if re.search(r"\\u[dD][c-fC-F]", text) else _YAML
+        _check_unfolded(text, source, loader)
+        document = yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
@@ -87,12 +90,12 @@ def parse_yaml(text: str, source: str | Path, as_typed: bool = False) -> Any:
     return document
 
 
-def _check_unfolded(text: str, source: str | Path) -> None:
+def _check_unfolded(text: str, source: str | Path, loader: Any) -> None:
     """Count what a YAML text unfolds to, event by event, before anything is built of it."""
     sizes: dict[str, int] = {}
     # For each collection that is open: its anchor and how many values it holds so far.
     open_: list[tuple[str | None, int]] = [(None, 0)]
-    for event in yaml.parse(text, Loader=_YAML):
+    for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 raise DataError(f"{source} is damaged: `*{event.anchor}` stands within what it names, or before it.")
