@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig
 
 from lensblend.cli.hydra_app import plain, run_verb
-from lensblend.errors import DataError, RequestError, one_of
+from lensblend.errors import DataError, RequestError, one_of, printable
 from lensblend.storage import check_writable
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         source: Source = build(node["data"], "data", DATA)
     else:
         source = recorded_data(trained.config, trained.path, trained.is_run)
+    for doubt in source.doubts():
+        print(printable(f"Doubt: {doubt}"), flush=True)
     pairs = source.split(cast("Split", node["split"]))
     guides = guides_of(trained, node)
     check_guides(guides, pairs, node["limit"])

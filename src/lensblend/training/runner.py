@@ -128,7 +128,7 @@ class Training:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data", DATA)
-        say(source.summary())
+        say("\n".join([source.summary(), *(f"Doubt: {doubt}" for doubt in source.doubts())]))
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics, left_out = build_metrics(self.config["metrics"])
@@ -166,8 +166,7 @@ class Training:
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
         phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
-        resume = stopped.path if stopped else None
-        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, resume)
+        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, stopped)
 
     def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
