@@ -143,3 +143,30 @@ def test_several_checkpoints_are_scored_as_the_mean_of_their_renderings(in_proce
         )
     assert json.loads((tmp_path / "metrics.json").read_text())["checkpoint"] == [str(trained)] * 3
     assert "mean of 3" in done.out
+
+
+def test_no_picture_is_made_that_nobody_asked_for(in_process, trained, tmp_path, monkeypatch):
+    import lensblend.comparison.gallery as gallery
+    import lensblend.inference.evaluation as evaluation
+
+    made = []
+    for module, name in ((gallery, "encode"), (evaluation, "cells"), (evaluation, "weight_maps")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, f=original, n=name: made.append(n) or f(*a))
+    for asked, expected in (("false", set()), ("true", {"encode", "cells", "weight_maps"})):
+        output = tmp_path / asked
+        done = in_process("evaluate", f"checkpoint={trained}", f"output={output}", "limit=1", f"gallery={asked}")
+        assert done.code == 0, done.err
+        assert set(made) == expected
+        assert (output / "gallery.html").exists() == (asked == "true")
+
+
+@pytest.mark.parametrize("named", ["checkpoint=unused", "predictions=unused"])
+def test_an_output_that_cannot_be_written_is_refused_first(in_process, tmp_path, named):
+    (tmp_path / "file").touch()
+    both = [named, "targets=unused"] if "predictions" in named else [named]
+    for output in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nowhere"):
+        done = in_process("evaluate", *both, f"output={output}", f"hydra.run.dir={tmp_path / 'hydra'}")
+        assert done.code == 1
+        assert f"{output} could not be written" in done.err
+        assert "unused" not in done.err

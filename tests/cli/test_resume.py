@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from lensblend.cli.config import run_folder
+from lensblend.runs import checkpoint_files
 from lensblend.runs.checkpoint_files import hash_file, read_checkpoint
 from lensblend.runs.status import Lock, Status
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
@@ -88,9 +89,15 @@ def test_a_stop_says_how_to_go_on_and_leaves_the_state(stopped):
     assert not list(stopped.rglob("*.tmp"))
 
 
-def test_the_run_folder_alone_is_enough_to_go_on(stopped, whole, in_process, tmp_path):
+def test_the_run_folder_alone_is_enough_to_go_on(stopped, whole, in_process, tmp_path, monkeypatch):
+    read, hashed = [], []
+    load, digest = torch.load, checkpoint_files.file_sha256
+    monkeypatch.setattr(torch, "load", lambda path, *a, **k: read.append(path) or load(path, *a, **k))
+    monkeypatch.setattr(checkpoint_files, "file_sha256", lambda path: hashed.append(path) or digest(path))
     done = in_process("train", f"resume={stopped}", cwd=tmp_path)
     assert done.code == 0, done.err
+    last = stopped / "phase1" / "last.ckpt"
+    assert (read.count(last), hashed.count(last)) == (1, 1)
     assert "continues after step 3, 1 of 2 batches of epoch 2 done" in done.out
     assert equal(weights(stopped), weights(whole))
     assert (stopped / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()

@@ -80,6 +80,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         source = recorded_data(trained.config, trained.path, trained.is_run)
         if trained.is_run and (changed := changed_since(trained.run_dir, source)):
             say(changed)
+    for doubt in source.doubts():
+        say(f"Doubt: {doubt}")
     pairs = source.split(cast("Split", node["split"]))
     guides = guides_of(trained, node)
     check_guides(guides, pairs, node["limit"])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lensblend.data.doubts import doubts_of, refuse_one_folder_twice, twins
 from lensblend.data.files import FilePairs, Found, PairFiles, match, raise_all, scan
 from lensblend.data.listing import SUFFIXES, natural_key
 from lensblend.data.pairs import Source, Split
@@ -82,6 +83,10 @@ class Ebb(Source):
         """Pairs that are there, by split."""
         return {name: len(pairs.ids) for name, pairs in self._splits.items()}
 
+    def doubts(self) -> list[str]:
+        """Say whether photos and targets look swapped, or are the same."""
+        return doubts_of(self._splits["train"])
+
     def split(self, name: Split) -> FilePairs:
         """Return the pairs of one split, in the order of its list."""
         return self._splits[name]
@@ -120,13 +125,16 @@ class Folders(Source):
     ) -> None:
         self.photos, self.targets = Path(photos), Path(targets)
         _check_folders_request(val_photos, val_targets, val_fraction)
+        refuse_one_folder_twice({"photos": photos, "targets": targets, "masks": masks, "disparities": disparities})
+        refuse_one_folder_twice({"val_photos": val_photos, "val_targets": val_targets})
         maps = {"disparity": scan_named(disparities, "disparities"), "mask": scan_named(masks, "masks")}
         train = scan_named(photos, "photos"), scan_named(targets, "targets")
-        problems: list[str] = []
+        problems = twins(train[0])
         files = match(sorted(train[0] | train[1], key=natural_key), *train, maps, problems)
         validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
         if val_photos is not None and val_targets is not None:
             val = scan_named(val_photos, "val_photos"), scan_named(val_targets, "val_targets")
+            problems += twins(val[0])
             problems += [
                 f"`{i}` is in `{photos}` and in `{val_photos}`" for i in sorted(train[0].keys() & val[0].keys())
             ]
@@ -137,6 +145,10 @@ class Folders(Source):
         if not training:
             raise RequestError(f"`photos` = `{photos}` leaves no pair to train on; add images or lower `val_fraction`.")
         self._splits = {"train": FilePairs(training), "val": FilePairs(validating)}
+
+    def doubts(self) -> list[str]:
+        """Say whether photos and targets look swapped, or are the same."""
+        return doubts_of(self._splits["train"])
 
     def split(self, name: Split) -> FilePairs:
         """Return the pairs of one split, by name, 2 before 10."""

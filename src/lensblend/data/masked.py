@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lensblend.data.catalogue import hash_fraction, scan_named
+from lensblend.data.doubts import doubts_of, refuse_one_folder_twice, twins
 from lensblend.data.files import FilePairs, match, raise_all
 from lensblend.data.listing import natural_key
 from lensblend.data.pairs import Source, Split
@@ -29,8 +30,9 @@ class MaskedPhotos(Source):
         self.photos = Path(photos)
         if not 0 <= val_fraction < 1:
             raise RequestError(f"`val_fraction` is in [0, 1), but got {val_fraction}.")
+        refuse_one_folder_twice({"photos": photos, "masks": masks})
         found, of_masks = scan_named(photos, "photos"), scan_named(masks, "masks")
-        problems: list[str] = []
+        problems = twins(found)
         files = match(
             sorted(found | of_masks, key=natural_key), found, {}, {"mask": of_masks}, problems, partner="mask"
         )
@@ -44,6 +46,10 @@ class MaskedPhotos(Source):
     def split(self, name: Split) -> FilePairs:
         """Return the photos of one split, by name, 2 before 10."""
         return self._splits[name]
+
+    def doubts(self) -> list[str]:
+        """Say whether masks look black though they are not."""
+        return doubts_of(self._splits["train"])
 
     def summary(self) -> str:
         """Say in one line what is there."""

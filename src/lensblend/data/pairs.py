@@ -97,6 +97,10 @@ class Source(ABC):
     def split(self, name: Split) -> Pairs:
         """Return the pairs of one split; it may be empty."""
 
+    def doubts(self) -> list[str]:
+        """Say what is seldom meant, a sentence each, such as photos and targets swapped; a few pairs are looked at."""
+        return []
+
     def summary(self) -> str:
         """Say in one line what is there."""
         return f"Data: {len(self.split('train').ids)} training and {len(self.split('val').ids)} validation pairs"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.images import read_photo, read_size
 from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
@@ -47,10 +48,13 @@ def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Pat
     """Pair two folders' images by name, the suffix aside.
 
     Raises:
-        DataError: Partners are missing, names are doubled or sizes differ; all of them are listed.
+        RequestError: Both are one folder.
+        DataError: Partners are missing, names are doubled or alike, or sizes differ; all of them are listed.
     """
+    refuse_one_folder_twice({"predictions": predictions, "targets": targets})
     ours, theirs = _by_stem(predictions), _by_stem(targets)
-    problems = [f"{predictions}/{n}: no target of this name" for n in ours if n not in theirs]
+    problems = twins(ours)
+    problems += [f"{predictions}/{n}: no target of this name" for n in ours if n not in theirs]
     problems += [f"{targets}/{n}: no prediction of this name" for n in theirs if n not in ours]
     for name in (n for n in ours if n in theirs):
         if len(ours[name]) > 1 or len(theirs[name]) > 1:

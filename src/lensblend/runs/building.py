@@ -61,7 +61,8 @@ def build_metrics(nodes: Mapping[str, Any]) -> tuple[dict[str, PerImageMetric], 
                 metrics[name] = build(node, f"metrics.{name}", METRIC)
         except WeightsMissingError as error:
             left_out[name] = str(error)
-            say(f"`{name}` is left out: {error}")
+            why = str(error).partition(":")[0].rstrip(".")
+            say(f"`{name}` is left out: {why}; give `metrics.{name}.weights`, or see docs/conventions.md.")
     return metrics, left_out
 
 

@@ -172,19 +172,32 @@ def newest_valid(folder: Path) -> tuple[Path | None, list[tuple[Path, DamagedErr
     Raises:
         DataError: One is not of this project or of a newer format.
     """
-    steps: dict[Path, int] = {}
+    path, _, damaged = read_newest_valid(folder)
+    return path, damaged
+
+
+def read_newest_valid(folder: Path) -> tuple[Path | None, dict[str, Any], list[tuple[Path, DamagedError]]]:
+    """Return what `newest_valid` does, and between the two the checkpoint's content, so that it need not be read again.
+
+    Raises:
+        DataError: One is not of this project or of a newer format.
+    """
+    newest: tuple[Path | None, dict[str, Any]] = (None, {})
+    most = -1
     damaged = []
     for name in (LAST, PREVIOUS, BEST):
         path = folder / name
         if path.is_file():
             try:
-                content = read_checkpoint(path, mmap=True)
+                # The last one nearly always is the newest: of the others, only the number of steps is wanted.
+                content = read_checkpoint(path, mmap=name != LAST)
                 if "global_step" not in content:
                     raise DamagedError(f"{path} is damaged: it has no `global_step` to go on from.")
-                steps[path] = int(content["global_step"])
+                if int(content["global_step"]) > most:
+                    newest, most = (path, content), int(content["global_step"])
             except DamagedError as error:
                 damaged.append((path, error))
-    return max(steps, key=lambda path: steps[path], default=None), damaged
+    return *newest, damaged
 
 
 def set_aside(path: Path) -> Path:

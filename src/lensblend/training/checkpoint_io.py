@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,15 @@ from lensblend.runs.checkpoint_files import hash_file, read_checkpoint, write_ch
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Save and load as `lensblend.runs.checkpoint_files` does: atomically, hashed, and running nothing."""
+    """Save and load as `lensblend.runs.checkpoint_files` does: atomically, hashed, and running nothing.
+
+    Args:
+        read: A checkpoint's content that has been read and checked already, by its path; it is handed out once.
+    """
+
+    def __init__(self, read: Mapping[Path, dict[str, Any]] | None = None) -> None:
+        super().__init__()
+        self._read = dict(read or {})
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Save a checkpoint atomically.
@@ -25,7 +34,7 @@ class AtomicCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Load a checkpoint; whatever ``weights_only`` says, nothing in it is run."""
-        return read_checkpoint(Path(path))
+        return self._read.pop(Path(path), None) or read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint and its hash."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -34,6 +33,7 @@ from lensblend.training.lightning import trainer_arguments
 from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, monitored
+from lensblend.training.resume import Stopped
 
 
 class PhaseFit:
@@ -46,7 +46,7 @@ class PhaseFit:
         data: On what.
         interruption: Where signals arrive.
         status: Told of every step that is saved.
-        resume: The checkpoint from which to go on.
+        stopped: Where to go on.
         began: Called once the training goes on, with all that the checkpoint holds restored.
     """
 
@@ -58,11 +58,12 @@ class PhaseFit:
         data: PairsDataModule,
         interruption: Interruption,
         status: Status,
-        resume: Path | None,
+        stopped: Stopped | None,
         began: Callable[[], None],
     ) -> None:
         self._run, self._phase, self._config = phase_run, phase, phase_run.config
-        self._module, self._data, self._resume = module, data, resume
+        self._module, self._data, self._resume = module, data, stopped.path if stopped else None
+        self._files = AtomicCheckpointIO({stopped.path: stopped.content} if stopped else None)
         self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
         self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
         self._epochs = phase.max_epochs if self._trains else 1
@@ -141,7 +142,7 @@ class PhaseFit:
                 check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
                 logger=loggers or False,
                 callbacks=[same, *configured, reseed, finite, self._keep, self._began, FinalScores(self._keep)],
-                plugins=[AtomicCheckpointIO(), *cluster_plugins()],
+                plugins=[self._files, *cluster_plugins()],
                 deterministic=self._config["deterministic"],
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,

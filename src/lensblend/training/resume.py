@@ -12,8 +12,7 @@ from lensblend.runs.checkpoint_files import (
     BEST,
     LAST,
     copy_checkpoint,
-    newest_valid,
-    read_checkpoint,
+    read_newest_valid,
     set_aside,
 )
 from lensblend.runs.checkpoints import parse_config
@@ -34,14 +33,20 @@ class Stopped:
         step: Optimizer steps done.
         position: The epoch, the batches of it that are done, and how many it had.
         parent: What the phase started from, as its checkpoint says.
-        state: The network's weights, to see early whether they fit.
+        content: All that it holds.
     """
 
     path: Path
     step: int
     position: tuple[int, int, int]
     parent: dict[str, str] = field(default_factory=dict)
-    state: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    content: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The network's weights, to see early whether they fit."""
+        weights: Mapping[str, Any] = self.content["state_dict"]
+        return weights
 
 
 def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, consent: Consent) -> Stopped | None:
@@ -63,7 +68,7 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, cons
         if steps_saved > 0:
             say(f"{folder} is gone, and with it {steps_saved} steps: {folder.name} is trained from its start.")
         return None
-    path, damaged = newest_valid(folder)
+    path, content, damaged = read_newest_valid(folder)
     if path is None and (damaged or steps_saved > 0):
         found = " ".join(str(error) for _, error in damaged) or f"status.json says that {steps_saved} steps were saved."
         raise DataError(
@@ -75,7 +80,6 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, cons
         say(f"{error} It is now {where}.")
     if path is None:
         return None
-    content = read_checkpoint(path)
     record = content[RECORD]
     require(record, path, "phase", "config")
     if record["phase"] != folder.name:
@@ -97,5 +101,5 @@ def find_stopped(folder: Path, config: Mapping[str, Any], steps_saved: int, cons
         step=int(content["global_step"]),
         position=(position["epoch"], position["batch"], position["batches"]),
         parent=dict(record.get("parent", {})),
-        state=content["state_dict"],
+        content=content,
     )

@@ -158,7 +158,7 @@ class Training:
         # Lightning's notes on devices and tips would stand between the lines that a person reads.
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data", DATA)
-        say(source.summary())
+        say("\n".join([source.summary(), *(f"Doubt: {doubt}" for doubt in source.doubts())]))
         self._check_pairs(source)
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
@@ -209,8 +209,7 @@ class Training:
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
         phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
-        resume = stopped.path if stopped else None
-        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, resume, self._keep_config)
+        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, stopped, self._keep_config)
 
     def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
