@@ -81,7 +81,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     network.to(choose_device(node["device"]))
     classes = {name: type(metric) for name, metric in metrics.items()}
-    gallery, output = Gallery(trained.record["phase"], classes), Path(node["output"])
+    gallery, output = Gallery(trained.label, classes), Path(node["output"])
     shown = track(indices, "Rendering and scoring")
     scores = score_network(
         network, metrics, pairs, shown, image_size, node["blend_at"], lambda p, _, row, s: gallery.add(p.id, row, s)
@@ -99,7 +99,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         bank = bank_at(bank, image_size, (height, width))
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, classes, scores, about)
-    rows = {**about.get("references", {}), trained.record["phase"]: means(scores)}
+    rows = {**about.get("references", {}), trained.label: means(scores)}
     if node["gallery"]:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
     _conclude(output, classes, rows, len(scores))

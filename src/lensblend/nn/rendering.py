@@ -68,11 +68,13 @@ class BokehNetwork(Network):
     Attributes:
         takes_coordinates: Whether it also takes where in its image each pixel of the photo lies, ``coordinates``.
         blends_full_size: Whether it also takes ``full_photo``, the photo at another size, and renders bokeh into that.
+        averages: Of how many networks' renderings its own is the mean.
     """
 
     renders = True
     takes_coordinates: bool = False
     blends_full_size: bool = False
+    averages: int = 1
 
     @property
     def reference_bank(self) -> KernelBank | None:

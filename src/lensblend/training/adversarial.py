@@ -42,6 +42,8 @@ class Adversarial(Restoration):
         builds on (A. Ignatov et al., AIM 2019, section 4.7).
     """
 
+    own_terms = ("generator", "features")
+
     def __init__(
         self,
         *,

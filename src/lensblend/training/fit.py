@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -43,11 +43,15 @@ class Fit(pl.LightningModule, ABC):
         compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
             the same either way.
 
+    Attributes:
+        own_terms: Names of what it adds to the terms of ``loss``.
+
     Raises:
         RequestError: There is no such backend.
     """
 
     network: Network
+    own_terms: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.configuration import check_unchanged, config_hash, read_config
 from lensblend.runs.files import below, clear_temporaries, file_sha256
-from lensblend.runs.instantiate import build
+from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
@@ -161,7 +161,8 @@ class Training:
         parent, start = self._start(network, stopped)
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped)
-        _introduce(name, phase, network, start)
+        kind: type[Fit] = next(classes_in(self.config["module"], "module", MODULE))
+        _introduce(name, phase, network, kind.own_terms, start)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
@@ -223,17 +224,19 @@ class Training:
         return module
 
 
-def _introduce(name: str, phase: Phase, network: nn.Module, start: str) -> None:
+def _introduce(name: str, phase: Phase, network: nn.Module, own_terms: Sequence[str], start: str) -> None:
     """Say what a phase trains, how, and from what."""
     parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))
     height, width = phase.image_size
     if not trained:
         say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
         return
+    epochs = f"{phase.max_epochs} epoch{'s' if phase.max_epochs > 1 else ''}"
+    terms = [term for term, node in phase.loss.items() if node]
     count, of_it = (sum(p.numel() for p in some) for some in (parameters, trained))
     crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
     say(
-        f"\n{name}: {phase.max_epochs} epochs at {height}×{width} (height×width){crops}, batch {phase.batch_size}, "
-        f"{' + '.join(phase.loss)}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
+        f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, batch {phase.batch_size}, "
+        f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
         f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; {start}"
     )
