@@ -119,7 +119,8 @@ class Graph:
 
     def encode(self, photo: Tensor) -> dict[int, Tensor]:
         mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
-        x = self.unit("inconv", "inbn", (photo - mean) / deviation)
+        brightest = photo.flatten(1).max(dim=1).values.view(-1, 1, 1, 1)
+        x = self.unit("inconv", "inbn", (photo / brightest - mean) / deviation)
         skips = {}
         for stage, (blocks, _, _) in ENCODER.items():
             for i in range(blocks):
@@ -215,6 +216,18 @@ def test_published_weights_compute_what_the_released_graph_does(network, state, 
         assert theirs.std() > 1e-2
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
     assert int(network.stem[1].num_batches_tracked) == (0 if old else 7)
+
+
+@torch.no_grad()
+def test_a_darker_photo_has_the_same_saliency(network, state, save) -> None:
+    network.load_published(save())
+    photo = torch.rand(2, 3, 64, 64)
+    photo[:, :, 0, 0] = 1.0
+    dark = photo * torch.tensor([0.25, 0.6]).view(2, 1, 1, 1)
+    expected = released_graph(state, dark)[0]
+    for each in (photo, dark):
+        ours = network(each)["saliency_logits"]
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
 
 @torch.no_grad()

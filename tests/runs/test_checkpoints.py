@@ -32,6 +32,24 @@ def test_a_checkpoint_rebuilds_its_network_alone(tmp_path):
     assert trained.sha256 == file_sha256(tmp_path / "best.ckpt")
 
 
+@pytest.mark.parametrize(
+    ("phase", "run", "label"),
+    [
+        ("member2", ["member1", "member2"], "mean of 2"),
+        ("member1", ["member1", "member2"], "mean of 2 after member1"),
+        ("member2", None, "mean of 2"),
+    ],
+)
+def test_an_ensembles_result_is_called_their_mean_and_not_its_last_member(tmp_path, phase, run, label):
+    node = {"_target_": "lensblend.networks.ensemble.Ensemble", "members": [NETWORK, NETWORK]}
+    config = yaml.safe_dump({"schedule": {"run": run}} if run else {})
+    save(tmp_path / "best.ckpt", node, phase=phase, config=config)
+    assert load_network(tmp_path / "best.ckpt").label == label
+    save(tmp_path / "alone.ckpt", phase=phase, config=config)
+    assert load_network(tmp_path / "alone.ckpt").label == phase
+    assert load_ensemble([tmp_path / "alone.ckpt"] * 3).label == "mean of 3"
+
+
 def test_a_checkpoint_does_not_ask_for_the_files_its_parts_started_from():
     node = {"backbone": {"name": "resnet18", "weights": "/gone/resnet18.pth"}, "parts": [{"weights": "/gone/too.pth"}]}
     record = describe(node, "phase1", [32, 48], {}, {})

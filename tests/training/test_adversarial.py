@@ -16,7 +16,9 @@ from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
+from lensblend.training.phases import Phase
 from lensblend.training.restoration import Restoration
+from lensblend.training.runner import _introduce
 
 BATCHES = 4
 
@@ -201,3 +203,12 @@ def test_processes_that_would_wait_for_each_other_are_refused():
 def test_negative_weights_are_refused(name):
     with pytest.raises(RequestError, match=rf"`module.{name}` is 0 or more, but got -1"):
         module(**{name: -1})
+
+
+def test_the_line_that_introduces_a_phase_names_the_adversarial_losses(capsys):
+    """And leaves out what the configuration has switched off."""
+    values = {"image_size": [32, 48], "batch_size": 1, "max_epochs": 1, "lr": 1e-4, "lr_final": 1e-4}
+    phase = Phase(**values, loss={"vgg": None, "mask": {"weight": 1.0, "compares": "mask", "loss": {}}})
+    for kind, said in ((Adversarial, "mask + generator + features"), (Restoration, "mask")):
+        _introduce("phase1", phase, torch.nn.Linear(2, 3), kind.own_terms, "starts from nothing")
+        assert f"phase1: 1 epoch at 32×48 (height×width), batch 1, {said}, learning rate" in capsys.readouterr().out

@@ -93,7 +93,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     network.to(choose_device(node["device"]))
     classes = {name: type(metric) for name, metric in metrics.items()}
-    gallery, output = Gallery(trained.record["phase"], classes) if node["gallery"] else None, Path(node["output"])
+    gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None
     shown = track(indices, "Rendering and scoring")
     scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show)
@@ -110,7 +110,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         bank = bank_at(bank, image_size, (height, width))
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, classes, scores, about)
-    rows = {**about.get("references", {}), trained.record["phase"]: means(scores)}
+    rows = {**about.get("references", {}), trained.label: means(scores)}
     if gallery:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
     _conclude(output, classes, rows, len(scores))

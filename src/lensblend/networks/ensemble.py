@@ -60,6 +60,7 @@ class Ensemble(BokehNetwork):
                 "leave out a member that is not to count."
             )
         self.members = nn.ModuleList(members)
+        self.averages = len(members)
         self.shares = [float(share) for share in shares]
         self.guidance = tuple(dict.fromkeys(name for member in members for name in member.guidance))
         self.takes_coordinates = any(member.takes_coordinates for member in members)

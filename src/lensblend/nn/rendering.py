@@ -69,10 +69,12 @@ class BokehNetwork(Network):
 
     Attributes:
         blends_full_size: Whether it also takes ``full_photo``, the photo at another size, and renders bokeh into that.
+        averages: Of how many networks' renderings its own is the mean.
     """
 
     renders = True
     blends_full_size: bool = False
+    averages: int = 1
 
     @property
     def reference_bank(self) -> KernelBank | None:

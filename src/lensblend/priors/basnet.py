@@ -68,7 +68,8 @@ class Basnet(PriorNetwork):
     skips give seven maps, coarse to fine; a second, small network refines the finest. 87,060,360 parameters, of which
     the refinement has 482,177. The published scores are those of photos reduced to 256×256 pixels.
 
-    The photo is normalised inside with ImageNet's mean and standard deviation. In training mode BatchNorm needs more
+    The photo is divided inside by its largest value, as the authors' loader does in training and test, and normalised
+    with ImageNet's mean and standard deviation. In training mode BatchNorm needs more
     than one photo where a photo is 32×32 pixels.
 
     Args:
@@ -143,7 +144,8 @@ class Basnet(PriorNetwork):
         check_photo(photo)
         height, width = photo.shape[-2:]
         padded = pad_to_multiple(photo, DIVISOR)
-        features, skips = self.stem((padded - self.mean) / self.std), []
+        brightest = padded.amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(padded.dtype).tiny)
+        features, skips = self.stem((padded / brightest - self.mean) / self.std), []
         for stage in (*self.encoder.values(), *self.deep):
             features = stage(features)
             skips.append(features)

@@ -102,6 +102,16 @@ class Trained:
         return self.path.absolute().parents[1]
 
     @property
+    def label(self) -> str:
+        """What it renders, in a word or two: the phase's result, or the mean of several networks' renderings."""
+        phase: str = self.record["phase"]
+        run = (self.config.get("schedule") or {}).get("run") or [phase]
+        if not self.network.renders or cast("BokehNetwork", self.network).averages == 1 or phase not in run:
+            return phase
+        mean = f"mean of {cast('BokehNetwork', self.network).averages}"
+        return mean if phase == run[-1] else f"{mean} after {phase}"
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width that the network was trained at."""
         height, width = self.record["image_size"]

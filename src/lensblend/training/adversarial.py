@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -44,7 +44,8 @@ class Adversarial(Restoration):
     """
 
     steps_by_itself: ClassVar[bool] = True
-    further_losses: ClassVar[tuple[str, ...]] = ("generator", "features", "discriminator")
+    own_terms: ClassVar[Sequence[str]] = ("generator", "features")
+    further_losses: ClassVar[Sequence[str]] = ("discriminator",)
 
     def __init__(
         self,

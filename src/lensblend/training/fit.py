@@ -47,6 +47,7 @@ class Fit(pl.LightningModule, ABC):
     Attributes:
         reads: Maps of the data set, ``mask`` or ``disparity``, that it takes from a batch itself: those that neither
             the network nor a loss or metric asks for do not reach a batch otherwise.
+        own_terms: Names of what it adds to the terms of ``loss``.
 
     Raises:
         RequestError: There is no such backend.
@@ -58,8 +59,9 @@ class Fit(pl.LightningModule, ABC):
     given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", *_OF_THE_PHASE, "record")
     # Whether it takes its optimizers' steps itself, where Lightning can neither clip nor accumulate gradients.
     steps_by_itself: ClassVar[bool] = False
-    # Names of what it logs as ``train/NAME`` beside the terms of the loss.
-    further_losses: ClassVar[tuple[str, ...]] = ()
+    own_terms: ClassVar[Sequence[str]] = ()
+    # Names of what else it logs as ``train/NAME`` beside the terms of the loss.
+    further_losses: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,

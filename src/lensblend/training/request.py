@@ -158,7 +158,7 @@ def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type
     """Refuse callbacks that could not be built, or wait for a score that nothing gives."""
     terms = {name for phase in schedule.run for name, term in schedule.phases[phase].loss.items() if term}
     logged = [*(f"val/{name}" for name in metric_classes(config["metrics"])), "train/loss", "lr", "epoch", "step"]
-    logged += sorted(f"train/{name}" for name in (*terms, *module.further_losses))
+    logged += sorted(f"train/{name}" for name in (*terms, *module.own_terms, *module.further_losses))
     if config["not_finite"]["policy"] != "stop":
         logged.append("train/not_finite")
     for key, node in config["callbacks"].items():
