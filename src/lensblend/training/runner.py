@@ -129,6 +129,8 @@ class Training:
         logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
         source: Source = build(self.config["data"], "data", DATA)
         say(source.summary())
+        if note := source.enlargement([schedule.phases[name].image_size for name in schedule.run]):
+            say(note)
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics, left_out = build_metrics(self.config["metrics"])
