@@ -90,7 +90,7 @@ class Source(ABC):
         """Say in one line what is there."""
         return f"Data: {len(self.split('train').ids)} training and {len(self.split('val').ids)} validation pairs"
 
-    def enlargement(self, image_sizes: Sequence[tuple[int, int]]) -> str | None:
+    def enlargement(self, image_sizes: Sequence[Sequence[int]]) -> str | None:
         """Say in one line that a working size is far above the size of rendered pairs, and what helps; None if not."""
         largest = max(image_sizes, key=lambda size: size[0] * size[1])
         if self.rendered_size is None or largest[0] * largest[1] < 2 * self.rendered_size[0] * self.rendered_size[1]:

@@ -71,8 +71,8 @@ def slice_photo(
         parts = {number: _behind(sides, far, number, reach), number - 1: (front, front[..., None] * sides.front)}
         for place, (alpha, colour) in parts.items():
             if alpha.any():
-                disparity = np.float32(lens.focus + (2 * place * _STEP / lens.aperture if place else 0.0))
-                planes = colour.astype(np.float32), alpha.astype(np.float32), np.full(alpha.shape, disparity)
+                depth = np.float32(lens.focus + (2 * place * _STEP / lens.aperture if place else 0.0))
+                planes = colour.astype(np.float32), alpha.astype(np.float32), np.full(alpha.shape, depth)
                 layers.append(Layer(*planes, joins=True))
     return layers
 
