@@ -9,6 +9,7 @@ from lensblend.data.motorcycle import Motorcycle, load_motorcycle, motorcycle_pa
 from lensblend.data.pairs import Split
 
 SIZE = (48, 64)
+STEADY = Camera(aperture=0.12, max_radius=0.06, exposure=0.0, shift=0.0)
 
 
 def test_disparity_is_measured_normalised_and_whole() -> None:
@@ -22,23 +23,29 @@ def test_disparity_is_measured_normalised_and_whole() -> None:
     assert wall < 0.4
 
 
-def test_splits_see_disjoint_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = np.broadcast_to(np.arange(741) // 4, (500, 741)).astype(np.uint8)
-    coded = Motorcycle(np.repeat(columns[..., None], 3, axis=2), load_motorcycle().disparity)
-    monkeypatch.setattr(motorcycle, "load_motorcycle", lambda: coded)
+def test_validation_crops_share_nothing_with_each_other_or_with_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns = np.mgrid[:500, :741]
+    coded = np.stack([columns // 4, rows // 4, np.zeros_like(rows)], axis=2).astype(np.uint8)
+    monkeypatch.setattr(motorcycle, "load_motorcycle", lambda: Motorcycle(coded, np.zeros((500, 741), np.float32)))
 
-    def seen(split: Split) -> np.ndarray:
-        pairs = [motorcycle_pair(split, (0, index), SIZE, Camera(), True, "m") for index in range(12)]
-        return np.unique(np.concatenate([pair.photo.ravel() for pair in pairs]))
+    def boxes(split: Split, count: int) -> list[tuple[float, ...]]:
+        found = []
+        for seed in range(8):
+            for index in range(count):
+                photo = motorcycle_pair(split, (seed, index), SIZE, Camera(), True, "m", index).photo[..., :2]
+                found.append((index, *photo.min(axis=(0, 1)), *photo.max(axis=(0, 1))))
+        return found
 
-    assert seen("train").max() <= seen("val").min()
+    train, val = boxes("train", 4), boxes("val", motorcycle.VALIDATION_CROPS)
+    assert max(right for _, _, _, right, _ in train) <= min(left for _, left, _, _, _ in val)
+    assert max(bottom for index, *_, bottom in val if index == 0) <= min(top for index, _, top, *_ in val if index == 1)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_near_focus_is_in_front_of_far_focus(split: Split) -> None:
     for index in range(4):
-        near, far = (motorcycle_pair(split, (0, index), SIZE, Camera(), near, "m") for near in (True, False))
-        np.testing.assert_array_equal(near.photo, far.photo)
+        near, far = (motorcycle_pair(split, (0, index), SIZE, STEADY, near, "m", index) for near in (True, False))
+        assert abs(near.photo.astype(int) - far.photo).max() <= 1
         assert near.maps["disparity"] is not None
         assert far.maps["disparity"] is not None
         assert near.maps["disparity"][near.maps["mask"]].min() > far.maps["disparity"][far.maps["mask"]].max()
@@ -46,7 +53,7 @@ def test_near_focus_is_in_front_of_far_focus(split: Split) -> None:
 
 
 def test_target_is_sharp_in_focus_and_blurred_behind() -> None:
-    pair = motorcycle_pair("train", (0, 1), (96, 128), Camera(), True, "m")
+    pair = motorcycle_pair("train", (0, 1), (96, 128), STEADY, True, "m", 0)
     change = abs(pair.photo.astype(int) - pair.target).mean(axis=2)
     assert np.median(change[pair.maps["mask"]]) == 0
     assert change[pair.maps["disparity"] < 0.5].mean() > 10
@@ -54,7 +61,7 @@ def test_target_is_sharp_in_focus_and_blurred_behind() -> None:
 
 def test_photo_is_a_crop_of_the_motorcycle() -> None:
     """The crop is found again in the photo by its mean colour and spread of colour: it is no other picture."""
-    pair = motorcycle_pair("train", (0, 0), (96, 128), Camera(), True, "m")
+    pair = motorcycle_pair("train", (0, 0), (96, 128), STEADY, True, "m", 0)
     whole = load_motorcycle().photo[:, :470].reshape(-1, 3) // 32
     part = pair.photo.reshape(-1, 3) // 32
     known = {tuple(colour) for colour in np.unique(whole, axis=0).tolist()}
@@ -62,5 +69,5 @@ def test_photo_is_a_crop_of_the_motorcycle() -> None:
 
 
 def test_crops_and_mirrors_vary() -> None:
-    pairs = [motorcycle_pair("val", (0, index), SIZE, Camera(), True, "m") for index in range(6)]
+    pairs = [motorcycle_pair("val", (0, index), SIZE, Camera(), True, "m", index) for index in range(6)]
     assert len({pair.photo.tobytes() for pair in pairs}) == 6

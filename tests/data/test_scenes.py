@@ -4,13 +4,16 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from lensblend.data import cutouts, textures
 from lensblend.data.camera import Camera
 from lensblend.data.composition import compose
 from lensblend.data.embedded import Embedded
+from lensblend.data.lens import render
 from lensblend.data.pairs import Pair, Pairs, Source
 from lensblend.data.scenes import Scenes
 from lensblend.errors import RequestError
@@ -86,7 +89,9 @@ def test_another_process_renders_the_same_bytes() -> None:
 def test_focus_is_on_the_subject_as_often_as_asked() -> None:
     def share(near_focus: float, count: int = 6) -> float:
         scenes = [compose(np.random.default_rng(seed), "train", (32, 48), near_focus) for seed in range(count)]
-        subjects = [[layer for layer in scene.layers if layer.disparity[0, 0] < 1][-1] for scene in scenes]
+        subjects = [
+            [layer for layer in scene.layers if not layer.joins and layer.disparity[0, 0] < 1][-1] for scene in scenes
+        ]
         near = [float(s.disparity[0, 0]) == scene.focus for s, scene in zip(subjects, scenes, strict=True)]
         return float(np.mean(near))
 
@@ -95,10 +100,58 @@ def test_focus_is_on_the_subject_as_often_as_asked() -> None:
     assert 0.2 < share(0.6, 12) < 1.0
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_light_of_a_point_that_nothing_hides_is_kept_within_two_percent(seed: int) -> None:
+    """Wherever it lies: at the horizon, on the ground before and behind a foot, on things, at the frame."""
+    scene = compose(np.random.default_rng(seed), "val", (64, 96))
+    lens = Camera().lens(scene.focus, 96)
+    dark = render(scene.layers, lens)
+    columns = np.random.default_rng(seed).integers(0, 96, 64)
+    points = [(row, int(columns[row])) for row in range(0, 64, 2)]
+    horizon = int(np.argmax(scene.layers[1].disparity[:, 0] > scene.layers[0].disparity[0, 0])) - 1
+    points += [(horizon + step, int(columns[step])) for step in range(-4, 5)]
+    ratios = {}
+    for row, column in points:
+        index = max(i for i, layer in enumerate(scene.layers) if layer.alpha[row, column] > 0)
+        layer = scene.layers[index]
+        disparity = layer.disparity[row, column]
+        nearer = [other for other in scene.layers[index + 1 :] if not other.joins and other.disparity[0, 0] > disparity]
+        around = slice(max(row - 4, 0), row + 5), slice(max(column - 4, 0), column + 5)
+        if layer.alpha[row, column] < 0.99 or any(other.alpha[around].any() for other in nearer):
+            continue
+        colour = layer.colour.copy()
+        colour[row, column] += 50.0
+        lit = [replace(layer, colour=colour) if other is layer else other for other in scene.layers]
+        ratios[row, column] = float((render(lit, lens) - dark)[..., 1].sum() / 50)
+    assert len(ratios) > 15
+    assert {point: ratio for point, ratio in ratios.items() if abs(ratio - 1) > 0.02} == {}
+
+
+def test_no_photo_is_seen_in_two_validation_scenes_or_in_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    for room, name in ((cutouts, "from_photo"), (textures, "photo")):
+        real = getattr(room, name)
+        monkeypatch.setattr(room, name, lambda photo, real=real: (seen.append(photo), real(photo))[1])
+    surfaces = {"brick.png", "gravel.png", "grass.png"}
+    photos = {}
+    for split in ("train", "val"):
+        for index in range(24):
+            seen.clear()
+            compose(np.random.default_rng([3, index]), split, (32, 48), index=index)
+            photos[split, index] = set(seen) - surfaces
+    train = set().union(*(photos["train", index] for index in range(24)))
+    val = [name for index in range(24) for name in photos["val", index]]
+    assert train
+    assert sorted(val) == ["chelsea.png", "coffee.png"]
+    assert not train & set(val)
+
+
 def test_layers_run_from_far_to_near_and_stand_on_the_ground() -> None:
     for seed in range(8):
-        backdrop, ground, *things = compose(np.random.default_rng(seed), "val", (64, 96)).layers
-        assert backdrop.alpha.min() == 1
+        backdrop, *layers = compose(np.random.default_rng(seed), "val", (64, 96)).layers
+        bands, things = ([layer for layer in layers if layer.joins == joins] for joins in (True, False))
+        ground = bands[0]
+        np.testing.assert_array_equal(backdrop.alpha + sum(band.alpha for band in bands), 1)
         assert backdrop.disparity.max() <= ground.disparity.min() + 1e-6
         nearness = [float(thing.disparity[0, 0]) for thing in things]
         assert nearness == sorted(nearness)
@@ -109,7 +162,8 @@ def test_layers_run_from_far_to_near_and_stand_on_the_ground() -> None:
 
 
 def test_wide_aperture_blurs_the_background_only() -> None:
-    pairs = [Scenes(image_size=SIZE, near_focus=1.0).split("train").load(index) for index in range(6)]
+    steady = Scenes(image_size=[96, 128], near_focus=1.0, exposure=0.0, shift=0.0)
+    pairs = [steady.split("train").load(index) for index in range(6)]
     for pair in pairs:
         change = abs(pair.photo.astype(int) - pair.target).mean(axis=2)
         assert pair.maps["mask"].any()
@@ -118,16 +172,25 @@ def test_wide_aperture_blurs_the_background_only() -> None:
 
 
 def test_pinhole_gives_the_photo() -> None:
-    pair = Scenes(image_size=SIZE, aperture=0.0).split("train").load(0)
+    pair = Scenes(image_size=SIZE, aperture=0.0, exposure=0.0, shift=0.0).split("train").load(0)
     np.testing.assert_array_equal(pair.target, pair.photo)
     assert pair.maps["mask"].all()
 
 
-def test_far_background_of_a_small_photo_is_spread_over_about_eleven_pixels() -> None:
-    disparity = np.float32([[0.02, 0.1]])
-    diameter = 2 * Camera().lens(0.85, 128).radius(disparity)
-    assert diameter.min() > 9
-    assert diameter.max() < 13
+def test_discs_exposure_and_shift_are_as_in_real_pairs() -> None:
+    """Of EBB!'s size: a tenth of the tiles of three pairs have larger discs than 0.007 to 0.016 of the width."""
+    far = np.float32([[0.02, 0.1]])
+    radius = Camera().lens(0.85, 1000).radius(far) / 1000
+    assert 0.007 < radius.min() <= radius.max() < 0.012
+    nearest = Camera().lens(0.02, 1000).radius(np.float32([[1.0]]))
+    assert nearest <= 0.016 * 1000
+    shots = [Camera().second_shot(np.random.default_rng(seed)) for seed in range(200)]
+    stops = np.log2([shot.gain for shot in shots])
+    assert 0.1 < stops.std() < 0.2
+    assert abs(stops).max() <= 0.3 + 1e-6
+    away = np.hypot(*np.transpose([shot.shift for shot in shots]))
+    assert 0.0004 < np.median(away) < 0.001
+    assert away.max() <= 0.0015
 
 
 @pytest.mark.parametrize("size", [[32, 32], [32, 200], [160, 33]])
@@ -150,6 +213,8 @@ def test_sizes_are_checked(size: list[int]) -> None:
         ({"aperture": -0.1}, "not negative, but got -0.1"),
         ({"max_radius": -1.0}, "use 0 for a pinhole"),
         ({"near_focus": 1.5}, "share in"),
+        ({"exposure": -1.0}, "but got -1.0 and 0.0005; use 0"),
+        ({"shift": 0.5}, "but got 0.15 and 0.5; use 0"),
         ({"seed": -1}, "`seed`, `length`"),
         ({"length": -1}, "`seed`, `length`"),
     ],

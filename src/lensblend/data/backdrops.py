@@ -82,7 +82,7 @@ def _add_lights(rng: np.random.Generator, scene: Radiance, count: int, top: floa
         warm = rng.choice([0, 1, 2], p=[0.6, 0.25, 0.15])
         tint = np.array([(1, 0.62, 0.25), (1, 0.9, 0.75), (0.6, 0.8, 1)][warm], np.float32)
         cover = np.clip(radius + 0.5 - np.hypot(y - row, x - column), 0, 1)
-        scene = scene + np.float32(rng.uniform(25, 110)) * cover[..., None] * tint
+        scene = scene + np.float32(rng.uniform(6, 18)) * cover[..., None] * tint
     return scene.astype(np.float32)
 
 
@@ -176,3 +176,4 @@ def shadow(height: int, width: int, row: float, column: float, reach: float) -> 
 
 
 KINDS = {"garden": _garden, "dusk": _dusk, "night": _night, "street": _street, "wall": _wall, "photo": _photo}
+PHOTOGRAPHED = ("photo",)  # the others are drawn

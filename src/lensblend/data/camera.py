@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image
 
 from lensblend.data.images import MAX_PIXELS
 from lensblend.data.lens import Layer, Lens, develop, pinhole, render
@@ -18,20 +21,51 @@ from lensblend.ops.optics import SHARP_RADIUS
 MOST_PAIRS = 1_000_000  # of one split; their ids are listed
 
 
+class SecondShot(NamedTuple):
+    """How a second photo differs from the first, besides its depth of field.
+
+    Attributes:
+        gain: Light of the second over that of the first.
+        shift: Rows and columns that it lies away, as shares of the width.
+    """
+
+    gain: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def develop(self, radiance: Float32[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the photo, 8-bit sRGB; shifted by parts of a pixel, with the frame's edge mirrored."""
+        photo = develop(radiance * np.float32(self.gain))
+        down, right = (share * photo.shape[1] for share in self.shift)
+        if not (down or right):
+            return photo
+        margin = math.ceil(max(abs(down), abs(right))) + 2
+        padded = Image.fromarray(np.pad(photo, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
+        move = (1, 0, margin - right, 0, 1, margin - down)
+        size = photo.shape[1], photo.shape[0]
+        return np.asarray(padded.transform(size, Image.Transform.AFFINE, move, Image.Resampling.BICUBIC))
+
+
+STEADY = SecondShot()
+
+
 @dataclass(frozen=True)
 class Camera:
     """How a scene is photographed; lengths are fractions of the photo's width, so a blur looks the same at any size.
 
     Attributes:
-        aperture: Diameter of the disc one unit of disparity away from the plane in focus. At 0.12 the far background
-            of a 128 px wide photo spreads over discs of about 11 px.
+        aperture: Diameter of the disc one unit of disparity away from the plane in focus. At 0.024 the far background
+            of a photo of 1536 pixels spreads over discs of about 30, as in EBB!.
         max_radius: Larger discs are cut to this radius.
         near_focus: Share of the photos that focus on the nearest thing; the others focus on something behind it.
+        exposure: Standard deviation, in stops, of how much lighter or darker the second photo is.
+        shift: Standard deviation of its misalignment on each axis.
     """
 
-    aperture: float = 0.12
-    max_radius: float = 0.06
+    aperture: float = 0.024
+    max_radius: float = 0.012
     near_focus: float = 0.9
+    exposure: float = 0.15
+    shift: float = 0.0005
 
     def __post_init__(self) -> None:
         if not (0 <= self.aperture < inf and 0 <= self.max_radius < inf):
@@ -41,10 +75,20 @@ class Camera:
             )
         if not 0 <= self.near_focus <= 1:
             raise RequestError(f"`near_focus` is a share in [0, 1], but got {self.near_focus}; use 0.9.")
+        if not (0 <= self.exposure <= 1 and 0 <= self.shift <= 0.01):
+            raise RequestError(
+                "`exposure` is in [0, 1] stops and `shift` in [0, 0.01] of the width, "
+                f"but got {self.exposure} and {self.shift}; use 0 for none."
+            )
 
     def lens(self, focus: float, width: int) -> Lens:
         """Return the lens for a photo of this width in pixels, focused at a disparity."""
         return Lens(focus, self.aperture * width, self.max_radius * width)
+
+    def second_shot(self, rng: np.random.Generator) -> SecondShot:
+        """Draw how the second photo differs from the first by being another exposure; within two deviations."""
+        stops, down, right = np.clip(rng.standard_normal(3), -2, 2)
+        return SecondShot(float(2 ** (self.exposure * stops)), (self.shift * float(down), self.shift * float(right)))
 
 
 def checked_size(image_size: Sequence[int]) -> tuple[int, int]:
@@ -71,7 +115,11 @@ def in_focus(disparity: Float32[np.ndarray, "h w"], lens: Lens) -> Bool[np.ndarr
 
 
 def photograph(
-    name: str, layers: Sequence[Layer], lens: Lens, disparity: Float32[np.ndarray, "h w"] | None = None
+    name: str,
+    layers: Sequence[Layer],
+    lens: Lens,
+    disparity: Float32[np.ndarray, "h w"] | None = None,
+    second: SecondShot = STEADY,
 ) -> Pair:
     """Take a scene twice, with a pinhole and through a lens, as 8-bit sRGB with disparity and in-focus mask.
 
@@ -80,11 +128,12 @@ def photograph(
         layers: Of one size, farthest first.
         lens: Where it is focused and how far open it is.
         disparity: Where it is known better than by the layers.
+        second: How the second photo differs besides.
     """
     disparity = visible_disparity(layers) if disparity is None else disparity
     return Pair(
         id=name,
         photo=develop(pinhole(layers)),
-        target=develop(render(layers, lens)),
+        target=second.develop(render(layers, lens)),
         maps={"disparity": disparity, "mask": in_focus(disparity, lens)},
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from lensblend.data import backdrops, cutouts, foliage
 from lensblend.data.cutouts import Cutout
@@ -15,7 +16,9 @@ from lensblend.data.textures import resize
 
 Maker = Callable[[np.random.Generator], Cutout]
 
-_PORTRAITS = {"train": ("astronaut.png",), "val": ("chelsea.png", "coffee.png")}
+_TRAINING_PORTRAIT, _PORTRAIT_SHARE = "astronaut.png", 0.3
+_VALIDATION_PORTRAITS = {2: "chelsea.png", 5: "coffee.png"}  # each stands in the one scene of this index
+
 _STANDING: tuple[tuple[Maker, tuple[float, float]], ...] = (
     (cutouts.ball, (0.55, 0.9)),
     (cutouts.figure, (1.2, 1.5)),
@@ -37,28 +40,37 @@ class Scene:
     focus: float
 
 
-def compose(rng: np.random.Generator, split: Split, image_size: tuple[int, int], near_focus: float = 0.9) -> Scene:
+def compose(
+    rng: np.random.Generator, split: Split, image_size: tuple[int, int], near_focus: float = 0.9, index: int = 0
+) -> Scene:
     """Compose a scene: a backdrop, the ground, things on it, and a subject in front, where the focus usually is.
 
     The ground is a plane in perspective, so a thing's disparity follows from where it touches the ground, and its
-    size follows from both. Portraits stand before the ground. The two splits cut their portraits out of different
-    photos; they share backdrops, ground and the ways to draw things.
+    size follows from both. Portraits stand before the ground. No photo is seen in two validation scenes or in both
+    splits, but for the surfaces of ground and walls; the ways to draw things are shared.
 
     Args:
         rng: The scene is a function of it.
-        split: Which portraits may appear.
+        split: Which photos may appear.
         image_size: ``(height, width)`` in pixels.
         near_focus: Probability that the nearest thing is in focus.
+        index: Of the scene in its split; validation scenes 2 and 5 hold portraits.
     """
     height, width = image_size
-    stage = _Stage(rng, height, width)
-    behind = [stage.standing(foot) for foot in np.sort(rng.uniform(0.12, 0.5, int(rng.integers(1, 4))))]
-    if rng.random() < 0.3:
-        subject = stage.portrait(str(rng.choice(_PORTRAITS[split])))
+    stage = _Stage(rng, split, height, width)
+    feet = np.sort(rng.uniform(0.12, 0.5, int(rng.integers(1, 4))))
+    behind = [stage.standing(foot) for foot in feet]
+    portrait = _TRAINING_PORTRAIT if rng.random() < _PORTRAIT_SHARE else None
+    if split == "val":
+        portrait = _VALIDATION_PORTRAITS.get(index)
+    if portrait:
+        subject, foot = stage.portrait(portrait), 1.0
     else:
-        subject = stage.standing(rng.uniform(0.78, 0.95), rng.uniform(0.25, 0.75))
+        foot = rng.uniform(0.78, 0.95)
+        subject = stage.standing(foot, rng.uniform(0.25, 0.75))
     focus = subject if rng.random() < near_focus else behind[-1]
-    layers = [stage.backdrop(), stage.ground(), *behind, subject]
+    things = [*zip(feet, behind, strict=True), (foot, subject)]
+    layers = [stage.backdrop(), *stage.ground(things)]
     if rng.random() < 0.15:
         layers.append(stage.spray())
     return Scene(layers, float(focus.disparity[0, 0]))
@@ -67,9 +79,10 @@ def compose(rng: np.random.Generator, split: Split, image_size: tuple[int, int],
 class _Stage:
     """The place of one scene: where its horizon is and how disparity grows towards the camera."""
 
-    def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
+    def __init__(self, rng: np.random.Generator, split: Split, height: int, width: int) -> None:
         self._rng, self._height, self._width = rng, height, width
-        self._kind = str(rng.choice(list(backdrops.KINDS)))
+        kinds = [kind for kind in backdrops.KINDS if split == "train" or kind not in backdrops.PHOTOGRAPHED]
+        self._kind = str(rng.choice(kinds))
         self._horizon = rng.uniform(0.35, 0.55) * height
         self._far = rng.uniform(0.02, 0.1)
         self._near = rng.uniform(0.8, 0.9)
@@ -78,17 +91,37 @@ class _Stage:
 
     def backdrop(self) -> Layer:
         painted = backdrops.backdrop(self._rng, self._kind, self._height, self._width)
-        return self._layer(painted, np.ones(painted.shape[:2], np.float32), self._far)
+        above = 1 - self._below()
+        return self._layer(painted * above[..., None], above, self._far)
 
-    def ground(self) -> Layer:
+    def ground(self, things: Sequence[tuple[float, Layer]]) -> list[Layer]:
+        """Paint the ground and stand things on it, far to near: each hides the ground behind its foot alone.
+
+        Args:
+            things: Foot and layer of each, farthest first.
+        """
         rows = np.arange(self._height, dtype=np.float32)[:, None]
-        alpha = np.broadcast_to(np.clip(rows - self._horizon + 0.5, 0, 1), self._shadow.shape).astype(np.float32)
+        below = self._below()
         depth = np.maximum(rows - self._horizon, 0) / (self._height - self._horizon)
-        disparity = np.broadcast_to(self._far + depth * (self._near - self._far), alpha.shape).astype(np.float32)
+        disparity = np.broadcast_to(self._far + depth * (self._near - self._far), below.shape).astype(np.float32)
         texels = 512 / self._width * self._rng.uniform(0.5, 1.2)
         painted = backdrops.ground(self._rng, self._height, self._width, self._horizon, texels)
-        light = self._shadow * alpha * np.float32(self._light)
-        return Layer(painted * light[..., None], alpha, disparity)
+        layers: list[Layer] = []
+        ends = [round(self._row(foot)) for foot, _ in things]
+        for first, last, thing in zip([0, *ends], [*ends, self._height], [*things, None], strict=True):
+            alpha = below * ((rows >= first) & (rows < last))
+            light = self._shadow * alpha * np.float32(self._light)
+            layers.append(Layer(painted * light[..., None], alpha, disparity, joins=True))
+            if thing:
+                layers.append(thing[1])
+        return layers
+
+    def _below(self) -> Float32[np.ndarray, "h w"]:
+        rows = np.arange(self._height, dtype=np.float32)[:, None]
+        return np.broadcast_to(np.clip(rows - self._horizon + 0.5, 0, 1), self._shadow.shape).astype(np.float32)
+
+    def _row(self, foot: float) -> float:
+        return self._horizon + foot * (self._height - self._horizon)
 
     def standing(self, foot: float, place: float | None = None) -> Layer:
         """Stand something on the ground; ``foot`` runs from 0 at the horizon to 1 at the bottom of the frame."""
@@ -97,7 +130,7 @@ class _Stage:
         below = foot * (self._height - self._horizon)
         tall = max(4, round(below * self._rng.uniform(low, high)))
         wide = max(2, round(tall * cutout.alpha.shape[1] / cutout.alpha.shape[0]))
-        row = self._horizon + below
+        row = self._row(foot)
         column = (self._rng.uniform(0.05, 0.95) if place is None else place) * self._width
         self._shadow *= backdrops.shadow(self._height, self._width, row, column, 0.5 * wide)
         disparity = self._far + foot * (self._near - self._far)

@@ -17,13 +17,13 @@ import numpy as np
 
 from lensblend.caches import Cache, cache_folder, expanded
 from lensblend.data.camera import MOST_PAIRS, Camera, checked_size
-from lensblend.data.motorcycle import motorcycle_pair
+from lensblend.data.motorcycle import VALIDATION_CROPS, motorcycle_pair
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.scenes import render_scene
 from lensblend.errors import RequestError, StorageError
 from lensblend.storage import replace, temporary_beside
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it with every change to what is rendered or how it is stored: older cache entries are then left alone."""
 
 _MOTORCYCLE_EVERY = 3
@@ -36,9 +36,10 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.er
 class Embedded(Source):
     """A fixed mix of refocused crops of a measured photo and of layered scenes, from what scikit-image ships.
 
-    Every third pair is a crop of the Middlebury Motorcycle, focused on the motorcycle in four of five; the others
-    are layered scenes (``scenes.compose``). The validation split sees another part of the Motorcycle photo and other
-    portraits; backdrops, ground and the ways to draw things are shared, each scene's draw is not.
+    Every third training pair is a crop of the Middlebury Motorcycle, focused on the motorcycle in four of five; the
+    others are layered scenes (``scenes.compose``). The first and the fourth validation pair are crops of another part
+    of that photo. No two validation pairs show the same part of a photo, and none one that training sees; the
+    surfaces of ground and walls and the ways to draw things are shared, each scene's draw is not.
 
     Pairs are rendered when they are first loaded, and cached. The pixels are the same with and without the cache; an
     entry that cannot be read is rendered again.
@@ -53,6 +54,8 @@ class Embedded(Source):
         aperture: As in ``Camera``.
         max_radius: As in ``Camera``.
         near_focus: As in ``Camera``, for the layered scenes.
+        exposure: As in ``Camera``.
+        shift: As in ``Camera``.
 
     Example:
         >>> pairs = Embedded(image_size=[32, 48], train=2, val=1, cache="").split("train")
@@ -70,15 +73,17 @@ class Embedded(Source):
         aperture: float = Camera.aperture,
         max_radius: float = Camera.max_radius,
         near_focus: float = Camera.near_focus,
+        exposure: float = Camera.exposure,
+        shift: float = Camera.shift,
     ) -> None:
         if seed < 0 or train < 0 or val < 0:
             raise RequestError(f"`seed`, `train` and `val` are not negative, but got {seed}, {train} and {val}; use 0.")
         if max(train, val) > MOST_PAIRS:
             raise RequestError(f"`train` and `val` are at most {MOST_PAIRS:,}, but got {train} and {val}.")
-        self._image_size = checked_size(image_size)
+        self._image_size = self.rendered_size = checked_size(image_size)
         self._lengths = {"train": train, "val": val}
         self._seed = seed
-        self._camera = Camera(aperture, max_radius, near_focus)
+        self._camera = Camera(aperture, max_radius, near_focus, exposure, shift)
         self._cache = self._folder(cache)
 
     def split(self, name: Split) -> EmbeddedPairs:
@@ -128,17 +133,18 @@ class EmbeddedPairs(Pairs):
 
     def _render(self, index: int, name: str) -> Pair:
         if "motorcycle" in name:
-            return motorcycle_pair(
-                self._split, (self._seed, index), self._image_size, self._camera, name.endswith("near"), name
-            )
+            near, number = name.endswith("near"), index // _MOTORCYCLE_EVERY
+            key = (self._seed, index)
+            return motorcycle_pair(self._split, key, self._image_size, self._camera, near, name, number)
         return render_scene(name, self._split, (self._seed, 0, index), self._image_size, self._camera)
 
 
 def _name(split: Split, index: int) -> str:
     prefix = "" if split == "train" else "val-"
     number, place = divmod(index, _MOTORCYCLE_EVERY)
-    if place:
-        return f"{prefix}layers-{index - number - 1:04d}"
+    crops = number if split == "train" else min(number, VALIDATION_CROPS - 1)
+    if place or crops < number:
+        return f"{prefix}layers-{index - crops - 1:04d}"
     return f"{prefix}motorcycle-{number:02d}-{'far' if number % _FAR_EVERY == _FAR_EVERY - 1 else 'near'}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -29,11 +30,14 @@ class Layer:
         colour: Linear light times ``alpha``, ``(h, w, 3)`` float32; highlights exceed 1.
         alpha: Coverage in [0, 1], ``(h, w)`` float32.
         disparity: Larger = nearer, in [0, 1], ``(h, w)`` float32; also defined where ``alpha`` is 0.
+        joins: It goes on where the surface behind it ends, such as the ground at the horizon. It first fills what is
+            not covered yet, and hides only as much as it covers beyond that; other layers hide all that is behind.
     """
 
     colour: Float32[np.ndarray, "h w 3"]
     alpha: Float32[np.ndarray, "h w"]
     disparity: Float32[np.ndarray, "h w"]
+    joins: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,18 @@ def develop(radiance: Float32[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"
 
 def pinhole(layers: Sequence[Layer]) -> Float32[np.ndarray, "h w 3"]:
     """Render layers, farthest first, with everything in focus."""
-    return _composite([_premultiplied(layer) for layer in layers])
+    return _composite(layers, [_premultiplied(layer) for layer in layers])
 
 
 def render(layers: Sequence[Layer], lens: Lens) -> Float32[np.ndarray, "h w 3"]:
     """Render layers, farthest first, through a lens, in linear light.
 
-    The colour and the coverage of each layer are spread over the layer's disc, and the layers are laid over one
+    The colour and the coverage of each layer are spread over the discs of its points, and the layers are laid over one
     another back to front: the blurred edge of a near layer lets the light of those behind it through (partial
-    occlusion). Where a layer's disparity varies, each pixel gathers over the disc of its own radius, interpolated
-    between discs a quarter of a pixel apart. Outside the frame the scene is mirrored. Points whose radius is below
-    ``SHARP_RADIUS`` stay as they are, bit for bit.
+    occlusion), and a layer that joins the one behind it takes no light from it. Where a layer's disparity varies,
+    each point scatters over its own disc, interpolated between discs a quarter of a pixel apart; so the light of a
+    point that nothing hides is kept. Outside the frame the scene is mirrored. Points whose radius is below
+    ``SHARP_RADIUS`` stay as they are.
 
     Args:
         layers: Of one size, farthest first.
@@ -95,7 +100,7 @@ def render(layers: Sequence[Layer], lens: Lens) -> Float32[np.ndarray, "h w 3"]:
         >>> float(render(scene, Lens(focus=1.0, aperture=6.0)).mean().round(4))
         1.0
     """
-    return _composite([_defocus(layer, lens) for layer in layers])
+    return _composite(layers, [_defocus(layer, lens) for layer in layers])
 
 
 def extent(where: Bool[np.ndarray, "h w"], margin: int = 0) -> tuple[slice, slice]:
@@ -111,11 +116,30 @@ def _premultiplied(layer: Layer) -> Float32[np.ndarray, "4 h w"]:
     return np.concatenate([layer.colour.transpose(2, 0, 1), layer.alpha[None]])
 
 
-def _composite(layers: Sequence[Float32[np.ndarray, "4 h w"]]) -> Float32[np.ndarray, "h w 3"]:
-    radiance = np.zeros_like(layers[0][:3])
-    for layer in layers:
-        radiance = layer[:3] + (1 - layer[3]) * radiance
+def _composite(
+    layers: Sequence[Layer], spreads: Sequence[Float32[np.ndarray, "4 h w"]]
+) -> Float32[np.ndarray, "h w 3"]:
+    radiance, cover = np.zeros_like(spreads[0][:3]), np.zeros_like(spreads[0][3])
+    both = zip(layers, spreads, strict=True)
+    for joins, members in groupby(both, key=lambda both: both[0].joins):
+        run = [spread for _, spread in members]
+        for spread in [_joined(run)] if joins else run:
+            alpha = spread[3]
+            hidden = np.maximum(cover + alpha - 1, 0) if joins else np.minimum(alpha, cover)
+            radiance = spread[:3] + (1 - hidden / np.where(cover > 0, cover, 1)) * radiance
+            cover = np.minimum(cover + alpha, 1) if joins else np.maximum(cover, alpha)
+    radiance = radiance / np.where(cover > 0, cover, 1)
     return np.ascontiguousarray(radiance.transpose(1, 2, 0))
+
+
+def _joined(spreads: Sequence[Float32[np.ndarray, "4 h w"]]) -> Float32[np.ndarray, "4 h w"]:
+    """Fill each pixel from the nearest layer on; where there is more than it holds, the farthest are hidden."""
+    joined = spreads[-1]
+    for spread in reversed(spreads[:-1]):
+        alpha = spread[3]
+        taken = np.minimum(alpha, 1 - joined[3])
+        joined = joined + taken / np.where(alpha > 0, alpha, 1) * spread
+    return joined
 
 
 def _defocus(layer: Layer, lens: Lens) -> Float32[np.ndarray, "4 h w"]:
@@ -135,18 +159,22 @@ def _defocus(layer: Layer, lens: Lens) -> Float32[np.ndarray, "4 h w"]:
 def _spread_by_radius(
     sharp: Float32[np.ndarray, "4 h w"], radius: Float32[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "4 h w"]:
-    spread = np.zeros_like(sharp)
-    steps = radius / _RADIUS_STEP
+    """Let each point scatter over its own disc; an opaque plane stays opaque, and its even light even."""
+    light = np.concatenate([sharp, np.ones_like(sharp[:1])])
+    spread = np.zeros_like(light)
+    steps = np.where(radius < SHARP_RADIUS, 0, radius / _RADIUS_STEP).astype(np.float32)
     for step in range(math.floor(steps.min()), math.ceil(steps.max()) + 1):
         share = np.maximum(1 - abs(steps - step), 0)
-        rows, columns = extent(share > 0)
-        spread[:, rows, columns] += share[rows, columns] * _spread(sharp, step * _RADIUS_STEP, rows, columns)
-    return np.where(radius < SHARP_RADIUS, sharp, spread)
+        if share.any():
+            rows, columns = extent(share > 0, margin=math.ceil(step * _RADIUS_STEP))
+            spread[:, rows, columns] += _spread(light * share, step * _RADIUS_STEP, rows, columns)
+    # Discs of different sizes beside one another cover a plane up to a few thousandths only.
+    return spread[:4] / spread[4]
 
 
 def _spread(
-    sharp: Float32[np.ndarray, "4 h w"], radius: float, rows: slice, columns: slice
-) -> Float32[np.ndarray, "4 rows columns"]:
+    sharp: Float32[np.ndarray, "c h w"], radius: float, rows: slice, columns: slice
+) -> Float32[np.ndarray, "c rows columns"]:
     """Convolve with the disc of one radius, where the result is wanted."""
     kernel = defocus_disc(radius).astype(np.float32)
     margin = kernel.shape[0] - 1
@@ -159,7 +187,7 @@ def _spread(
     spectrum = fft.rfft2(window, shape, workers=1) * fft.rfft2(kernel, shape, workers=1)
     blurred = fft.irfft2(spectrum, shape, workers=1)[:, margin : window.shape[1], margin : window.shape[2]]
     blurred = np.maximum(blurred, 0)  # the rounding of the transform leaves about -1e-7 where there is nothing
-    blurred[3] = np.minimum(blurred[3], 1)
+    blurred[3:] = np.minimum(blurred[3:], 1)
     return blurred
 
 

@@ -17,9 +17,15 @@ from lensblend.data.lens import linearise
 from lensblend.data.pairs import Pair, Split
 from lensblend.data.slices import fill_holes, slice_photo
 
-# The two splits see disjoint parts of the photo: seat and engine, or headlight and front wheel.
-_COLUMNS = {"train": (0, 470), "val": (470, 741)}
+# The two splits see disjoint parts of the photo: seat and engine, or headlight and front wheel. Training crops overlap;
+# of validation there is one crop in the upper and one in the lower half, so that no two pairs show the same.
+_AREAS: dict[Split, tuple[tuple[int, int, int, int], ...]] = {
+    "train": ((0, 40, 470, 500),),
+    "val": ((470, 0, 741, 250), (470, 250, 741, 500)),
+}
+VALIDATION_CROPS = len(_AREAS["val"])
 _SPLIT_CODES = {"train": 2, "val": 3}
+_SMALLEST_CROP = 0.7
 _NEAR = 0.7  # the motorcycle and the floor under it; the bench and the shelves are below
 _FAR = 0.5
 _CLIPPED, _BOOST = 0.95, 5.0
@@ -53,13 +59,11 @@ def load_motorcycle() -> Motorcycle:
 
 
 def motorcycle_pair(
-    split: Split, key: tuple[int, int], image_size: tuple[int, int], camera: Camera, near: bool, name: str
+    split: Split, key: tuple[int, int], image_size: tuple[int, int], camera: Camera, near: bool, name: str, number: int
 ) -> Pair:
     """Crop the Motorcycle and refocus it.
 
     Pixels that the camera clipped are taken to be up to ``1 + _BOOST`` times brighter, so that glints become discs.
-    The disparity of each pixel is the largest around it: the mixed pixels of an outline then belong to the near
-    side, and the background spreads without a rim of its colour.
 
     Args:
         split: Which part of the photo is seen.
@@ -68,34 +72,39 @@ def motorcycle_pair(
         camera: The lens to use.
         near: Focus on the motorcycle (or the nearest fifth, if the crop has none of it) rather than behind it.
         name: The pair's id.
+        number: Of the crop in its split; validation crops 0 and 1 are disjoint.
     """
     rng = np.random.default_rng([_SPLIT_CODES[split], *key])
-    photo, disparity = _crop(rng, split, image_size)
+    areas = _AREAS[split]
+    photo, disparity, edge = _crop(rng, areas[number % len(areas)], image_size)
     light = linearise(photo)
     clipped = np.clip((light.min(axis=2, keepdims=True) - _CLIPPED) / (1 - _CLIPPED), 0, 1)
     light = light * (1 + np.float32(_BOOST) * clipped)
-    disparity = ndimage.maximum_filter(disparity, size=3)
     lens = camera.lens(_focus(disparity, near), image_size[1])
-    return photograph(name, slice_photo(light, disparity, lens), lens, disparity)
+    return photograph(name, slice_photo(light, disparity, lens, edge), lens, disparity, camera.second_shot(rng))
 
 
 def _crop(
-    rng: np.random.Generator, split: Split, image_size: Sequence[int]
-) -> tuple[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    rng: np.random.Generator, area: tuple[int, int, int, int], image_size: Sequence[int]
+) -> tuple[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"], int]:
+    """Return photo and disparity of a crop, and how far its outlines are blurred to each side, in pixels."""
     motorcycle = load_motorcycle()
     height, width = image_size
-    first, last = _COLUMNS[split]
-    largest = min(last - first, int(motorcycle.photo.shape[0] * width / height))
-    wide = int(rng.uniform(0.55, 1.0) * largest)
-    tall = int(wide * height / width)
+    first, highest, last, lowest = area
+    largest = min(last - first, (lowest - highest) * width / height)
+    wide = max(1, int(rng.uniform(_SMALLEST_CROP, 1.0) * largest))
+    tall = max(1, int(wide * height / width))
     left = int(rng.integers(first, last - wide + 1))
-    top = int(rng.uniform(0.1, 0.75) * (motorcycle.photo.shape[0] - tall))
+    top = int(rng.integers(highest, lowest - tall + 1))
     box = (left, top, left + wide, top + tall)
     photo = Image.fromarray(motorcycle.photo).resize((width, height), Image.Resampling.LANCZOS, box=box)
     # Nearest: a mean of two surfaces' disparities would be a third surface between them.
     disparity = Image.fromarray(motorcycle.disparity).resize((width, height), Image.Resampling.NEAREST, box=box)
+    # The median rounds off the stairs of an enlarged outline, and keeps to one of its two sides.
+    edge = max(1, round(width / wide))
+    rounded = ndimage.median_filter(np.asarray(disparity), 2 * edge + 1 if edge > 1 else 1)
     flip = slice(None, None, -1 if rng.random() < 0.5 else 1)
-    return np.ascontiguousarray(np.asarray(photo)[:, flip]), np.ascontiguousarray(np.asarray(disparity)[:, flip])
+    return np.ascontiguousarray(np.asarray(photo)[:, flip]), np.ascontiguousarray(rounded[:, flip]), edge
 
 
 def _focus(disparity: Float32[np.ndarray, "h w"], near: bool) -> float:

@@ -89,9 +89,11 @@ class Source(ABC):
 
     Attributes:
         endless: Whether each epoch has training pairs of its own.
+        rendered_size: ``(height, width)`` at which the pairs are rendered; None where they are files.
     """
 
     endless: bool = False
+    rendered_size: tuple[int, int] | None = None
 
     @abstractmethod
     def split(self, name: Split) -> Pairs:
@@ -104,3 +106,14 @@ class Source(ABC):
     def summary(self) -> str:
         """Say in one line what is there."""
         return f"Data: {len(self.split('train').ids)} training and {len(self.split('val').ids)} validation pairs"
+
+    def enlargement(self, image_sizes: Sequence[Sequence[int]]) -> str | None:
+        """Say in one line that a working size is far above the size of rendered pairs, and what helps; None if not."""
+        largest = max(image_sizes, key=lambda size: size[0] * size[1])
+        if self.rendered_size is None or largest[0] * largest[1] < 2 * self.rendered_size[0] * self.rendered_size[1]:
+            return None
+        height, width = largest
+        return (
+            f"Note: pairs are rendered at {list(self.rendered_size)} and enlarged to {[height, width]}, which adds no "
+            f"detail; data.image_size=[{height},{width}] renders them at that size."
+        )

@@ -25,6 +25,8 @@ class Scenes(Source):
         aperture: As in ``Camera``.
         max_radius: As in ``Camera``.
         near_focus: As in ``Camera``.
+        exposure: As in ``Camera``.
+        shift: As in ``Camera``.
 
     Example:
         >>> pairs = Scenes(image_size=[32, 48], length=2).split("train")
@@ -43,6 +45,8 @@ class Scenes(Source):
         aperture: float = Camera.aperture,
         max_radius: float = Camera.max_radius,
         near_focus: float = Camera.near_focus,
+        exposure: float = Camera.exposure,
+        shift: float = Camera.shift,
     ) -> None:
         if seed < 0 or length < 0 or val_length < 0:
             raise RequestError(
@@ -53,9 +57,9 @@ class Scenes(Source):
             raise RequestError(
                 f"`length` and `val_length` are at most {MOST_PAIRS:,}, but got {length} and {val_length}."
             )
-        self._image_size = checked_size(image_size)
+        self._image_size = self.rendered_size = checked_size(image_size)
         self._lengths = {"train": length, "val": val_length}
-        self._camera = Camera(aperture, max_radius, near_focus)
+        self._camera = Camera(aperture, max_radius, near_focus, exposure, shift)
 
     def split(self, name: Split) -> ScenePairs:
         """Return the pairs of one split."""
@@ -91,5 +95,6 @@ def render_scene(
 ) -> Pair:
     """Render the pair that is a function of the split and of a key ``(seed, epoch, index)``."""
     rng = np.random.default_rng([_SPLIT_CODES[split], *key])
-    scene = compose(rng, split, image_size, camera.near_focus)
-    return photograph(name, scene.layers, camera.lens(scene.focus, image_size[1]))
+    scene = compose(rng, split, image_size, camera.near_focus, index=key[-1])
+    lens = camera.lens(scene.focus, image_size[1])
+    return photograph(name, scene.layers, lens, second=camera.second_shot(rng))

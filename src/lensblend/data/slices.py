@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from lensblend.data.lens import Layer, Lens, extent
+from lensblend.ops.optics import SHARP_RADIUS
 
-_STEP = 1.0
+_STEP = 0.5
+"""Difference of the radii of two neighbouring slices, in pixels."""
+
+_DOUBT = 0.6
+"""How far a pixel's colour may move the nearer side's share from what disparity says."""
+
+_JUMP = 0.06
+"""Where disparity differs by more between neighbouring pixels, a nearer surface hides a farther one."""
 
 
 def fill_holes(disparity: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
@@ -31,39 +42,141 @@ def fill_holes(disparity: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h 
 
 
 def slice_photo(
-    radiance: Float32[np.ndarray, "h w 3"], disparity: Float32[np.ndarray, "h w"], lens: Lens
+    radiance: Float32[np.ndarray, "h w 3"], disparity: Float32[np.ndarray, "h w"], lens: Lens, edge: int = 1
 ) -> list[Layer]:
-    """Cut a photo into layers whose discs differ by one pixel of radius, farthest first.
+    """Cut a photo into layers whose discs differ by half a pixel of radius, farthest first.
 
-    A photo does not show what its near parts hide. Each layer is therefore continued behind the nearer ones, with
-    the colour of its nearest own pixel and as far as two blurred edges can uncover it; so a blurred edge never
-    lets darkness through. Laid over one another without blur, the layers are the photo again.
+    Layers join, so that a surface that recedes through several of them stays one. At an outline, where disparity
+    jumps, each pixel is shared between the two sides (``part_outlines``). A photo does not show what its near parts
+    hide: at outlines each layer is continued behind the nearer ones, with the colour of its nearest own pixel and as
+    far as a blurred edge can uncover it. Without blur, the layers laid over one another are the photo again.
 
     Args:
         radiance: The photo in linear light.
         disparity: Larger = nearer, finite.
         lens: The lens that will render the layers: it decides where the cuts are.
+        edge: How far outlines are blurred to each side, in pixels.
 
     Returns:
         Layers of constant disparity; the one in focus has exactly the disparity in focus.
     """
-    signed = np.sign(disparity - lens.focus) * lens.radius(disparity)
-    index = np.rint(signed / _STEP).astype(np.int32)
-    reach = 2 * int(abs(index).max()) + 2
-    return [_slice(radiance, index, number, lens, reach) for number in np.unique(index).tolist()]
+    sides = part_outlines(radiance, disparity, edge)
+    near, far = (_place(plane, lens) for plane in (sides.near, sides.far))
+    reach = 2 * math.ceil(max(abs(near).max(), abs(far).max()) * _STEP) + 2
+    first, last = math.floor(min(near.min(), far.min())), math.ceil(max(near.max(), far.max()))
+    layers: list[Layer] = []
+    for number in range(first, last + 2):
+        # A front lies between two slices, and so may its back: the front's farther one comes after the back's nearer.
+        front = np.where(sides.outline, np.maximum(1 - abs(near - (number - 1)), 0) * sides.alpha, 0)
+        parts = {number: _behind(sides, far, number, reach), number - 1: (front, front[..., None] * sides.front)}
+        for place, (alpha, colour) in parts.items():
+            if alpha.any():
+                depth = np.float32(lens.focus + (2 * place * _STEP / lens.aperture if place else 0.0))
+                planes = colour.astype(np.float32), alpha.astype(np.float32), np.full(alpha.shape, depth)
+                layers.append(Layer(*planes, joins=True))
+    return layers
 
 
-def _slice(
-    radiance: Float32[np.ndarray, "h w 3"], index: Integer[np.ndarray, "h w"], number: int, lens: Lens, reach: int
-) -> Layer:
-    own = index == number
-    nearer = index > number
-    rows, columns = extent(own, margin=reach)
-    colour = np.zeros_like(radiance)
-    alpha = np.zeros(own.shape, np.float32)
-    distance, nearest = ndimage.distance_transform_edt(~own[rows, columns], return_indices=True)
-    covers = own[rows, columns] | (nearer[rows, columns] & (distance <= reach))
-    alpha[rows, columns] = covers
-    colour[rows, columns] = np.where(covers[..., None], radiance[rows, columns][tuple(nearest)], 0)
-    disparity = lens.focus + (2 * number * _STEP / lens.aperture if number else 0.0)
-    return Layer(colour, alpha, np.full(own.shape, disparity, np.float32))
+class Sides(NamedTuple):
+    """What the pixels of a photo are made of: two surfaces at an outline, one elsewhere (``alpha`` 1, both the same).
+
+    Attributes:
+        near: Disparity of the nearer surface, ``(h, w)``.
+        far: Of the farther one.
+        alpha: The nearer one's share of the pixel.
+        front: Colour of the nearer one, ``(h, w, 3)``.
+        back: Of the farther one.
+        outline: Where there are two.
+    """
+
+    near: Float32[np.ndarray, "h w"]
+    far: Float32[np.ndarray, "h w"]
+    alpha: Float32[np.ndarray, "h w"]
+    front: Float32[np.ndarray, "h w 3"]
+    back: Float32[np.ndarray, "h w 3"]
+    outline: Bool[np.ndarray, "h w"]
+
+
+def part_outlines(
+    radiance: Float32[np.ndarray, "h w 3"], disparity: Float32[np.ndarray, "h w"], edge: int = 1
+) -> Sides:
+    """Part each pixel of an outline into the surface before it and the one behind.
+
+    Both take the mean colour of the pixels beside the outline; the nearer one's share is where the pixel's own colour
+    lies between them, near what the disparity says of a softened edge. Together they make up the pixel.
+    """
+    size = 2 * edge + 1
+    near, far = ndimage.maximum_filter(disparity, size), ndimage.minimum_filter(disparity, size)
+    outline = near - far > _JUMP
+    near, far = np.where(outline, near, disparity), np.where(outline, far, disparity)
+    middle = (near + far) / 2
+    front = _beside(radiance, disparity, ~outline, middle, 1, edge + 2)
+    back = _beside(radiance, disparity, ~outline, middle, -1, edge + 2)
+    soft = np.clip((ndimage.uniform_filter(disparity, size) - far) / np.maximum(near - far, 1e-6), 0, 1)
+    line = front - back
+    length = (line**2).sum(axis=2)
+    colour = ((radiance - back) * line).sum(axis=2) / np.maximum(length, 1e-6)
+    alpha = np.where(length > 1e-3, np.clip(colour, soft - _DOUBT, soft + _DOUBT), soft)
+    alpha = np.where(outline, np.where(alpha > 0.98, 1, np.where(alpha < 0.02, 0, alpha)), 1)[..., None]
+    # The larger share takes what the two mean colours miss of the pixel's; where it cannot, the smaller one gives way.
+    share, rest = np.maximum(alpha, 1e-6), np.maximum(1 - alpha, 1e-6)
+    mine = np.maximum((radiance - (1 - alpha) * back) / share, 0)
+    yours = np.maximum((radiance - alpha * front) / rest, 0)
+    given_back = np.where(alpha < 1, np.minimum(back, radiance / rest), back)
+    given_front = np.minimum(front, radiance / share)
+    front, back = np.where(alpha >= 0.5, mine, given_front), np.where(alpha >= 0.5, given_back, yours)
+    alpha = alpha[..., 0].astype(np.float32)
+    front, back = (np.where(outline[..., None], side, radiance).astype(np.float32) for side in (front, back))
+    return Sides(near, far, alpha, front, back, outline)
+
+
+def _beside(
+    radiance: Float32[np.ndarray, "h w 3"],
+    disparity: Float32[np.ndarray, "h w"],
+    clean: Bool[np.ndarray, "h w"],
+    middle: Float32[np.ndarray, "h w"],
+    sign: int,
+    reach: int,
+) -> Float32[np.ndarray, "h w 3"]:
+    """Return, for each pixel, the mean colour of the pixels around it that lie on one side of its middle disparity.
+
+    Pixels off the outline count most; where a thing is thinner than its outline, there are no others.
+    """
+    height, width = disparity.shape
+    pad = ((reach, reach), (reach, reach))
+    colours = np.pad(radiance, (*pad, (0, 0)), mode="edge")
+    depths, weights = (np.pad(plane, pad, mode="edge") for plane in (disparity, np.where(clean, 1, 1e-3)))
+    total = radiance * np.float32(1e-6)
+    weight = np.full((height, width), 1e-6, np.float32)
+    for down in range(2 * reach + 1):
+        for right in range(2 * reach + 1):
+            part = slice(down, down + height), slice(right, right + width)
+            share = weights[part] * (sign * (depths[part] - middle) > 0)
+            total += share[..., None] * colours[part]
+            weight += share
+    return total / weight[..., None]
+
+
+def _place(disparity: Float32[np.ndarray, "h w"], lens: Lens) -> Float32[np.ndarray, "h w"]:
+    """Return the place of each point among the slices; 0 where it is in focus, between two slices elsewhere."""
+    radius = lens.radius(disparity)
+    place = np.sign(disparity - lens.focus) * radius / _STEP
+    return np.where(radius < SHARP_RADIUS, 0, place).astype(np.float32)
+
+
+def _behind(
+    sides: Sides, far: Float32[np.ndarray, "h w"], number: int, reach: int
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w 3"]]:
+    """Return what belongs to a slice but for fronts of outlines; a point between two slices belongs to both in part."""
+    share = np.maximum(1 - abs(far - number), 0)
+    alpha, colour = share.copy(), share[..., None] * sides.back
+    edge = np.where(sides.outline, sides.alpha < 0.5, ndimage.binary_dilation(sides.outline, iterations=2))
+    edge &= share > 0
+    if edge.any():
+        rows, columns = extent(edge, margin=reach)
+        distance, nearest = ndimage.distance_transform_edt(~edge[rows, columns], return_indices=True)
+        hidden = (far[rows, columns] > number + 1 / _STEP) & (distance <= reach)
+        back, there = (plane[rows, columns][tuple(nearest)] for plane in (sides.back, share))
+        alpha[rows, columns] = np.where(hidden, there, alpha[rows, columns])
+        colour[rows, columns] = np.where(hidden[..., None], there[..., None] * back, colour[rows, columns])
+    return alpha, colour

@@ -160,6 +160,8 @@ class Training:
         source: Source = build(self.config["data"], "data", DATA)
         say("\n".join([source.summary(), *(f"Doubt: {doubt}" for doubt in source.doubts())]))
         self._check_pairs(source)
+        if note := source.enlargement([schedule.phases[name].image_size for name in schedule.run]):
+            say(note)
         if not source.split("val").ids:
             say("There are no validation pairs: validation is skipped, and `best` is `last`.")
         metrics, left_out = build_metrics(self.config["metrics"])
