@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lensblend.cli.flags import run_flags, shared
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, printable
 from lensblend.runs.messages import say
 from lensblend.storage import check_writable, fitting
 
