@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from lensblend.cli.surroundings import settle
 from lensblend.errors import LensblendError, printable
 from lensblend.runs.extensions import admit
 
@@ -25,6 +26,7 @@ def shared() -> argparse.ArgumentParser:
 
 def run_flags(verb: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
     """Run a verb with ordinary flags and exit; an error that a user can correct is answered with its message alone."""
+    settle()
     arguments = verb.parse_args()
     try:
         admit(arguments.allow)

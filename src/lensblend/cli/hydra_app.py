@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.explanations import explain, unknown_key
 from lensblend.cli.flags import shared
+from lensblend.cli.surroundings import settle
 from lensblend.errors import Interrupted, LensblendError, RequestError, printable
 from lensblend.runs.extensions import admit
 from lensblend.storage import DISK_ERRORS, cannot_write
@@ -44,6 +45,7 @@ def run_verb(task: Task, config_name: str) -> None:
         task: Takes the composed configuration.
         config_name: The top-level file in conf/.
     """
+    settle()
     register()
     stop_with_launcher()
     full_errors = os.environ.get("HYDRA_FULL_ERROR") == "1"

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from lensblend.cli.hydra_app import explained_errors, plain, run_verb
 from lensblend.cli.identity import identify
 from lensblend.cli.restored import restored
+from lensblend.cli.surroundings import settle
 from lensblend.errors import DataError, RequestError
 from lensblend.launchers.devices import processes
 from lensblend.runs.configuration import overrides_hash, read_config
@@ -93,6 +94,7 @@ def _refuse_several_devices(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the verb and exit."""
+    settle()
     resumed = [argument.partition("=")[2] for argument in sys.argv[1:] if argument.startswith("resume=")]
     if resumed:
         with explained_errors("train"):
