@@ -38,3 +38,14 @@ def test_a_training_on_more_processes_than_validation_pairs_is_refused(lensblend
     assert done.code == 2, done.err
     assert "2 processes share a validation split of 1" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(("workers", "free", "fits"), [(0, 0, True), (2, 92_159, False), (2, 92_160, True)])
+def test_workers_need_shared_memory_for_what_they_hand_over(monkeypatch, workers, free, fits):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    data = module(val=2, num_workers=workers)
+    if fits:
+        assert len(data.train_dataloader()) == 1
+    else:
+        with pytest.raises(RequestError, match=r"/dev/shm has 0\.1 MiB free, .*loader\.num_workers=0.*--shm-size"):
+            data.train_dataloader()

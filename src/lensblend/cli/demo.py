@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from lensblend.cli.flags import run_flags, shared
+from lensblend.cli.surroundings import safe_path
 from lensblend.errors import LensblendError
 from lensblend.runs.commands import command, override
 from lensblend.runs.messages import say
@@ -58,7 +59,7 @@ def run(verb: str, *arguments: str) -> None:
         LensblendError: It failed; its own message has been printed.
     """
     print(f"\n$ {command(verb, *arguments)}", flush=True)
-    process = subprocess.Popen([sys.executable, "-m", f"lensblend.cli.{verb}", *arguments])
+    process = subprocess.Popen([sys.executable, *safe_path(), "-m", f"lensblend.cli.{verb}", *arguments])
 
     def hand_on(number: int, _: object) -> None:
         if number != signal.SIGINT:  # Ctrl-C reaches the verb by itself

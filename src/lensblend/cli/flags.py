@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from lensblend.cli.surroundings import settle
 from lensblend.errors import LensblendError, printable
 from lensblend.runs.extensions import admit
 from lensblend.storage import DISK_ERRORS, cannot_write
@@ -27,6 +28,7 @@ def shared() -> argparse.ArgumentParser:
 
 def run_flags(verb: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
     """Run a verb with ordinary flags and exit; an error that a user can correct is answered with its message alone."""
+    settle()
     arguments = verb.parse_args()
     try:
         admit(arguments.allow)

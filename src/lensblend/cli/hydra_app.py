@@ -25,6 +25,7 @@ from lensblend.cli.arguments import as_meant
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.explanations import dotted, explain, unknown_key
 from lensblend.cli.flags import shared
+from lensblend.cli.surroundings import settle
 from lensblend.errors import Interrupted, LensblendError, RequestError, StorageError, printable
 from lensblend.runs.extensions import admit
 from lensblend.storage import DISK_ERRORS, cannot_write
@@ -47,6 +48,7 @@ def run_verb(task: Task, config_name: str) -> None:
         task: Takes the composed configuration.
         config_name: The top-level file in conf/.
     """
+    settle()
     register()
     sys.argv[1:] = as_meant(sys.argv[1:])
     stop_with_launcher()

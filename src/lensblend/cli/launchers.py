@@ -15,6 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lensblend.cli.surroundings import safe_path
 from lensblend.errors import Interrupted, RequestError, TrainingError
 from lensblend.launchers.jobs import Folders, Job, Outcome
 from lensblend.runs.commands import command, override, typed
@@ -124,6 +125,7 @@ class JobLauncher(Launcher):
         added = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         return (
             sys.executable,
+            *safe_path(),
             "-m",
             f"lensblend.cli.{hydra.job.config_name}",
             *(f"--config-dir={path}" for path in added),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 
+from lensblend.cli.surroundings import safe_environment, safe_path, settle
 from lensblend.errors import nearest
 from lensblend.runs.extensions import verbs
 
@@ -31,6 +33,7 @@ def usage() -> str:
 
 def main() -> None:
     """Replace this process by the verb's, so that its command line can start it again (DDP, sweeps)."""
+    settle()
     arguments = sys.argv[1:]
     if arguments in (["-h"], ["--help"]):
         print(usage(), end="")
@@ -47,8 +50,14 @@ def main() -> None:
         said = f"`{arguments[0]}` is not a verb" if arguments else "A verb is missing"
         sys.stderr.write(f"{said}{nearest(arguments[0] if arguments else '', list(modules))}\n\n{usage()}")
         sys.exit(2)
+    if arguments[0] not in VERBS:
+        # Here, where packages in the current folder can be found: Python would look there first or not at all.
+        sys.argv = arguments
+        runpy.run_module(modules[arguments[0]], run_name="__main__", alter_sys=True)
+        return
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", modules[arguments[0]], *arguments[1:]])
+    command = [sys.executable, *safe_path(), "-m", modules[arguments[0]], *arguments[1:]]
+    os.execve(sys.executable, command, safe_environment())
 
 
 if __name__ == "__main__":

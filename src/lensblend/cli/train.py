@@ -16,6 +16,7 @@ from lensblend.cli.arguments import as_meant, given, is_one_run
 from lensblend.cli.hydra_app import explained_errors, plain, run_verb
 from lensblend.cli.identity import identify
 from lensblend.cli.restored import restored
+from lensblend.cli.surroundings import settle
 from lensblend.errors import DataError, RequestError
 from lensblend.launchers.devices import processes
 from lensblend.runs.configuration import overrides_hash, read_config
@@ -104,6 +105,7 @@ def _refuse_several_devices(config: DictConfig) -> None:
 
 def main() -> None:
     """Run the verb and exit."""
+    settle()
     sys.argv[1:] = as_meant(sys.argv[1:])
     resumed, *others = (given(sys.argv[1:], key) for key in ("resume", "run_dir", "hydra.run.dir"))
     with ExitStack() as stack:

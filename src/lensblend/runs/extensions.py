@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -97,10 +97,22 @@ def _folder(name: str) -> Path | None:
     """Return where a package lies, without importing it or what it lies in; None where there is none."""
     top, *below = name.split(".")
     try:
-        spec = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top) or _find_here(top)
     except ValueError:  # a module made by hand, such as a test's
         return None
     for part in below:
         spec = PathFinder.find_spec(part, list((spec and spec.submodule_search_locations) or []))
     places = list((spec and spec.submodule_search_locations) or [])
     return Path(places[0]) if places else None
+
+
+def _find_here(name: str) -> ModuleSpec | None:
+    """Find a package that has been let in in the current folder, which is then looked in after all other places."""
+    try:
+        here = os.getcwd()
+    except OSError:
+        return None
+    spec = PathFinder.find_spec(name, [here])
+    if spec is not None and here not in sys.path:
+        sys.path.append(here)
+    return spec

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -13,6 +15,8 @@ from lensblend.data.samplers import KeyedSampler
 from lensblend.data.samples import Samples
 from lensblend.errors import DataError, RequestError
 from lensblend.training.interruption import leave_signals_to_parent
+
+SHARED_MEMORY = "/dev/shm"
 
 
 def check_loader(num_workers: int, limit_train: int | None, limit_val: int | None) -> None:
@@ -68,6 +72,7 @@ class PairsDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        self._size = tuple(crop) if crop else image_size
         self.start = start
         self.train = Samples(source.split("train"), image_size, flips, seed, limit_train, crop, coordinates)
         self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
@@ -117,7 +122,26 @@ class PairsDataModule(pl.LightningDataModule):
         )
         return self._loader(self.val, sampler)
 
+    def _check_shared_memory(self) -> None:
+        """Refuse workers whose batches do not fit into the memory through which they hand them over.
+
+        They would end with a bus error, in the midst of the training.
+        """
+        if self.num_workers == 0 or not os.path.isdir(SHARED_MEMORY):
+            return
+        height, width = self._size
+        # Photo and target; each worker is two batches ahead, and one is in use.
+        needed = 6 * height * width * self.batch_size * (2 * self.num_workers + 1)
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if free < needed:
+            raise RequestError(
+                f"{SHARED_MEMORY} has {free / 2**20:.1f} MiB free, but {self.num_workers} data workers need "
+                f"{needed / 2**20:.0f} MiB or more: set loader.num_workers=0, or give the container more "
+                "(docker run --shm-size=2g)."
+            )
+
     def _loader(self, samples: Samples, sampler: KeyedSampler) -> DataLoader:
+        self._check_shared_memory()
         return DataLoader(
             samples,
             batch_size=self.batch_size,
