@@ -119,6 +119,27 @@ def test_a_network_starts_from_the_trunk_and_keeps_its_head(reference, save):
         torch.testing.assert_close(tensor, head[name], rtol=0, atol=0)
 
 
+@torch.no_grad()
+def test_the_authors_trained_network_keeps_its_maps_the_photos_first(reference, tmp_path):
+    """Its file holds four maps: kernels of 75, 45 and 25 pixels, and the photo."""
+    torch.manual_seed(1)
+    graph = nn.Sequential(*list(reference)[:-1], nn.Conv2d(64, 4, 3, padding=1)).eval()
+    path = tmp_path / "phase3_best.pth"
+    torch.save({f"module.{name}": tensor for name, tensor in graph.state_dict().items()}, path)
+    network = DepthBlend(Hourglass(), KernelBank(sizes=[25, 45, 75])).eval()
+    network.load_published(path)
+    photo = torch.rand(1, 3, 64, 80)
+    large, middle, small, sharp = graph(photo).softmax(dim=1).unbind(dim=1)
+    expected = torch.stack([sharp, small, middle, large], dim=1)
+    torch.testing.assert_close(network(photo).aux["weights"], expected, rtol=0, atol=1e-5)
+    one = DepthBlend(Hourglass(), KernelBank(sizes=[75]))
+    before = one.head.weight.clone()
+    one.load_published(path)
+    assert torch.equal(one.head.weight, before)
+    with pytest.raises(DataError, match=r"phase3_best.pth\" holds a network that blends, and no depth"):
+        DepthNetwork(Hourglass()).load_published(path)
+
+
 def test_a_bare_hourglass_starts_too(reference, save):
     trunk = Hourglass()
     load_megadepth(trunk, save())

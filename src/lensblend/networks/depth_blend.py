@@ -15,7 +15,7 @@ from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
-from lensblend.priors.depth import load_megadepth
+from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
 
 
 class DepthBlend(BokehNetwork):
@@ -64,8 +64,13 @@ class DepthBlend(BokehNetwork):
         return self.bank
 
     def load_published(self, path: str | Path) -> None:
-        """Take over MegaDepth's published trunk; see `lensblend.priors.depth.load_megadepth`."""
-        load_megadepth(self.backbone, path)
+        """Take over MegaDepth's published trunk, or the whole of the DBSI that its author published.
+
+        See `lensblend.priors.depth.load_megadepth`. The four maps of the latter are taken over where there are as many.
+        """
+        head = load_megadepth(self.backbone, path).head
+        if len(head["weight"]) == BLENDING_MAPS == self.head.out_channels:
+            self.head.load_state_dict(head)
 
     def forward(
         self, photo: Float[Tensor, "b 3 h w"], full_photo: Float[Tensor, "b 3 h_full w_full"] | None = None

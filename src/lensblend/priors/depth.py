@@ -34,12 +34,15 @@ TRAVERSAL = (
     "ascents.0",
     "skips.0",
 )
-HEAD_SHAPES = {"weight": (1, 64, 3, 3), "bias": (1,)}
+BLENDING_MAPS = 4  # of DBSI's own file: kernels of 75, 45 and 25 pixels, and the photo, in that order
 COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1
 
 
 class MegaDepth(NamedTuple):
-    """Published weights: ``trunk`` fits `Hourglass`, ``head`` a 3×3 convolution from 64 features to log depth."""
+    """Published weights: ``trunk`` fits `Hourglass`, ``head`` a 3×3 convolution from 64 features.
+
+    It gives log depth, or, in the file of a trained DBSI, the four blending maps, which are the photo's first here.
+    """
 
     trunk: dict[str, Tensor]
     head: dict[str, Tensor]
@@ -49,7 +52,8 @@ def read_megadepth(path: str | Path) -> MegaDepth:
     """Read and convert MegaDepth's published file without running any code in it.
 
     Args:
-        path: The authors' ``best_generalization_net_G.pth``, or another file of the same graph.
+        path: The authors' ``best_generalization_net_G.pth``, or another file of the same graph; also that of a DBSI of
+            three kernels by its author, ``phase3_best.pth``.
     """
     tensors = read_tensors(path, "MegaDepth's `best_generalization_net_G.pth`")
     try:
@@ -65,7 +69,9 @@ def convert_megadepth(tensors: Mapping[str, Tensor]) -> MegaDepth:
         tensors: In the file's order, with or without the prefix ``module.`` of ``DataParallel`` and with or without
             the batch counters of BatchNorm: 779 entries, or 624 without counters.
     """
-    wanted = _wanted()
+    last = tuple(list(tensors.values())[-1].shape) if tensors else ()
+    outputs = BLENDING_MAPS if last == (BLENDING_MAPS,) else 1
+    wanted = _wanted(outputs)
     given = [name for name in tensors if not name.endswith(f".{COUNTER}")]
     for (ours, shape), name in zip(wanted.items(), given, strict=False):
         found = tuple(tensors[name].shape)
@@ -85,11 +91,12 @@ def convert_megadepth(tensors: Mapping[str, Tensor]) -> MegaDepth:
         if ours.endswith(".running_var"):
             counter = tensors.get(name.replace("running_var", COUNTER), torch.tensor(0))
             converted[ours.replace("running_var", COUNTER)] = counter.detach()
-    head = {name: converted.pop(f"head.{name}") for name in HEAD_SHAPES}
+    # Alone, a map of log depth stays as it is.
+    head = {name: converted.pop(f"head.{name}").flip(0) for name in _head_shapes(outputs)}
     return MegaDepth(converted, head)
 
 
-def load_megadepth(trunk: nn.Module, path: str | Path) -> None:
+def load_megadepth(trunk: nn.Module, path: str | Path) -> MegaDepth:
     """Start a network's hourglass from MegaDepth's weights.
 
     Only the last layer is replaced (Dutta 2021, section 3.2): a blending head keeps its own initialisation.
@@ -97,6 +104,9 @@ def load_megadepth(trunk: nn.Module, path: str | Path) -> None:
     Args:
         trunk: A full-width `Hourglass`; any other is refused.
         path: As for `read_megadepth`.
+
+    Returns:
+        All that the file holds.
     """
     if not isinstance(trunk, Hourglass) or trunk.out_channels != 64:
         width = f" of {trunk.out_channels} features" if isinstance(trunk, Hourglass) else ""
@@ -104,10 +114,16 @@ def load_megadepth(trunk: nn.Module, path: str | Path) -> None:
             f"MegaDepth's weights fit `Hourglass()` of 64 features, but the backbone is {type(trunk).__name__}{width}; "
             "use `width_divisor=1`, or start another backbone from weights of its own."
         )
-    trunk.load_state_dict(read_megadepth(path).trunk)
+    weights = read_megadepth(path)
+    trunk.load_state_dict(weights.trunk)
+    return weights
 
 
-def _wanted() -> dict[str, tuple[int, ...]]:
+def _head_shapes(outputs: int) -> dict[str, tuple[int, ...]]:
+    return {"weight": (outputs, 64, 3, 3), "bias": (outputs,)}
+
+
+def _wanted(outputs: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all tensors but the counters, in the order of the released graph."""
     with torch.device("meta"):
         trunk = Hourglass()
@@ -117,4 +133,4 @@ def _wanted() -> dict[str, tuple[int, ...]]:
         for name, tensor in trunk.get_submodule(part).state_dict().items()
         if not name.endswith(COUNTER)
     }
-    return shapes | {f"head.{name}": shape for name, shape in HEAD_SHAPES.items()}
+    return shapes | {f"head.{name}": shape for name, shape in _head_shapes(outputs).items()}

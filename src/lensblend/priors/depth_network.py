@@ -8,9 +8,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lensblend.errors import DataError
 from lensblend.nn.rendering import Backbone, PriorNetwork, check_photo
 from lensblend.ops.precision import at_least_float32
-from lensblend.priors.depth import load_megadepth, read_megadepth
+from lensblend.priors.depth import load_megadepth
 
 
 class DepthNetwork(PriorNetwork):
@@ -63,8 +64,12 @@ class DepthNetwork(PriorNetwork):
             WeightsMissingError: There is no such file.
             DataError: The file is damaged or holds another network; the first tensor that does not fit is named.
         """
-        load_megadepth(self.backbone, path)
-        self.head.load_state_dict(read_megadepth(path).head)
+        head = load_megadepth(self.backbone, path).head
+        if head["weight"].shape != self.head.weight.shape:
+            raise DataError(
+                f'"{path}" holds a network that blends, and no depth; give MegaDepth\'s file as downloaded.'
+            )
+        self.head.load_state_dict(head)
 
 
 def inverse_depth(log_depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
