@@ -105,8 +105,11 @@ class Fit(pl.LightningModule, ABC):
         return self
 
     def on_train_start(self) -> None:
-        """Put what is frozen in evaluation: a new module is all in training."""
+        """Put what is frozen in evaluation: a new module is all in training. Log once an epoch at least."""
         self.train()
+        steps = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        # Else an epoch of fewer steps than the interval might log no training loss at all.
+        self.trainer.log_every_n_steps = min(self.trainer.log_every_n_steps, max(steps, 1))  # type: ignore[attr-defined]
 
     @property
     def scores(self) -> dict[str, PerImageMetric]:
