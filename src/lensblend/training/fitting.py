@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lensblend.errors import Interrupted, LensblendError, RequestError
@@ -34,6 +35,9 @@ from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, monitored
 from lensblend.training.resume import Stopped
+
+# Each writes fit-profile.txt into the phase's folder.
+PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 class PhaseFit:
@@ -135,9 +139,13 @@ class PhaseFit:
         configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
         same, reseed = SameConfig(self._config, self._run.run_dir), Reseed(self._config["seed"])
         finite = FiniteGuard(self._run.folder, **self._config["not_finite"])
+        chosen = trainer_arguments(self._config["trainer"])
+        if chosen.get("profiler") in PROFILERS:
+            # By its name alone, Lightning would give its report to a logger that is silent here.
+            chosen["profiler"] = PROFILERS[chosen["profiler"]](dirpath=self._run.folder, filename="profile")
         try:
             return pl.Trainer(
-                **trainer_arguments(self._config["trainer"]) | self._limits(),
+                **chosen | self._limits(),
                 default_root_dir=self._run.folder,
                 check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
                 logger=loggers or False,
