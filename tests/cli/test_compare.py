@@ -407,11 +407,3 @@ def test_where_smaller_is_better_the_smaller_value_is_called_better(sweep, tmp_p
     assert '<td class="best">7.5' in page
     assert '<td class="better">-2.0' in page
     assert "<small>Falling 10.0</small>" in page
-
-
-def test_an_output_that_cannot_be_written_is_refused_first(in_process, tmp_path):
-    (tmp_path / "file").touch()
-    done = in_process("compare", tmp_path / "unused", "--output", tmp_path / "file" / "below")
-    assert done.code == 1
-    assert "could not be written" in done.err
-    assert "unused" not in done.err

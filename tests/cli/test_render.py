@@ -134,3 +134,11 @@ def test_maps_that_would_be_written_over_each_other_are_refused(in_process, trai
     assert "would have one name" in done.err
     assert "is called like a map of" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_compare_too_refuses_an_output_that_cannot_be_written_first(in_process, tmp_path):
+    (tmp_path / "file").touch()
+    done = in_process("compare", tmp_path / "unused", "--output", tmp_path / "file" / "below")
+    assert done.code == 1
+    assert "could not be written" in done.err
+    assert "unused" not in done.err
