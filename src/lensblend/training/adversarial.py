@@ -43,7 +43,6 @@ class Adversarial(Restoration):
         builds on (A. Ignatov et al., AIM 2019, section 4.7).
     """
 
-    steps_by_itself: ClassVar[bool] = True
     own_terms: ClassVar[Sequence[str]] = ("generator", "features")
     further_losses: ClassVar[Sequence[str]] = ("discriminator",)
 
@@ -63,7 +62,7 @@ class Adversarial(Restoration):
         for name, weight in {"generator_weight": generator_weight, "feature_weight": feature_weight}.items():
             if not weight >= 0:
                 raise RequestError(f"`module.{name}` is 0 or more, but got {weight}.")
-        self.automatic_optimization = not self.steps_by_itself
+        self.automatic_optimization = False
         self.discriminator = discriminator
         self.discriminator_loss = discriminator_loss
         self.generator_loss = generator_loss
@@ -87,6 +86,11 @@ class Adversarial(Restoration):
                 "Network and discriminator take turns, for which several processes need "
                 "`trainer.strategy=ddp_find_unused_parameters_true`."
             )
+
+    @classmethod
+    def steps_by_itself(cls, arguments: Mapping[str, Any]) -> bool:
+        """Tell that it does: a step of each optimizer per batch."""
+        return True
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Take one step with each optimizer, and log every term."""

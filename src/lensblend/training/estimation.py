@@ -43,6 +43,11 @@ class Estimation(Fit):
         self._scales = list(scales)
         self.automatic_optimization = len(self._scales) == 1
 
+    @classmethod
+    def steps_by_itself(cls, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether it has several scales: a step for each."""
+        return len(arguments.get("scales") or [1.0]) > 1
+
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the network's maps by name."""
         return dict(self.network(batch["photo"]))

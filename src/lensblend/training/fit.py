@@ -57,8 +57,6 @@ class Fit(pl.LightningModule, ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     # What a training gives to its module; the rest is its configuration's.
     given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", *_OF_THE_PHASE, "record")
-    # Whether it takes its optimizers' steps itself, where Lightning can neither clip nor accumulate gradients.
-    steps_by_itself: ClassVar[bool] = False
     own_terms: ClassVar[Sequence[str]] = ()
     # Names of what else it logs as ``train/NAME`` beside the terms of the loss.
     further_losses: ClassVar[Sequence[str]] = ()
@@ -98,6 +96,15 @@ class Fit(pl.LightningModule, ABC):
         self.register_state_dict_post_hook(_network_alone)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_network_within)  # type: ignore[no-untyped-call]
 
+    @classmethod
+    def steps_by_itself(cls, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether it takes its optimizers' steps itself, where Lightning can neither clip nor accumulate.
+
+        Args:
+            arguments: Those of the configuration.
+        """
+        return False
+
     @abstractmethod
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return all that the network makes of a batch, by name."""
@@ -116,7 +123,7 @@ class Fit(pl.LightningModule, ABC):
         return self
 
     def on_train_start(self) -> None:
-        """Put what is frozen in evaluation: a new module is all in training; take up rates; log once an epoch at least."""
+        """Put what is frozen in evaluation (a new module is all in training), take up rates, log once an epoch at least."""
         self.train()
         # Else an epoch of fewer steps than the interval might log no training loss at all.
         steps = max(steps_per_epoch(self.trainer), 1)

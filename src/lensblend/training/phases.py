@@ -227,13 +227,14 @@ def _shared(total: int, phases: Mapping[str, Phase]) -> dict[str, Phase]:
             f"`schedule.total_epochs` gives each of the phases {list(phases)} an epoch at least, but got {total}."
         )
     whole = sum(phase.max_epochs for phase in phases.values())
-    wanted = {name: total * phase.max_epochs / whole for name, phase in phases.items()}
-    epochs = {name: max(int(share), 1) for name, share in wanted.items()}
+    # In whole numbers: a share of a huge total is no float, and what is left to move is fewer epochs than phases.
+    epochs = {name: max(total * phase.max_epochs // whole, 1) for name, phase in phases.items()}
+    wanted = {name: total * phase.max_epochs for name, phase in phases.items()}
     while sum(epochs.values()) != total:
         more = sum(epochs.values()) < total
         # One epoch to the phase that is farthest below its share, or from the one that is farthest above.
         movable = [name for name in epochs if more or epochs[name] > 1]
-        name = (max if more else min)(movable, key=lambda n: wanted[n] - epochs[n])
+        name = (max if more else min)(movable, key=lambda n: wanted[n] - whole * epochs[n])
         epochs[name] += 1 if more else -1
     return {name: _of_length(phase, epochs[name]) for name, phase in phases.items()}
 

@@ -53,7 +53,7 @@ def check_request(config: Mapping[str, Any]) -> None:
             monitored(phase, metrics)
     module = _check_module(config["module"])
     _check_settings(config)
-    _check_trainer(config["trainer"], module)
+    _check_trainer(config["trainer"], module, config["module"])
     _check_callbacks(config, schedule, module)
     network = sketch(without_weights(config["model"]), "model")
     for name in schedule.run:
@@ -125,7 +125,7 @@ def _check_settings(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_trainer(node: Mapping[str, Any], module: type[Fit]) -> None:
+def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that Lightning's trainer does not take, or that a module cannot follow."""
     check_arguments(node, "trainer", pl.Trainer)
     precision = node.get("precision")
@@ -134,7 +134,7 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit]) -> None:
             f"`trainer.precision` is {precision!r}, but networks, losses and scores here compute in single precision, "
             f"or their convolutions in half under autocast: use {', '.join(PRECISIONS)}."
         )
-    if module.steps_by_itself:
+    if module.steps_by_itself(arguments):
         clips = node.get("gradient_clip_val")
         several = node.get("accumulate_grad_batches", 1)
         for key, value, asked in (
@@ -143,8 +143,8 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit]) -> None:
         ):
             if asked:
                 raise RequestError(
-                    f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, one "
-                    "each per batch, and Lightning cannot do that there; leave it out, or use module=restoration."
+                    f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, "
+                    "where Lightning cannot do that; leave it out, or use module=restoration."
                 )
     aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
     try:
