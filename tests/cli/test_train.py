@@ -82,6 +82,7 @@ def test_a_request_that_failed_does_not_bar_its_folder(in_process, tmp_path):
     run_dir = tmp_path / "run"
     arguments = [*SMALL, f"run_dir={run_dir}", "schedule.run=[phase1]"]
     assert in_process("train", *arguments, "kernels.sizes=[25,44]").code == 2
+    assert in_process("train", *arguments, "init_from=README.md").code != 0
     assert status(run_dir)["state"] == "failed"
     assert in_process("train", *arguments).code == 0
 

@@ -48,7 +48,7 @@ def test_a_copied_run_stands_for_its_last_phase_whatever_its_files_times_are(tmp
     if record == "status.json":
         (entry,), _ = find_entries([copy])
         assert entry.checkpoint.resolve() == find_checkpoint(copy)
-        assert Status(copy).last_done() == "final"
+        assert Status(copy).last_finished() == "final"
 
 
 def test_an_unfinished_run_stands_for_the_last_phase_that_has_a_checkpoint(tmp_path):

@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 
+from lensblend.cli.completion import asked, complete
 from lensblend.cli.surroundings import safe_environment, safe_path, settle
 from lensblend.errors import nearest
 from lensblend.runs.extensions import verbs
@@ -43,6 +44,9 @@ def main() -> None:
 
         print(f"lensblend {__version__}")
         sys.exit(0)
+    if (action := asked(arguments)) is not None:
+        complete(action, [*VERBS, *verbs()])
+        return
     modules = {verb: f"lensblend.cli.{verb}" for verb in VERBS}
     if not arguments or arguments[0] not in VERBS:
         modules = verbs() | modules

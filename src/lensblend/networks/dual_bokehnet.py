@@ -28,9 +28,8 @@ class DualBokehNet(BokehNetwork):
     r"""Fuse what two equal networks find in the photo: one at its own size (local), one at half of it (global).
 
     Each "bokehNet" halves the size twice, passes four memory blocks with the small photo beside their features, and
-    comes back; :math:`I + \tanh(\tanh(\cdot))` of its last features is a rendering of its own, to be supervised before
-    the fusion. The tanh is applied twice, as the released code does. There is no normalisation but in the report's
-    fusion.
+    comes back; :math:`I + \tanh(\tanh(\cdot))` of its last features, as the released code has it, is a rendering of its
+    own, to be supervised before the fusion. There is no normalisation but in the report's fusion.
 
     With the defaults, all 5,315,529 parameters are used. The published bokehNet counts 2,643,269: to our 2,626,755 it
     adds what takes no part, 4 × 4,096 of a fourth 1×1 convolution in each ResASPP (``b_4``) and 130 of a linear head.
@@ -101,9 +100,7 @@ class DualBokehNet(BokehNetwork):
             bokeh = image + at_least_float32(torch.tanh(self.fusion(torch.cat([near, _doubled(far)], dim=1))))
         else:
             bokeh = at_least_float32(torch.tanh(self.fusion(torch.cat([local_bokeh, global_bokeh], dim=1))))
-        bokeh, local_bokeh, global_bokeh = (
-            each[..., :height, :width] for each in (bokeh, local_bokeh, global_bokeh)
-        )  # fmt: skip
+        bokeh, local_bokeh, global_bokeh = (b[..., :height, :width] for b in (bokeh, local_bokeh, global_bokeh))
         aux = {"local_bokeh": local_bokeh, "global_bokeh": global_bokeh}
         return Rendering(self.in_range(bokeh), aux)
 

@@ -18,7 +18,8 @@ from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Network
 from lensblend.runs.contents import RECORD
-from lensblend.training.learning_rate import LR_PATHS, Rates, steps_per_epoch
+from lensblend.training.learning_rate import LR_PATHS
+from lensblend.training.rates import Rates, steps_per_epoch
 from lensblend.training.truths import truths
 
 _OF_THE_PHASE = ("lr_path", "lr_ratio", "lr_every")
@@ -123,7 +124,7 @@ class Fit(pl.LightningModule, ABC):
         return self
 
     def on_train_start(self) -> None:
-        """Put what is frozen in evaluation (a new module is all in training), take up rates, log once an epoch at least."""
+        """Put what is frozen in evaluation (a new module is all in training), take up rates, log in every epoch."""
         self.train()
         # Else an epoch of fewer steps than the interval might log no training loss at all.
         steps = max(steps_per_epoch(self.trainer), 1)

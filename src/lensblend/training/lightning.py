@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,3 +70,8 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
         if key not in PASSED:
             raise RequestError(f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), PASSED)}")
     return given
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's notes on devices, and its tips, from standing between the lines that a person reads."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

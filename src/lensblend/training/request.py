@@ -27,6 +27,7 @@ from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
+from lensblend.training.lightning import quiet_lightning
 from lensblend.training.phases import Phase, Schedule, monitored
 
 # What Lightning can do of it and networks here cannot: their blurs, losses and scores are single precision.
@@ -146,6 +147,7 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
                     f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, "
                     "where Lightning cannot do that; leave it out, or use module=restoration."
                 )
+    quiet_lightning()
     aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
     try:
         with without_srun(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):

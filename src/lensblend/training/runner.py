@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +35,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
-from lensblend.training.lightning import trainer_arguments
+from lensblend.training.lightning import quiet_lightning, trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.resume import Stopped, find_stopped
@@ -155,8 +154,7 @@ class Training:
 
     def _data_and_metrics(self, schedule: Schedule) -> tuple[Source, dict[str, Any]]:
         """Build what all phases share, and say what there is to train on."""
-        # Lightning's notes on devices and tips would stand between the lines that a person reads.
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        quiet_lightning()
         source: Source = build(self.config["data"], "data", DATA)
         say("\n".join([source.summary(), *(f"Doubt: {doubt}" for doubt in source.doubts())]))
         self._check_pairs(source)

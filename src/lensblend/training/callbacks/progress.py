@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
-from lensblend.training.learning_rate import steps_per_epoch
+from lensblend.training.rates import steps_per_epoch
 
 
 class Progress(pl.Callback):

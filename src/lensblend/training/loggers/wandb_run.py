@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -24,7 +23,7 @@ from lensblend.runs.building import metric_classes
 from lensblend.runs.documents import read_json
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.redaction import holds_secret, redact
-from lensblend.storage import write_atomically
+from lensblend.storage import json_text, write_atomically
 from lensblend.training.loggers.phase_logger import PhaseLogger, Rows
 from lensblend.training.phase_run import PhaseRun
 
@@ -195,7 +194,7 @@ def _run_id(folder: Path) -> str | None:
     found = read_text(file).strip()
     if not re.fullmatch(r"[\w-]{1,64}", found):
         raise DataError(f"{file} is damaged: it holds no id of a W&B run; remove it, and a new run is begun.")
-    write_atomically(folder / PLACE, json.dumps(_place(folder)) + "\n")
+    write_atomically(folder / PLACE, json_text(_place(folder)) + "\n")
     return found
 
 

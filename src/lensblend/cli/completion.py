@@ -1,0 +1,45 @@
+"""Shell completion of the ``lensblend`` command: its verbs, then what Hydra knows of their configurations."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Iterable, Sequence
+
+FLAGS = ("-sc", "--shell-completion")
+COMPOSED = ("train", "evaluate")  # verbs whose arguments Hydra completes
+
+
+def asked(arguments: Sequence[str]) -> str | None:
+    """Return what a command line asks of completion: ``install=SHELL``, ``uninstall=SHELL``, ``query=SHELL``, or None.
+
+    Example:
+        >>> asked(["-sc", "install=bash"]), asked(["train", "data=ebb"])
+        ('install=bash', None)
+    """
+    if not any(flag in arguments for flag in FLAGS):
+        return None
+    return next((a for a in arguments if a.startswith(("install=", "uninstall=", "query="))), "install=")
+
+
+def complete(action: str, verbs: Iterable[str]) -> None:
+    """Print a shell's set-up, or what can stand at the end of the line in ``COMP_LINE``, as Hydra's shells ask for it.
+
+    Args:
+        action: As `asked` returns it.
+        verbs: Of the command.
+    """
+    composed = COMPOSED[0]
+    if action.startswith("query="):
+        words = os.environ.get("COMP_LINE", "").split(" ")
+        if len(words) < 3:
+            print("\n".join(verb for verb in verbs if verb.startswith("".join(words[1:]))))
+            return
+        if words[1] not in COMPOSED:
+            return  # the shell's own: names of files
+        composed = words[1]
+        os.environ["COMP_LINE"] = " ".join(["lensblend", *words[2:]])
+    # Hydra registers the program that its own command line names.
+    sys.argv = ["lensblend", FLAGS[0], action]
+    runpy.run_module(f"lensblend.cli.{composed}", run_name="__main__")
