@@ -118,7 +118,7 @@ class TimmPyramid(Backbone):
             width = out_channels
         self.merges = nn.ModuleList(merges)
 
-    def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
         """Describe every pixel of a photo in [0, 1] by ``out_channels`` features.
 
         Sides that the coarsest reduction does not divide are extended to the right and at the bottom by repeating the
