@@ -135,20 +135,22 @@ class TimmPyramid(Backbone):
         return features[..., :height, :width] if self.stride == 1 else features
 
 
-def load_encoder(encoder: nn.Module, path: str | Path, name: str) -> None:
+def load_encoder(encoder: nn.Module, path: str | Path, name: str | None = None) -> None:
     """Fill an encoder from a file of timm's names; a classifier in the file is left out, a gap is an error.
 
-    A file of other names will do if its tensors are, in order and shape, those of timm's classifier.
+    With its name in timm, a file of other names will do if its tensors are, in order and shape, those of timm's
+    classifier.
 
     Args:
         encoder: Built with ``features_only=True``.
         path: Local ``.safetensors`` or ``.pth`` file; the latter is read without running any code in it.
-        name: The encoder's name in timm.
+        name: The encoder's name in timm; None leaves other names alone.
     """
     read = read_tensors(path, "the encoder's own file", "state_dict")
-    whole = timm.create_model(name, pretrained=False).state_dict()
+    if name is not None:
+        read = _in_order(read, timm.create_model(name, pretrained=False).state_dict())
     # timm writes "stages.0" as "stages_0" once it has cut an encoder into its stages.
-    given = {key.replace(".", "_"): tensor for key, tensor in _in_order(read, whole).items()}
+    given = {key.replace(".", "_"): tensor for key, tensor in read.items()}
     loaded, missing = {}, []
     for name, current in encoder.state_dict().items():
         tensor = given.get(name.replace(".", "_"))
@@ -170,7 +172,7 @@ def load_encoder(encoder: nn.Module, path: str | Path, name: str) -> None:
     encoder.load_state_dict(loaded, strict=False)
 
 
-def _in_order(read: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _in_order(read: dict[str, Tensor], whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under the classifier's names, where only the names differ; otherwise as they are."""
     if read.keys() & whole.keys() or [t.shape for t in read.values()] != [t.shape for t in whole.values()]:
         return read

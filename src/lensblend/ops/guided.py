@@ -72,13 +72,14 @@ def _linear_models(maps: Tensor, guide: Tensor, radius: int, eps: float) -> tupl
     centre = guide.mean(dim=(-2, -1), keepdim=True)
     colour = guide - centre
     mean, level = _box(colour, radius), _box(maps, radius)
-    products = _box((colour[:, :, None] * colour[:, None]).flatten(1, 2), radius).unflatten(1, (3, 3))
+    batch, count, height, width = maps.shape
+    products = _box((colour[:, :, None] * colour[:, None]).flatten(1, 2), radius).view(batch, 3, 3, height, width)
     variance = products - mean[:, :, None] * mean[:, None] + eps * _eye(guide)
-    joint = _box((maps[:, :, None] * colour[:, None]).flatten(1, 2), radius).unflatten(1, (-1, 3))
+    joint = _box((maps[:, :, None] * colour[:, None]).flatten(1, 2), radius).view(batch, count, 3, height, width)
     covariance = joint - level[:, :, None] * mean[:, None]
     slope = torch.einsum("bijyx,bnjyx->bniyx", _inverse(variance), covariance)
     offset = level - (slope * mean[:, None]).sum(dim=2)
-    slope = _box(slope.flatten(1, 2), radius).unflatten(1, (-1, 3))
+    slope = _box(slope.flatten(1, 2), radius).view(batch, count, 3, height, width)
     return slope, _box(offset, radius) - (slope * centre[:, None]).sum(dim=2)
 
 
