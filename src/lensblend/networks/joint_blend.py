@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Backbone, Rendering, check_photo
+from lensblend.nn.rendering import Backbone, Rendering, check_full_size, check_photo
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
 
@@ -44,7 +44,7 @@ class JointBlend(DepthBlend):
     estimates = ("saliency", "disparity")
 
     def __init__(self, backbone: Backbone, bank: KernelBank, linear_light: bool = False) -> None:
-        super().__init__(backbone, bank, linear_light)
+        super().__init__(check_full_size(backbone), bank, linear_light)
         self.depth_head = nn.Conv2d(self.head.in_channels, 1, 3, padding=1)
         self.saliency_head = nn.Conv2d(self.head.in_channels, 1, 3, padding=1)
         self.alpha = nn.Parameter(torch.zeros(1))

@@ -113,7 +113,7 @@ class KernelBank(nn.Module):
         with torch.device("cpu"):
             self.kernels = tuple(FAMILIES[family](Width(size, match, scale, sigma_rule)) for size in self.sizes)
 
-    def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n 3 h w"]:
+    def forward(self, photo: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c h w"]:
         """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""
         return blur_stack(photo, self.kernels)
 

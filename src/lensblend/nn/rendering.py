@@ -96,15 +96,28 @@ class PriorNetwork(Network):
 
 
 class Backbone(nn.Module):
-    """A trunk without a head: ``forward(photo)`` gives features at the photo's size.
+    """A trunk without a head: ``forward(photo)`` gives features at the photo's size, or at a part of it.
 
     Args:
-        out_channels: How many of them each pixel has.
+        out_channels: How many features each place has.
+        stride: Side in pixels of what one place stands for. Above one, the grid of features may reach beyond the photo
+            on the right and at the bottom, where the photo was extended by repeating its border.
     """
 
-    def __init__(self, out_channels: int) -> None:
+    def __init__(self, out_channels: int, stride: int = 1) -> None:
         super().__init__()
         self.out_channels = out_channels
+        self.stride = stride
+
+
+def check_full_size(backbone: Backbone) -> Backbone:
+    """Return a backbone whose features have the photo's size, or raise `RequestError`."""
+    if backbone.stride != 1:
+        raise RequestError(
+            f"`backbone.stride` is 1 in networks that estimate maps at the photo's size, but got {backbone.stride}; "
+            "use `backbone.stride=1`, or `model=depth_blend`, which enlarges its weights."
+        )
+    return backbone
 
 
 def check_photo(photo: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -23,7 +24,6 @@ def resize_bilinear(image: Float[Tensor, "b c h w"], image_size: Sequence[int]) 
         image_size: Height and width in pixels.
 
     Example:
-        >>> import torch
         >>> resize_bilinear(torch.rand(1, 3, 24, 32), (48, 64)).shape
         torch.Size([1, 3, 48, 64])
     """
@@ -32,3 +32,26 @@ def resize_bilinear(image: Float[Tensor, "b c h w"], image_size: Sequence[int]) 
     image = at_least_float32(image)
     height, width = image_size
     return functional.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=False)
+
+
+def sample_bilinear(
+    image: Float[Tensor, "b c h w"], image_size: Sequence[int], extent: tuple[float, float]
+) -> Float[Tensor, "b c height width"]:
+    """Resize the upper left part of an image as `resize_bilinear` does, where that part need not end between pixels.
+
+    Args:
+        image: Anything with a value per pixel.
+        image_size: Height and width that the part gets.
+        extent: Its shares of the rows and of the columns, in (0, 1].
+
+    Example:
+        >>> sample_bilinear(torch.tensor([[[[0.0, 1.0, 2.0, 9.0]]]]), (1, 3), (1.0, 0.75)).flatten().tolist()
+        [0.0, 1.0, 2.0]
+    """
+    image = at_least_float32(image)
+    rows, columns = (
+        (torch.arange(length, dtype=image.dtype, device=image.device) + 0.5) * (2 * share / length) - 1
+        for length, share in zip(image_size, extent, strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).expand(len(image), -1, -1, -1)
+    return functional.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)

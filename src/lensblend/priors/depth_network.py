@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lensblend.errors import DataError
-from lensblend.nn.rendering import Backbone, PriorNetwork, check_photo
+from lensblend.nn.rendering import Backbone, PriorNetwork, check_full_size, check_photo
 from lensblend.ops.precision import at_least_float32
 from lensblend.priors.depth import load_megadepth
 
@@ -42,7 +42,7 @@ class DepthNetwork(PriorNetwork):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone = check_full_size(backbone)
         self.head = nn.Conv2d(backbone.out_channels, 1, 3, padding=1)
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> dict[str, Any]:
