@@ -538,7 +538,7 @@ def test_a_runs_folder_of_unknown_origin_writes_nowhere_else(stopped, in_process
         ("schedule", "phases", "../evil"): (None, "A phase is called '../evil'"),
         ("schedule", "run"): (["../evil"], "'../evil'"),
         ("schedule", "phases", "phase1", "lr"): ("x", "lr` has the wrong type"),
-        ("schedule", "phases", "phase1", "optimizer", "_target_"): ("torch.load", "optimizer._target_` is 'torch.load'"),
+        ("schedule", "phases", "phase1", "optimizer", "_target_"): ("torch.load", "_target_` is 'torch.load'"),
         ("loader", "num_workers"): ("x", "num_workers` has the wrong type"),
         ("trainer", "default_root_dir"): (str(outside), "trainer.default_root_dir"),
         ("trainer", "accelerator"): ("tpu", "`trainer` was refused"),

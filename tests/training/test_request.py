@@ -1,5 +1,7 @@
 """Every level of composed configurations, with a key that nothing takes."""
 
+import signal
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -66,3 +68,38 @@ def test_an_unknown_key_is_refused_at_every_level(preset):
         # Where names are free, 5 is no such thing.
         assert "unknown_key" in said or "5" in said, (key, said)
         assert f"did you mean `{key}`" not in said
+
+
+WRONG = ({"a": 1}, [1, -2], "x", -1, 10**30, float("nan"), None)
+
+
+@pytest.mark.slow
+def test_a_wrong_value_of_any_key_is_taken_or_refused_in_words():
+    """Every key path with values of other kinds: nothing but an explained refusal comes of it, and it comes soon."""
+    config = composed(["debug=smoke", "+backbone.width_divisor=16"])
+
+    def too_long(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    paths = [path for path, _ in dotted(config) if path not in ("run_dir", "resume")]
+    broken, refused = [], 0
+    try:
+        for path in paths:
+            for value in WRONG:
+                signal.alarm(60)
+                try:
+                    other, said = changed(config, path, value)
+                    said = said or refusal(other)
+                except Exception as error:
+                    broken.append(f"{path}={value!r}: {type(error).__name__}: {error}"[:300])
+                    continue
+                refused += bool(said)
+                if len(said) > 1500:
+                    broken.append(f"{path}={value!r}: {len(said)} characters: {said[:200]}")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert broken == []
+    assert len(paths) > 100
+    assert refused > len(paths) * len(WRONG) / 2

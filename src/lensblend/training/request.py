@@ -32,7 +32,7 @@ from lensblend.training.phases import Phase, Schedule, monitored
 
 # What Lightning can do of it and networks here cannot: their blurs, losses and scores are single precision.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-_MEANS = {32: "32-true", "32": "32-true", 16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed", None: "32-true"}
+_MEANS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 def check_request(config: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
     """Refuse arguments that Lightning's trainer does not take, or that a module cannot follow."""
     check_arguments(node, "trainer", pl.Trainer)
     precision = node.get("precision")
-    if _MEANS.get(precision, precision) not in PRECISIONS:
+    if precision is not None and _MEANS.get(str(precision), str(precision)) not in PRECISIONS:
         raise RequestError(
             f"`trainer.precision` is {precision!r}, but networks, losses and scores here compute in single precision, "
             f"or their convolutions in half under autocast: use {', '.join(PRECISIONS)}."
