@@ -28,7 +28,7 @@ def test_a_run_leaves_what_the_readme_lists(trained, picture):
             assert content["lensblend"]["phase"] == phase
         (panel,) = (trained / "panels").glob(f"{phase}-*.png")
         assert picture(panel).shape[1] > 1000
-    assert yaml.safe_load((trained / "config.yaml").read_text())["kernels"]["scale"] == 0.25
+    assert yaml.safe_load((trained / "config.yaml").read_text())["kernels"]["scale"] == 0.125
     state = status(trained)
     assert (state["state"], state["exit_code"], list(state["phases"])) == ("done", 0, PHASES)
 
