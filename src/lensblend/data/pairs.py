@@ -70,6 +70,10 @@ class Pairs(ABC):
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at native size."""
 
+    def sized(self, image_size: tuple[int, int]) -> Pairs:
+        """Return the pairs as they are rendered for samples of a size; those of files, or of a fixed size, stay."""
+        return self
+
     def size(self, index: int) -> tuple[int, int] | None:
         """Return a photo's (height, width), where that is known without reading its pixels."""
         return None

@@ -157,6 +157,10 @@ class Guided(Pairs):
     def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
         self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
 
+    def sized(self, image_size: tuple[int, int]) -> Guided:
+        """Return the pairs as they are rendered for samples of a size."""
+        return Guided(self._pairs.sized(image_size), self._guides, self._dropped)
+
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
         pair = self._pairs.load(index, epoch)

@@ -146,7 +146,8 @@ class DepthBlend(BokehNetwork):
         light = srgb_to_linear(photo) if self.linear_light else photo
         stack = bank(light) if self.bleeding else _without_bleeding(light, 1 - weights[:, :1], bank)
         bokeh = blend(stack, weights)
-        return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
+        maps = {"weights": weights, "mask": weights[:, :1]}
+        return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {**maps, "stack": stack})
 
 
 def _without_bleeding(photo: Tensor, share: Tensor, bank: KernelBank) -> Tensor:

@@ -15,6 +15,7 @@ NAMES = (
     *("root", "photos", "targets", "val_photos", "val_targets", "masks", "disparities", "folder"),
     *("train_list", "val_list", "exclude", "weights", "cache", "init_from", "dirpath", "save_dir"),
 )
+WORDS = ("imagenet",)  # name no file where a file could be named
 _ADDRESS = re.compile(r"\w{2,}:")  # of another machine
 
 
@@ -33,8 +34,9 @@ def placed(node: Any, base: Path, key: str = "") -> Any:
     if isinstance(node, Mapping):
         return {name: placed(value, base, str(name)) for name, value in node.items()}
     if isinstance(node, list):
-        return [placed(value, base) for value in node]
-    if not isinstance(node, str) or not node or "\0" in node or _ADDRESS.match(node):
+        # Excluded are ids, where they are listed.
+        return [placed(value, base, "" if key == "exclude" else key) for value in node]
+    if not isinstance(node, str) or not node or node in WORDS or "\0" in node or _ADDRESS.match(node):
         return node
     if node == "~" or node.startswith("~/"):
         whole = Path(node).expanduser() if key in NAMES else node
