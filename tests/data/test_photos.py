@@ -74,7 +74,7 @@ def bar(height=48, width=96):
 
 
 def camera(radius, **further):
-    return PhotoCamera(radius=(radius, radius), ground=0, **{**STILL, **further})
+    return PhotoCamera(radius=(radius, radius), ground=0.0, **{**STILL, **further})
 
 
 @pytest.mark.parametrize("radius", [0.03, 0.06])
@@ -104,7 +104,7 @@ def test_the_ground_gets_blurred_away_from_the_subjects_foot():
     photo = np.broadcast_to(rng.integers(0, 2, (60, 90, 1), dtype=np.uint8) * 160 + 40, (60, 90, 3)).copy()
     alpha = np.zeros((60, 90), np.float32)
     alpha[10:44, 5:15] = 1
-    always = PhotoCamera(radius=(0.05, 0.05), ground=1, **STILL)
+    always = PhotoCamera(radius=(0.05, 0.05), ground=1.0, **STILL)
     target = take(np.random.default_rng(3), "ground", photo, alpha, always).target[:, 30:, 0].astype(float)
     kept = target.std(axis=1) / photo[:, 30:, 0].astype(float).std(axis=1)
     assert kept[43] > 0.9
