@@ -80,7 +80,7 @@ class OnnxMap(KeptMap):
         self.network = OnnxNetwork(file, facts["mean"], facts["std"], size, facts.get("image_size"), output)
         self.file = file
         values = [facts["mean"], facts["std"], *self.network.image_size]
-        super().__init__(name, ["onnx", estimates, sha256, output, self._activation, self._holds, *values])
+        super().__init__(name, ["onnx, dequantised", estimates, sha256, output, self._activation, self._holds, *values])
 
     def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
         """Return the network's size, turned like the photo where the graph leaves that open."""

@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from lensblend.errors import DataError, RequestError, closest
+from lensblend.priors.onnx_dequantised import dequantised
 
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _FATAL = 4  # of onnxruntime's levels of severity: all else reaches the user as an exception
 
 
 class OnnxNetwork:
-    """Run an exported network on the CPU, on as many threads as PyTorch uses.
+    """Run an exported network on the CPU, on as many threads as PyTorch uses; 8-bit convolutions without rounding.
 
     It may be copied into another process; each opens the file for itself.
 
@@ -126,8 +127,9 @@ def _open(path: Path) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores are others' as well
     options.enable_cpu_mem_arena = False  # which would keep what the largest photo took
+    network = dequantised(path) or str(path)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise DataError(
             f"{path} is no network that onnxruntime can run ({_reason(error)}); give an exported .onnx file, with its "
