@@ -45,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
         verb.add_argument(
             f"--{name}",
             metavar="SOURCE",
-            help=f"for networks that take {name}: a folder of maps named like the photos, or weights of the network "
-            "that gave it in the training (default: as in the training)",
+            help=f"for networks that take {name}: a folder of maps named like the photos, any network as FILE.onnx or "
+            "PRESET:FILE.onnx, or weights of the network that gave it in the training (default: as in the training)",
         )
     verb.add_argument(
         "--blend-at",
