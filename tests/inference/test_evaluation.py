@@ -7,7 +7,7 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lensblend.errors import DataError
-from lensblend.inference.evaluation import bank_at, match_folders, score, score_folders, score_references, write_scores
+from lensblend.inference.evaluation import match_folders, score, score_folders, score_references, write_scores
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.nn.kernel_bank import KernelBank
 
@@ -73,9 +73,3 @@ def test_references_score_the_photo_and_each_blur(folders):
     unmodified = [score(metrics, pairs.load(i).photo, pairs.load(i).target)["psnr"] for i in range(3)]
     assert rows["photo"]["psnr"] == pytest.approx(np.mean(unmodified), abs=1e-9)
     assert rows["photo"]["psnr"] > rows["gaussian 3"]["psnr"] > 0
-
-
-def test_a_bank_grows_with_the_photo():
-    bank = KernelBank(sizes=[25])
-    assert bank_at(bank, (96, 128), (96, 128)) is bank
-    assert bank_at(bank, (96, 128), (192, 256)).scale == pytest.approx(2.0)

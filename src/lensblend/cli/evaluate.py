@@ -56,7 +56,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.comparison.gallery import Gallery
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
-    from lensblend.inference.evaluation import bank_at, means, score_network, score_references, write_scores
+    from lensblend.inference.evaluation import means, score_network, score_references, write_scores
     from lensblend.inference.guidance import KNOWN, Guided, check_guides, guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import check_renders, load_ensemble
@@ -107,7 +107,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     bank = network.cpu().reference_bank
     if node["references"] and bank is not None:
         height, width = pairs.load(0).photo.shape[:2]
-        bank = bank_at(bank, image_size, (height, width))
+        bank = bank.at((height, width), image_size)
         about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
     write_scores(output, classes, scores, about)
     rows = {**about.get("references", {}), trained.label: means(scores)}

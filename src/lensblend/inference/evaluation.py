@@ -38,12 +38,6 @@ def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels) -> Scores:
     return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
 
 
-def bank_at(bank: KernelBank, image_size: tuple[int, int], photo_size: tuple[int, int]) -> KernelBank:
-    """Return a network's bank with kernels as wide on the photo as the network's are at its own size."""
-    ratio = (photo_size[0] * photo_size[1] / (image_size[0] * image_size[1])) ** 0.5
-    return bank if ratio == 1 else bank.scaled(ratio)
-
-
 def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
     """Pair two folders' images by name, the suffix aside.
 
