@@ -7,9 +7,10 @@ import pytest
 from scipy import ndimage
 from skimage import measure
 
-from lensblend.data.images import write_image
+from lensblend.data.images import read_map, write_image
 from lensblend.data.lens import linearise
-from lensblend.data.photos import PhotoCamera, Photos, take
+from lensblend.data.photo_camera import PhotoCamera, take
+from lensblend.data.photos import Photos
 from lensblend.data.samples import Samples
 from lensblend.errors import DataError, RequestError
 
@@ -52,7 +53,7 @@ def test_validation_pairs_stay_and_show_whole_photos(folder):
     assert len(pairs.ids) > 0
     pair = pairs.load(0, 0)
     assert np.array_equal(pair.target, pairs.load(0, 9).target)
-    assert np.array_equal(pair.photo, Photos(str(folder), val_fraction=0.6)._splits["val"]._photos.load(0).photo)
+    assert np.array_equal(pair.photo, Photos(str(folder), val_fraction=0.6).photos_of("val").load(0).photo)
 
 
 def test_samples_are_rendered_at_the_size_that_they_are_wanted_at(folder):
@@ -166,10 +167,29 @@ def test_what_cannot_be_is_refused(folder, settings, message):
         Photos(str(folder), **settings)
 
 
-def test_photos_without_masks_are_told_what_is_needed(tmp_path):
-    write_image(tmp_path / "here" / "1.png", np.zeros((40, 60, 3), np.uint8))
-    with pytest.raises(RequestError, match=r"no masks in it or beside it; give `data\.masks`"):
-        Photos(str(tmp_path / "here"))
+def test_saliency_stands_in_for_masks_where_there_are_none(folder, tmp_path):
+    masked = Photos(str(folder), val_fraction=0.0)
+    plain = Photos(str(folder / "photos"), masks=str(folder / "masks"), val_fraction=0.0)
+    assert masked.asks == plain.asks == ()
+    (folder / "masks").rename(tmp_path / "elsewhere")
+    asking = Photos(str(folder), val_fraction=0.0)
+    assert asking.asks == ("saliency",)
+    assert "whose subjects saliency tells" in asking.summary()
+    with pytest.raises(DataError, match=r"`0` has no mask; give `data\.masks`"):
+        asking.split("train").load(0)
+    asking.receive({"saliency": lambda pair: read_map(tmp_path / "elsewhere" / f"{pair.id}.png")})
+    ours, theirs = (source.split("train").sized(SIZE).load(0) for source in (asking, plain_again(folder, tmp_path)))
+    assert np.array_equal(ours.target, theirs.target)
+
+
+def plain_again(folder, tmp_path):
+    return Photos(str(folder), masks=str(tmp_path / "elsewhere"), val_fraction=0.0)
+
+
+def test_of_several_folders_all_have_masks_or_none(folder, tmp_path):
+    write_image(tmp_path / "bare" / "photos" / "0.png", np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(RequestError, match="has no folder `masks`"):
+        Photos([str(folder), str(tmp_path / "bare")])
 
 
 def test_all_that_is_wrong_is_listed_at_once(folder):

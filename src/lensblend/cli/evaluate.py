@@ -57,9 +57,10 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
     from lensblend.inference.evaluation import means, score_network, score_references, write_scores
-    from lensblend.inference.guidance import KNOWN, Guided, check_guides, guides_of
+    from lensblend.inference.guidance import KNOWN, Guided, check_guides, give_maps, guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import check_renders, load_ensemble
+    from lensblend.runs.configuration import config_hash
     from lensblend.runs.fingerprints import changed_since
     from lensblend.runs.instantiate import build
     from lensblend.runs.messages import say
@@ -82,7 +83,12 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
             say(changed)
     for doubt in source.doubts():
         say(f"Doubt: {doubt}")
-    pairs = source.split(cast("Split", node["split"]))
+    maps = {name: node[name] or trained.config.get(name) for name in source.asks}
+    device, split = choose_device(node["device"]), cast("Split", node["split"])
+    give_maps(
+        source, maps, config_hash(data or {}), device, lambda indices, title: track(list(indices), title), [split]
+    )
+    pairs = source.split(split)
     guides = guides_of(trained, node)
     check_guides(guides, pairs, node["limit"])
     pairs = Guided(pairs, guides, KNOWN)
@@ -91,7 +97,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
-    network.to(choose_device(node["device"]))
+    network.to(device)
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None

@@ -93,15 +93,25 @@ class Source(ABC):
 
     Attributes:
         endless: Whether each epoch has training pairs of its own.
+        asks: Names of the maps of its own photos that it lacks and needs to make pairs: ``saliency``. `receive` gives
+            them.
         rendered_size: ``(height, width)`` at which the pairs are rendered; None where they are files.
     """
 
     endless: bool = False
+    asks: tuple[str, ...] = ()
     rendered_size: tuple[int, int] | None = None
 
     @abstractmethod
     def split(self, name: Split) -> Pairs:
         """Return the pairs of one split; it may be empty."""
+
+    def photos_of(self, name: Split) -> Pairs:
+        """Return the photos of one split whose maps it asks for; where it asks for none, its pairs."""
+        return self.split(name)
+
+    def receive(self, maps: Mapping[str, Callable[[Pair], Any]]) -> None:  # noqa: B027
+        """Take what gives the maps that it asks for: by name, a function of a pair of which only the photo is there."""
 
     def doubts(self) -> list[str]:
         """Say what is seldom meant, a sentence each, such as photos and targets swapped; a few pairs are looked at."""
