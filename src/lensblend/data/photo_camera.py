@@ -107,7 +107,7 @@ def _distances(
     """
     height, width = alpha.shape
     rows = np.flatnonzero((alpha > 0.5).any(axis=1))
-    empty = alpha.mean() < _LEAST_SUBJECT
+    empty = not rows.size or alpha.mean() < _LEAST_SUBJECT
     if not empty and rng.random() >= ground:
         return np.zeros((height, width), np.float32)
     top, foot = (rng.uniform(0, 0.4) * height, rng.uniform(0.7, 1.0) * height) if empty else (rows[0], rows[-1] + 1)
