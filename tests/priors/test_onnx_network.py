@@ -103,9 +103,8 @@ def test_a_file_that_is_no_network_is_refused_in_one_line(tmp_path, content, cap
 def test_a_graph_that_fails_is_said_in_one_line(tmp_path, capfd):
     nodes = [helper.make_node("Reshape", ["photo", "sides"], ["map"])]
     sides = np.array([1, 1, 7, 7])
-    path = onnx_graphs.write(
-        tmp_path / "n.onnx", nodes, [("map", ["b", "c", "x", "y"])], [1, 3, "h", "w"], [("sides", sides)]
-    )
+    outputs, shape = [("map", ["b", "c", "x", "y"])], [1, 3, "h", "w"]
+    path = onnx_graphs.write(tmp_path / "n.onnx", nodes, outputs, shape, [("sides", sides)])
     with pytest.raises(DataError, match="failed on a photo of 32×48: ") as failed:
         OnnxNetwork(path, 0, 1, [32, 48])(photo())
     assert "\n" not in str(failed.value)
