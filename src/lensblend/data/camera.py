@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -19,6 +19,7 @@ from lensblend.errors import RequestError
 from lensblend.ops.optics import SHARP_RADIUS
 
 MOST_PAIRS = 1_000_000  # of one split; their ids are listed
+F_NUMBER = 1.8  # of EBB!'s targets, whose discs are those of `Camera`'s default aperture
 
 
 class SecondShot(NamedTuple):
@@ -80,6 +81,22 @@ class Camera:
                 "`exposure` is in [0, 1] stops and `shift` in [0, 0.01] of the width, "
                 f"but got {self.exposure} and {self.shift}; use 0 for none."
             )
+
+    @staticmethod
+    def aperture_at(f_number: float) -> float:
+        """Return the diameter of the disc at an aperture, as `aperture` counts it.
+
+        Example:
+            >>> Camera.aperture_at(1.8), Camera.aperture_at(3.6)
+            (0.024, 0.012)
+        """
+        return Camera.aperture * F_NUMBER / f_number
+
+    @staticmethod
+    def f_number(node: Mapping[str, Any]) -> float | None:
+        """Return the aperture at which a data set is rendered, by its node of a configuration; None for a pinhole."""
+        aperture = node.get("aperture", Camera.aperture)
+        return Camera.aperture * F_NUMBER / aperture if isinstance(aperture, int | float) and aperture > 0 else None
 
     def lens(self, focus: float, width: int) -> Lens:
         """Return the lens for a photo of this width in pixels, focused at a disparity."""

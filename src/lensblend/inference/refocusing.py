@@ -31,6 +31,7 @@ _EVEN = 6.0
 _GROWTH = 1 + _STEP / _EVEN
 _BAND = 6  # slices that share one continuation behind what is nearer
 _APART = 2  # slices between two surfaces of which one hides the other
+_SURFACE = 3  # slices over which a surface may recede within a disc
 _CLIPPED = 0.9  # linear light from which on a photo's value counts as cut off
 
 
@@ -89,7 +90,9 @@ def refocus(
 
 
 def brightened(light: Float32[np.ndarray, "h w 3"], boost: float) -> Float32[np.ndarray, "h w 3"]:
-    """Take values that a camera clipped to be up to ``1 + boost`` times brighter, so that glints become discs.
+    """Take what a camera clipped to white to be up to ``1 + boost`` times brighter, so that glints become discs.
+
+    All three channels have to be near white: a red thing may be as red as can be and still no light.
 
     Example:
         >>> brightened(np.ones((1, 1, 3), np.float32), 4.0)[0, 0].tolist()
@@ -97,7 +100,7 @@ def brightened(light: Float32[np.ndarray, "h w 3"], boost: float) -> Float32[np.
     """
     if not boost:
         return light
-    clipped = np.clip((light.max(axis=2, keepdims=True) - _CLIPPED) / (1 - _CLIPPED), 0, 1)
+    clipped = np.clip((light.min(axis=2, keepdims=True) - _CLIPPED) / (1 - _CLIPPED), 0, 1)
     return light * (1 + np.float32(boost) * clipped)
 
 
@@ -127,6 +130,7 @@ def _through(
     """Fill each pixel from the nearest slice on; what exceeds it is hidden."""
     scene = _parted(light, disparity, Lens(lens.focus, lens.aperture * light.shape[1]))
     total = np.zeros((4, *disparity.shape), np.float32)
+    lowest = _solid(scene)
     first = math.floor(min(float(scene.near.min()), float(scene.far.min())))
     last = math.ceil(max(float(scene.near.max()), float(scene.far.max())))
     for number, planes in _slices(scene, first, last):
@@ -136,7 +140,7 @@ def _through(
         if rows.stop > rows.start:
             spread = scatter(planes, rows, columns, _radius(number), lens.shape, before=number > 0)
             window = total[:, rows, columns]
-            taken = np.minimum(spread[3], 1 - window[3])
+            taken = np.where(number >= lowest[rows, columns], np.minimum(spread[3], 1 - window[3]), 0)
             window += spread * (taken / np.where(spread[3] > 0, spread[3], 1))
         advance((last - number + 1) / (last - first + 1))
         if opaque is None and total[3].min() > 1 - 1e-4:
@@ -145,6 +149,20 @@ def _through(
     covered = total[3] > 1e-3
     picture = total[:3] / np.where(covered, total[3], 1)
     return np.where(covered[..., None], picture.transpose(1, 2, 0), light)
+
+
+def _solid(scene: _Scene) -> Float32[np.ndarray, "h w"]:
+    """Return the lowest slice that each pixel may show: what lies behind shines through at blurred outlines alone.
+
+    Discs of different sizes beside one another leave gaps of a few hundredths in a surface.
+    """
+    lowest = scene.far - _SURFACE
+    if scene.outline.any():
+        distance, nearest = ndimage.distance_transform_edt(~scene.outline, return_indices=True)
+        at = scene.near[tuple(nearest)]
+        reach = np.maximum(_radii(at), _radii(scene.far)) + 1.5
+        lowest = np.where(distance <= reach, -np.inf, lowest)
+    return lowest.astype(np.float32)
 
 
 def _slices(scene: _Scene, first: int, last: int) -> Iterator[_Slice]:
@@ -238,7 +256,9 @@ def firmed(disparity: Float32[np.ndarray, "h w"]) -> tuple[Float32[np.ndarray, "
     width = 4 * float(distance[sloping].mean())
     # A few single pixels on a slope are noise, or a thing one pixel wide.
     edge = min(max(round(width / 2), 1), 4) if sloping.mean() > 1e-3 else 1
-    return disparity[tuple(nearest)], edge
+    firm = disparity[tuple(nearest)]
+    # The median rounds off stairs, and keeps to one of the two sides of a step.
+    return ndimage.median_filter(firm, 2 * edge + 1) if edge > 1 else firm, edge
 
 
 def _behind_kept(
@@ -265,10 +285,15 @@ def _place(disparity: Float32[np.ndarray, "h w"], lens: Lens) -> Float32[np.ndar
     return np.where(radius < SHARP_RADIUS, 0, place).astype(np.float32)
 
 
-def _radius(place: float) -> float:
+def _radii(place: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     """Return the radius of the discs of a slice, in pixels: the inverse of `_place`."""
     even = _EVEN / _STEP
-    return abs(place) * _STEP if abs(place) <= even else _EVEN * _GROWTH ** (abs(place) - even)
+    place = abs(place)
+    return np.where(place <= even, place * _STEP, _EVEN * _GROWTH ** np.maximum(place - even, 0))
+
+
+def _radius(place: float) -> float:
+    return float(_radii(np.float32(place)))
 
 
 def _linear(photo: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
