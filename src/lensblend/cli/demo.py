@@ -40,7 +40,7 @@ def demo(arguments: argparse.Namespace) -> None:
     score = (override("checkpoint", output), override("output", evaluation), "references=true", "gallery=true")
     run("evaluate", *score, *limit)
     photo = _photo(output)
-    run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--blend-at", "photo")
+    run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--overwrite")
     minutes = (time.monotonic() - started) / 60
     say(
         f"\nThe demo took {minutes:.1f} minutes. Look at\n"
