@@ -20,6 +20,7 @@ from lensblend.data.images import read_map, read_map_size
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
+from lensblend.inference.onnx_maps import onnx_node
 from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import to_batch
 from lensblend.nn.rendering import Network
@@ -256,8 +257,9 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
 
     Args:
         trained: The network and what its checkpoint says.
-        instead: By map: a node of the configuration; or, as text, a folder of maps, or the weights of the prior
-            network of the training, a file or a run's folder.
+        instead: By map: a node of the configuration; or, as text, a folder of maps, an ONNX network
+            (`lensblend.inference.onnx_maps.onnx_node`), or the weights of the prior network of the training, a file or
+            a run's folder.
     """
     nodes = {}
     names = trained.network.guidance
@@ -275,7 +277,7 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
 
 def _refuse_files(name: str, node: Mapping[str, Any], path: Path) -> None:
     """Refuse maps whose source a checkpoint of unknown origin would choose among the files of this machine."""
-    named = [key for key in ("folder", *OPENING) if node.get(key)]
+    named = [key for key in ("folder", "path", *OPENING) if node.get(key)]
     if named:
         raise RequestError(
             f"{path} was trained with {name} from {node[named[0]]!r}, which a single file does not decide here: name a "
@@ -286,12 +288,14 @@ def _refuse_files(name: str, node: Mapping[str, Any], path: Path) -> None:
 
 def _source_node(name: str, node: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """Return the node of a source that a command line names by one path."""
+    if onnx := onnx_node(name, source, dict(node)):
+        return onnx
     path = Path(source)
     if path.is_dir() and not any(path.glob("**/best.ckpt")):
         return {"_target_": "lensblend.inference.guidance.MapFiles", "folder": source}
     if "network" not in node:
         raise RequestError(
             f"`--{name} {source}` names weights, but the network was trained with {name} that no prior network gave; "
-            "name a folder of maps."
+            "name a folder of maps, or a network as FILE.onnx."
         )
     return {**node, "weights": source}

@@ -12,7 +12,7 @@ from lensblend.runs.documents import read_yaml
 
 # Arguments that name a file or a folder to read from or to write to.
 NAMES = (
-    *("root", "photos", "targets", "val_photos", "val_targets", "masks", "disparities", "folder"),
+    *("root", "photos", "targets", "val_photos", "val_targets", "masks", "disparities", "folder", "path"),
     *("train_list", "val_list", "exclude", "weights", "cache", "init_from", "dirpath", "save_dir"),
 )
 _ADDRESS = re.compile(r"\w{2,}:")  # of another machine
