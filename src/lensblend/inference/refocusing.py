@@ -293,7 +293,7 @@ def _radii(place: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
 
 
 def _radius(place: float) -> float:
-    return float(_radii(np.float32(place)))
+    return float(_radii(np.array(place, np.float32)))
 
 
 def _linear(photo: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
