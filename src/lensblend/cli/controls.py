@@ -31,7 +31,7 @@ class Controls:
 
     Attributes:
         strength: Factor on the blur.
-        f_number: Aperture to render as.
+        f_number: Full-frame aperture to render as.
         focus: The point in focus, right and down: shares of the sides where both are at most 1, else pixels.
         focus_mask: Source of masks of what is in focus.
         focus_at: Disparity in focus.
@@ -72,7 +72,7 @@ class Controls:
         return {name: value for name, value in vars(self).items() if value is not None and name != "disparity"}
 
     def lens(self, focus: float) -> ThinLens:
-        """Return the lens, focused at a disparity; without any word of its aperture it is EBB!'s, f/1.8."""
+        """Return the lens, focused at a disparity; without any word of its aperture it is EBB!'s."""
         from lensblend.data.camera import Camera
         from lensblend.inference.refocusing import ThinLens
         from lensblend.ops.apertures import Aperture
@@ -131,7 +131,7 @@ def add_controls(verb: argparse.ArgumentParser) -> None:
         "blur", "How wide it is: of the blurs of a network that blends (default: as trained), or of the thin lens."
     )
     blur.add_argument("--strength", metavar="S", help="factor on the blur: 2 is twice as wide")
-    blur.add_argument("--f-number", metavar="N", help="as at f/N; half of N is twice as wide")
+    blur.add_argument("--f-number", metavar="N", help="as a full-frame camera at f/N; half of N is twice as wide")
     focus = verb.add_argument_group(
         "focus",
         "With --focus-mask, or with --disparity and a point or plane, a thin lens renders instead of a network.",
@@ -148,7 +148,7 @@ def add_controls(verb: argparse.ArgumentParser) -> None:
     )
     focus.add_argument(
         "--aperture", metavar="A", help="instead of --f-number: diameter of discs a unit of disparity from focus, as a "
-        "share of the width (default: 0.024, f/1.8)"
+        "share of the width (default: 0.024, which is f/2.88)"
     )  # fmt: skip
     focus.add_argument("--blades", metavar="N", help="an aperture of N corners (default: 0, round)")
     focus.add_argument("--rotation", metavar="DEGREES", help="of the blades, clockwise")
@@ -167,7 +167,7 @@ def controls_of(arguments: argparse.Namespace) -> Controls:
     given = vars(arguments)
     return Controls(
         strength=_number(given, "strength", "is above 0; 2 is twice as wide a blur", above=0),
-        f_number=_number(given, "f_number", "is above 0; use 1.8", above=0),
+        f_number=_number(given, "f_number", "is above 0; use 2.8", above=0),
         focus=_point(given["focus"]),
         focus_mask=given["focus_mask"],
         focus_at=_number(given, "focus_at", "is a disparity from 0 (farthest) to 1 (nearest)", least=0, most=1),
@@ -208,9 +208,9 @@ def _number(
     given: dict[str, Any],
     name: str,
     meaning: str,
-    above: float = -math.inf,
-    least: float = -math.inf,
-    most: float = math.inf,
+    above: float | int = -math.inf,
+    least: float | int = -math.inf,
+    most: float | int = math.inf,
 ) -> float | None:
     text = given[name]
     if text is None:

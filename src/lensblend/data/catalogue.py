@@ -83,7 +83,7 @@ class Ebb(Source):
 
     @classmethod
     def f_number(cls, node: Mapping[str, Any]) -> float | None:
-        """Return f/1.8, at which all targets were taken (A. Ignatov et al., CVPR Workshops 2020)."""
+        """Return f/1.8 on a Canon 7D as full frame has it (A. Ignatov et al., CVPR Workshops 2020)."""
         return F_NUMBER
 
     @property
@@ -119,7 +119,8 @@ class Folders(Source):
             hash, so adding pairs moves none from one split to the other.
         masks: Folder of masks, white where the target is in focus, for all photos or none.
         disparities: Folder of maps, larger = nearer, as images or NPY, for all photos or none.
-        f_number: Aperture at which the targets were taken, for `lensblend render --f-number`.
+        f_number: At which the targets were taken, times the factor by which the sensor is smaller than full frame; for
+            `lensblend render --f-number`.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Folders(Source):
         f_number: float | int | None = None,
     ) -> None:
         if f_number is not None and not 0 < f_number < math.inf:
-            raise RequestError(f"`f_number` is positive and finite, but got {f_number}; use 1.8, or leave it out.")
+            raise RequestError(f"`f_number` is positive and finite, but got {f_number}; use 2.8, or leave it out.")
         self.photos, self.targets = Path(photos), Path(targets)
         _check_folders_request(val_photos, val_targets, val_fraction)
         refuse_one_folder_twice({"photos": photos, "targets": targets, "masks": masks, "disparities": disparities})

@@ -97,7 +97,7 @@ class Source(ABC):
 
     @classmethod
     def f_number(cls, node: Mapping[str, Any]) -> float | None:
-        """Return the aperture at which the targets of a data set are taken; None where nobody knows.
+        """Return the full-frame f-number at which the targets of a data set are taken; None where nobody knows.
 
         Args:
             node: The data set's node of a configuration, whose ``f_number`` says it, unless a class knows better.

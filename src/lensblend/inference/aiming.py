@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lensblend.errors import DataError
 
-Number = TypeVar("Number", np.uint8, np.float32)
-
 _FINGER = 1 / 200  # of the width to each side: a click hits a place, not a pixel
 
 
-def around(plane: NDArray[Number], point: tuple[float, float]) -> NDArray[Number]:
+def around(plane: NDArray[Any], point: tuple[float, float]) -> NDArray[Any]:
     """Return the values of a map around a point.
 
     Args:

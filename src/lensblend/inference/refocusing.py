@@ -273,7 +273,9 @@ def _behind_kept(
     if hidden.all():
         return light, np.zeros_like(kept)
     nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    behind = np.where(kept[..., None] > 0, light[tuple(nearest)], light)
+    share = np.maximum(1 - kept[..., None], 1e-3)
+    # No more than makes up the pixel: where a mask leaves out dark hair, the sky beside it is not behind it.
+    behind = np.where(kept[..., None] > 0, np.minimum(light[tuple(nearest)], light / share), light)
     return behind, np.where(hidden, 0, 1).astype(np.float32)
 
 
@@ -285,14 +287,14 @@ def _place(disparity: Float32[np.ndarray, "h w"], lens: Lens) -> Float32[np.ndar
     return np.where(radius < SHARP_RADIUS, 0, place).astype(np.float32)
 
 
-def _radii(place: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+def _radii(place: Float32[np.ndarray, "*sides"]) -> Float32[np.ndarray, "*sides"]:
     """Return the radius of the discs of a slice, in pixels: the inverse of `_place`."""
     even = _EVEN / _STEP
     place = abs(place)
     return np.where(place <= even, place * _STEP, _EVEN * _GROWTH ** np.maximum(place - even, 0))
 
 
-def _radius(place: float) -> float:
+def _radius(place: float | int) -> float:
     return float(_radii(np.array(place, np.float32)))
 
 

@@ -21,8 +21,9 @@ class Aperture:
     Attributes:
         blades: Corners of the aperture, 3 or more; 0 is round.
         rotation: By how much it is turned, in degrees, clockwise; without, one corner points up.
-        cats_eye: How far, in radii, a second round rim is shifted for points in a corner of the frame, in [0, 1]; the
-            shift grows linearly from the centre. 0 is none, at 1 a corner's disc keeps two fifths of its area.
+        cats_eye: How far, in radii, a second round rim is shifted against the aperture for points in a corner of the
+            frame, in [0, 1]; the shift grows linearly from the centre. 0 is none, at 1 a corner's disc keeps two
+            fifths of its area.
 
     Raises:
         RequestError: A value is out of range.
@@ -71,10 +72,11 @@ class Aperture:
         side = 2 * reach + 1
         parts = max(4, math.ceil(128 / side))  # sampled lines a pixel: small discs need more
         lines = ((np.arange(side * parts) + 0.5) / parts - 0.5 - reach) * (-1 if before else 1)
-        inside = _opening(lines, radius, self.blades, self.rotation)
+        # Half of the shift each, so that what is left stays where the point is.
+        down, right = (lines[:, None] - shift[0] * radius / 2, lines[None] - shift[1] * radius / 2)
+        inside = _opening(down, right, radius, self.blades, self.rotation)
         if any(shift):
-            # The rim that cuts lies towards the centre: what is cut off is the outer side.
-            inside &= (lines[:, None] + shift[0] * radius) ** 2 + (lines[None] + shift[1] * radius) ** 2 <= radius**2
+            inside &= (down + shift[0] * radius) ** 2 + (right + shift[1] * radius) ** 2 <= radius**2
         kernel: np.ndarray = inside.reshape(side, parts, side, parts).mean(axis=(1, 3))
         return kernel / kernel.sum()
 
@@ -84,12 +86,13 @@ def _circumradius(radius: float, blades: int) -> float:
     return radius * math.sqrt(2 * math.pi / (blades * math.sin(2 * math.pi / blades))) if blades else radius
 
 
-def _opening(lines: Float64[np.ndarray, " n"], radius: float, blades: int, rotation: float) -> Bool[np.ndarray, "n n"]:
-    down, right = lines[:, None], lines[None, :]
+def _opening(
+    down: Float64[np.ndarray, "n 1"], right: Float64[np.ndarray, "1 n"], radius: float, blades: int, rotation: float
+) -> Bool[np.ndarray, "n n"]:
     if not blades:
         return down**2 + right**2 <= radius**2
-    inside = np.ones((len(lines), len(lines)), np.bool_)
     edge = _circumradius(radius, blades) * math.cos(math.pi / blades)
+    inside = np.ones((down.size, right.size), np.bool_)
     for side in range(blades):
         # Clockwise from the top, half a side beyond each corner.
         angle = math.radians(rotation) + (2 * side + 1) * math.pi / blades

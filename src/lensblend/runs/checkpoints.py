@@ -113,7 +113,7 @@ class Trained:
 
     @property
     def f_number(self) -> float | None:
-        """Aperture at which the targets of its training were taken; None where its data do not say."""
+        """Full-frame f-number at which the targets of its training were taken; None where its data do not say."""
         node = self.config.get("data")
         try:
             kind: Any = next(classes_in(node, f"{self.path}: data", DATA)) if isinstance(node, Mapping) else None
