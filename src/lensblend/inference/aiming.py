@@ -26,7 +26,7 @@ def around(plane: NDArray[Any], point: tuple[float, float]) -> NDArray[Any]:
 
     Example:
         >>> plane = np.arange(20, dtype=np.float32).reshape(4, 5)
-        >>> around(plane, (0.0, 1.0)).tolist(), around(plane, (3, 2)).shape
+        >>> around(plane, (0.0, 1.0)).tolist(), around(plane, (3.0, 2.0)).shape
         ([[10.0, 11.0], [15.0, 16.0]], (3, 3))
     """
     height, width = plane.shape

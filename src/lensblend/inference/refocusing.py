@@ -239,8 +239,11 @@ def firmed(disparity: Float32[np.ndarray, "h w"]) -> tuple[Float32[np.ndarray, "
         Disparity, and how many pixels the photo's outlines may lie to each side of its steps.
 
     Example:
-        >>> ramp = np.tile(np.float32([0, 0, 0, 0.3, 0.6, 0.9, 0.9, 0.9]), (4, 1))
-        >>> firmed(ramp)[0][0].tolist() == np.float32([0, 0, 0, 0, 0.9, 0.9, 0.9, 0.9]).tolist()
+        >>> step = np.zeros((4, 64), np.float32)
+        >>> step[:, 32:] = 0.9
+        >>> soft = step.copy()
+        >>> soft[:, 31], soft[:, 32] = 0.3, 0.6
+        >>> bool((firmed(soft)[0] == step).all())
         True
     """
     steep = 8 / disparity.shape[1]

@@ -62,7 +62,7 @@ class Aperture:
 
         Example:
             >>> Aperture(blades=6).disc(5.0).shape, Aperture().disc(5.0).shape
-            ((13, 13), (11, 11))
+            ((11, 11), (11, 11))
         """
         shift = [self.cats_eye * along for along in place]
         if radius <= SHARP_RADIUS or not (self.blades or any(shift)):
