@@ -90,6 +90,7 @@ def test_a_suffix_of_a_format_makes_a_file_and_anything_else_a_folder(
         (["b.jpg", "-o", "c.jpg"], "`c.jpg` is one picture, but there are 2 photos; give `--output` a folder"),
         (["b.jpg", "-o", "-"], "standard output takes one picture, but there are 2 photos"),
         (["-o", "-", "--json"], "would both go to standard output"),
+        (["-", "--json"], "would both go to standard output"),
         (["-", "-", "-o", "out"], "`-` is one photo, which standard input holds; name it once"),
         (["--quality", "0"], "is a whole number from 1 to 100, but got 0"),
         (["--quality", "x"], "is a whole number from 1 to 100, but got x"),

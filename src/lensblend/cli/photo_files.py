@@ -58,6 +58,11 @@ class Job:
         return self.maps.with_name(fitting(self.maps.stem, f"-{name}.png"))
 
 
+def streams_out(arguments: argparse.Namespace) -> bool:
+    """Tell whether a picture goes to standard output: as asked, or as a photo on standard input does by itself."""
+    return arguments.output == STREAM or (arguments.output is None and STREAM in arguments.photos)
+
+
 def jobs_of(arguments: argparse.Namespace, spool: Path | None) -> list[Job]:
     """Return what is to be rendered, as the command line says it.
 
@@ -84,7 +89,7 @@ def jobs_of(arguments: argparse.Namespace, spool: Path | None) -> list[Job]:
     if single and len(sources) != 1:
         what = "standard output takes" if output == STREAM else f"`{output}` is"
         raise RequestError(f"{what} one picture, but there are {len(sources)} photos; give `--output` a folder.")
-    if single and output == STREAM and sys.stdout.isatty() and os.isatty(1):
+    if streams_out(arguments) and os.isatty(1):
         raise RequestError("Standard output is a terminal, which shows no pictures; add > FILE, or `--output FILE`.")
     jobs = [_job(source, folder, output, single, arguments.format, spool) for source, folder in sources]
     _check_targets(jobs)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lensblend.cli.flags import run_flags, shared
-from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back
+from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.data.listing import FORMATS
 from lensblend.errors import DataError, LensblendError, RequestError, StorageError
 from lensblend.runs.messages import say
@@ -110,7 +110,7 @@ def _positive(text: str) -> float:
 
 def render(arguments: argparse.Namespace) -> None:
     """Render every photo; those that cannot be are named before the work begins, and do not stop the others."""
-    if arguments.output == STREAM and arguments.json:
+    if streams_out(arguments) and arguments.json:
         raise RequestError("`--json` and the picture would both go to standard output; give `--output` a file.")
     # Only pictures and JSON go to standard output.
     stream = sys.stdout if arguments.json else None
