@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lensblend.cli.controls import REMEDY, Controls, add_controls, controls_of
 from lensblend.cli.flags import run_flags, shared
-from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back
+from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.data.listing import FORMATS
 from lensblend.errors import DataError, LensblendError, RequestError, StorageError
 from lensblend.runs.messages import say
@@ -115,7 +115,7 @@ def _positive(text: str) -> float:
 
 def render(arguments: argparse.Namespace) -> None:
     """Render every photo; those that cannot be are named before the work begins, and do not stop the others."""
-    if arguments.output == STREAM and arguments.json:
+    if streams_out(arguments) and arguments.json:
         raise RequestError("`--json` and the picture would both go to standard output; give `--output` a file.")
     controls = controls_of(arguments)
     # Only pictures and JSON go to standard output.
