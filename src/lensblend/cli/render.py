@@ -58,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
             f"--{name}",
             metavar="SOURCE",
             help=f"for networks that take {name}{LENS_TOO if name == 'disparity' else ''}: a folder of maps named like "
-            "the photos, or weights of the network that gave it in the training (default: as in the training)",
+            "the photos, any network as FILE.onnx or PRESET:FILE.onnx, or weights of the network that gave it in the "
+            "training (default: as in the training)",
         )
     verb.add_argument(
         "--blend-at",

@@ -44,8 +44,8 @@ class OnnxNetwork:
     def __init__(
         self,
         path: Path,
-        mean: float | Sequence[float],
-        std: float | Sequence[float],
+        mean: float | int | Sequence[float | int],
+        std: float | int | Sequence[float | int],
         image_size: Sequence[int] | None = None,
         usual_size: Sequence[int] | None = None,
         output: str | int = 0,
@@ -137,7 +137,7 @@ def _open(path: Path) -> Any:
         ) from error
 
 
-def _channels(name: str, value: float | Sequence[float]) -> Float32[np.ndarray, " 3"]:
+def _channels(name: str, value: float | int | Sequence[float | int]) -> Float32[np.ndarray, " 3"]:
     values = [value] * 3 if isinstance(value, int | float) else list(value)
     if len(values) != 3 or not np.isfinite(values).all():
         raise RequestError(f"`{name}` is one number or three, of R, G and B in [0, 1], but got {value}.")
