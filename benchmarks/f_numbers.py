@@ -35,7 +35,9 @@ def main() -> None:
     what.add_argument("--masks", type=Path, help="a mask for each scene: the rest is blurred by the lens's disc")
     parser.add_argument("--trained-f-number", type=float, help="of the model, where its record does not say it")
     parser.add_argument("--width", type=int, default=1000, help="photos are reduced to it (default: 1000)")
-    parser.add_argument("--pictures", type=Path, help="write photo, target and rendering at the same N beside each other")
+    parser.add_argument(
+        "--pictures", type=Path, help="write photo, target and rendering at the same N beside each other"
+    )
     options = parser.parse_args()
     rendered = by_mask(options.masks) if options.masks else by_model(options.model, options.trained_f_number)
     head = [f"N = {ratio:g} T" for ratio in RATIOS]

@@ -50,9 +50,7 @@ def rendered(in_process, picture, scene, *arguments):
         (["--focus-at", "0.1"], WALL, SQUARE),
     ],
 )
-def test_what_is_pointed_at_stays_as_it_is_and_the_rest_is_blurred(
-    in_process, picture, scene, focus, sharp, blurred
-):
+def test_what_is_pointed_at_stays_as_it_is_and_the_rest_is_blurred(in_process, picture, scene, focus, sharp, blurred):
     photo = picture(scene / "photo.png")
     bokeh, _ = rendered(in_process, picture, scene, "--disparity", scene / "disparity.png", *focus, "--aperture", "0.1")
     assert np.abs(bokeh[sharp].astype(int) - photo[sharp]).max() <= 1

@@ -18,9 +18,7 @@ def drawn(radius, blades, rotation, side):
     corner = radius * math.sqrt(2 * math.pi / (blades * math.sin(2 * math.pi / blades)))
     angles = [math.radians(rotation) + 2 * math.pi * i / blades for i in range(blades)]
     middle = side * FINE / 2
-    points = [
-        (middle + FINE * corner * math.sin(a) - 0.5, middle - FINE * corner * math.cos(a) - 0.5) for a in angles
-    ]
+    points = [(middle + FINE * corner * math.sin(a) - 0.5, middle - FINE * corner * math.cos(a) - 0.5) for a in angles]
     image = Image.new("L", (side * FINE, side * FINE))
     ImageDraw.Draw(image).polygon(points, fill=1)
     kernel = np.asarray(image, float).reshape(side, FINE, side, FINE).mean(axis=(1, 3))
