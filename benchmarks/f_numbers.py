@@ -4,7 +4,7 @@
     python benchmarks/f_numbers.py REALBOKEH_SAMPLE --masks FOLDER      # SCENE.png, white = in focus: `--focus-mask`
 
 A scene is a folder with the photo, `f22.jpg`, and the same view at wider apertures, `f2.0.jpg` and so on. Each target,
-at f/T, is compared with renderings at N = T times each of `RATIOS`. Where the controls are right, the mean is best at 1.
+at f/T, is compared with renderings at N = T times each of `RATIOS`. Where the control is right, the mean is best at 1.
 """
 
 from __future__ import annotations

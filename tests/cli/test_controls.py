@@ -88,8 +88,8 @@ def test_discs_have_the_shape_of_the_aperture(in_process, picture, scene):
     for blades in ("0", "4"):
         given = ["--blades", blades, *(["--rotation", "45"] if blades == "4" else [])]
         bokeh, _ = rendered(
-            in_process, picture, scene, "--disparity", scene / "disparity.png", "--focus-at", "0.9", "--aperture", "0.25",
-            "--highlights", "20", *given,
+            in_process, picture, scene, "--disparity", scene / "disparity.png", "--focus-at", "0.9",
+            "--aperture", "0.25", "--highlights", "20", *given,
         )  # fmt: skip
         disc = bokeh[..., 0] > 0.5 * bokeh[:, :25, 0].max()
         rows, columns = (np.flatnonzero(disc[:, :25].any(axis=axis)) for axis in (1, 0))
@@ -137,7 +137,7 @@ BAD = {
     "--focus nan,3": "but got 'nan,3'",
     "--focus 500,3 --disparity disparity.png": "`--focus 500,3` lies outside of the photo of 90×60 pixels",
     "--focus-at 0.5": "`--focus-at 0.5` is a disparity, and there is none: give `--disparity SOURCE`",
-    "--focus-at 2 --disparity disparity.png": "`--focus-at` is a disparity from 0 (farthest) to 1 (nearest), but got '2'",
+    "--focus-at 2 --disparity disparity.png": "is a disparity from 0 (farthest) to 1 (nearest), but got '2'",
     "--focus 0.5,0.5 --focus-mask mask.png": "`--focus` and `--focus-mask` all say what is in focus; give one of them.",
     "--focus-mask missing.png": "`--focus-mask missing.png` does not exist; correct the path.",
     "--focus-mask disparity.npy": "`--focus-mask disparity.npy` does not exist",
@@ -185,8 +185,8 @@ def test_a_click_beside_the_subject_is_answered_with_what_is_needed():
     check_aim((30.0, 20.0), weights, Sharp())
     with pytest.raises(
         DataError,
-        match=r"`--focus 0.8,0.5` is not on the subject that Sharp keeps sharp \(its share of the photo there is 0.00\); "
-        r"to focus elsewhere, give `--disparity SOURCE`",
+        match=r"`--focus 0.8,0.5` is not on the subject that Sharp keeps sharp \(its share of the photo there is "
+        r"0.00\); to focus elsewhere, give `--disparity SOURCE`",
     ):
         check_aim((0.8, 0.5), weights, Sharp())
     with pytest.raises(DataError, match="Sharp does not tell what it keeps sharp"):
@@ -203,7 +203,7 @@ def test_a_click_with_a_network_is_checked_on_its_own_weights(in_process, traine
 def test_an_unknown_f_number_of_the_training_is_said():
     from types import SimpleNamespace
 
-    with pytest.raises(RequestError, match="run does not say at which f-number it was trained, .* use `--strength`"):
+    with pytest.raises(RequestError, match=r"run does not say at which f-number it was trained, .* use `--strength`"):
         Controls(f_number=2.0).strength_for(SimpleNamespace(path="run", f_number=None))
     assert Controls(f_number=2.0).strength_for(SimpleNamespace(path="run", f_number=1.0)) == 0.5
 

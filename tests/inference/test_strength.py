@@ -49,7 +49,7 @@ def test_the_strength_that_scores_best_follows_the_aperture(f_number):
 
 @pytest.mark.parametrize("blend_at", ["network", "photo"])
 def test_blur_grows_as_the_f_number_falls(blend_at):
-    layers, near = two_planes()
+    layers, _ = two_planes()
     photo = develop(pinhole(layers))
     torch.manual_seed(0)
     network = DepthBlend(Hourglass(width_divisor=16), KernelBank(sizes=[3, 5, 9])).eval()
