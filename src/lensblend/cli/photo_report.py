@@ -55,7 +55,8 @@ class Report:
         Raises:
             DataError: Some could not be; the message names all of them.
         """
-        place = "beside them" if output is None else "to standard output" if output == STREAM else f"into {output}"
+        streamed = any(job.target == STREAM for job in self._files)
+        place = "to standard output" if streamed else "beside them" if output is None else f"into {output}"
         left = f"; renderings of {self._skipped} were there and left alone" if self._skipped else ""
         say(f"{self._rendered} of {len(self._files)} photos rendered {place}{left}")
         if self.failures:

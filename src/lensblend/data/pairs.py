@@ -102,6 +102,16 @@ class Source(ABC):
     asks: tuple[str, ...] = ()
     rendered_size: tuple[int, int] | None = None
 
+    @classmethod
+    def f_number(cls, node: Mapping[str, Any]) -> float | None:
+        """Return the full-frame f-number at which the targets of a data set are taken; None where nobody knows.
+
+        Args:
+            node: The data set's node of a configuration, whose ``f_number`` says it, unless a class knows better.
+        """
+        stated = node.get("f_number")
+        return float(stated) if isinstance(stated, int | float) and stated > 0 else None
+
     @abstractmethod
     def split(self, name: Split) -> Pairs:
         """Return the pairs of one split; it may be empty."""

@@ -27,7 +27,7 @@ from lensblend.runs.instantiate import classes_in
 from lensblend.runs.phase_order import last_phase
 from lensblend.runs.places import placed, started_in
 from lensblend.runs.recorded import rebuild
-from lensblend.runs.roles import MODELS
+from lensblend.runs.roles import DATA, MODELS
 from lensblend.runs.weights import load_weights
 
 
@@ -110,6 +110,16 @@ class Trained:
             return phase
         mean = f"mean of {cast('BokehNetwork', self.network).averages}"
         return mean if phase == run[-1] else f"{mean} after {phase}"
+
+    @property
+    def f_number(self) -> float | None:
+        """Full-frame f-number at which the targets of its training were taken; None where its data do not say."""
+        node = self.config.get("data")
+        try:
+            kind: Any = next(classes_in(node, f"{self.path}: data", DATA)) if isinstance(node, Mapping) else None
+        except RequestError:  # somebody's own data set, which is not needed for rendering
+            return None
+        return None if kind is None else kind.f_number(node)
 
     @property
     def image_size(self) -> tuple[int, int]:
