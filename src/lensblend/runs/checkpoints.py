@@ -17,13 +17,14 @@ import lensblend
 from lensblend.errors import DataError, RequestError
 from lensblend.networks.ensemble import Ensemble
 from lensblend.nn.rendering import BokehNetwork, Network
-from lensblend.runs.checkpoint_files import BEST, read_checkpoint
+from lensblend.runs.checkpoint_files import BEST, is_checkpoint, read_checkpoint
 from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import FORMAT, RECORD, require
 from lensblend.runs.documents import parse_yaml
 from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
 from lensblend.runs.instantiate import classes_in
+from lensblend.runs.models import is_model, model_file
 from lensblend.runs.phase_order import last_phase
 from lensblend.runs.places import placed, started_in
 from lensblend.runs.recorded import rebuild
@@ -119,7 +120,7 @@ class Trained:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint that a file, a phase's folder or a run's folder stands for.
+    """Return the checkpoint that a file, a phase's folder, a run's folder or a model in the box stands for.
 
     A phase's folder stands for its ``best.ckpt``, a run's folder for the best of the phase that was trained last
     (`lensblend.runs.phase_order`), in a copy of the run as well.
@@ -130,6 +131,8 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
+    if is_model(path):
+        return model_file(str(path))
     if not path.exists():
         raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
     if not path.is_dir():
@@ -228,7 +231,7 @@ def start_from(network: Network, path: str | Path) -> tuple[Path, str]:
         The file, and what its weights are, to be said before its name.
     """
     file = Path(path)
-    if file.is_file() and file.suffix != ".ckpt":
+    if file.is_file() and not is_checkpoint(file):
         network.load_published(file)
         return file, "the published weights of "
     file = find_checkpoint(file)
