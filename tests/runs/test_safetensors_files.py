@@ -196,9 +196,7 @@ def test_a_training_starts_from_an_exported_network(tmp_path):
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     network = build(NETWORK, "model", *MODELS)
     network.head.bias.data[0] = torch.nan
-    write_network(
-        network.state_dict(), describe(NETWORK, "phase1", [32, 48], CONFIG, {}), tmp_path / "a.safetensors"
-    )
+    write_network(network.state_dict(), describe(NETWORK, "phase1", [32, 48], CONFIG, {}), tmp_path / "a.safetensors")
     assert "holds 1 weights that are not finite (first: head.bias)" in refusal(tmp_path / "a.safetensors")
 
 

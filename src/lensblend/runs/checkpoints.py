@@ -31,6 +31,8 @@ from lensblend.runs.recorded import rebuild
 from lensblend.runs.roles import MODELS
 from lensblend.runs.weights import load_weights
 
+_GIVE = "give a .ckpt or .safetensors file, a run's folder, or `default`, the model in the box."
+
 
 def describe(
     network: Mapping[str, Any], phase: str, image_size: list[int], config: Mapping[str, Any], parent: Mapping[str, str]
@@ -134,14 +136,14 @@ def find_checkpoint(path: str | Path) -> Path:
     if is_model(path):
         return model_file(str(path))
     if not path.exists():
-        raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
+        raise RequestError(f"`checkpoint` {path} does not exist; {_GIVE}")
     if not path.is_dir():
-        raise RequestError(f"`checkpoint` {path} is a pipe or device; give a .ckpt file or a run's folder.")
+        raise RequestError(f"`checkpoint` {path} is a pipe or device; {_GIVE}")
     if (path / BEST).is_file():
         return path / BEST
     phase = last_phase(path, {file.parent.name for file in path.glob(f"*/{BEST}")})
     if phase is None:
-        raise RequestError(f"`checkpoint` {path} is a folder without best.ckpt; give a .ckpt file or a run's folder.")
+        raise RequestError(f"`checkpoint` {path} is a folder without best.ckpt; {_GIVE}")
     return path / phase / BEST
 
 
