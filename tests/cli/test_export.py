@@ -101,7 +101,7 @@ def test_half_precision_changes_the_picture_by_little(in_process, trained, photo
 def test_what_is_exported_can_be_exported_again(in_process, exported, tmp_path):
     done = in_process("export", exported, "--output", tmp_path / "again.safetensors", "--f-number", "2.8")
     assert done.code == 0, done.err
-    card = load_network(tmp_path / "again.safetensors").record["card"]
+    card = load_network(tmp_path / "again.safetensors").card
     assert card == {"licence": "Apache-2.0", "attributions": "photos.tsv", "f_number": 2.8}
 
 

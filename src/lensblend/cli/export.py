@@ -73,7 +73,7 @@ def _safetensors(trained: Trained, arguments: argparse.Namespace) -> None:
 
     card = {name: vars(arguments)[name] for name in ("licence", "attributions", "f_number")}
     given = {name: value for name, value in card.items() if value is not None}
-    record = published(trained.record, trained.config, trained.record.get("card", {}) | given)
+    record = published(trained.record, trained.config, {**trained.card, **given})
     write_network(trained.network.state_dict(), record, arguments.output, arguments.half)
 
 

@@ -17,7 +17,7 @@ VERBS = {
     "render": "render bokeh into photos with a trained network",
     "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
     "export": "write a trained network as one file to be handed on (safetensors)",
-    "demo": "train, evaluate and render on embedded data, in minutes",
+    "demo": "train and evaluate on embedded data and render photos, in minutes",
 }
 
 

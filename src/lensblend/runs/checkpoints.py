@@ -100,6 +100,12 @@ class Trained:
         return placed(config, started_in(self.run_dir)) if self.is_run else config
 
     @property
+    def card(self) -> Mapping[str, Any]:
+        """What was said of it when it was exported: ``licence``, ``attributions``, ``f_number``; else nothing."""
+        card: dict[str, Any] = self.record.get("card", {})
+        return card
+
+    @property
     def run_dir(self) -> Path:
         """The run's folder, where one was named."""
         return self.path.absolute().parents[1]
@@ -148,7 +154,7 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def load_network(path: str | Path) -> Trained:
-    """Rebuild a trained network from a checkpoint, or from a run's or phase's folder.
+    """Rebuild a trained network from a checkpoint, an exported file, a run's or phase's folder, or by its name.
 
     Raises:
         RequestError: There is no checkpoint at ``path``.
