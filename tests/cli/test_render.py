@@ -79,7 +79,7 @@ def test_every_format_of_a_folder_is_rendered_and_what_cannot_be_is_named_before
     in_process, trained, tmp_path, monkeypatch
 ):
     """One folder with every suffix that is read, and every kind of bad item."""
-    import lensblend.inference.rendering as rendering
+    import lensblend.inference.pixels as rendering
     from lensblend.data.listing import SUFFIXES, rendered_name
 
     folder, out = tmp_path / "all", tmp_path / "out"
@@ -97,13 +97,13 @@ def test_every_format_of_a_folder_is_rendered_and_what_cannot_be_is_named_before
     (folder / "long.png").rename(folder / "long.webp")
     image.save(folder / "moves.gif")
     seen = []
-    network = rendering.render_photo
-    monkeypatch.setattr(rendering, "render_photo", lambda *a: seen.append(a) or network(*a))
+    network = rendering.render_pixels
+    monkeypatch.setattr(rendering, "render_pixels", lambda *a: seen.append(a) or network(*a))
     done = in_process("render", folder, "--model", trained, "--output", out)
     assert done.code == 1
     assert sorted(p.name for p in out.iterdir()) == sorted(rendered_name(folder / f"{s[1:]}{s}") for s in SUFFIXES)
     assert len(seen) == len(SUFFIXES)  # the network has not run for what cannot be written
-    before = done.out.partition("photos rendered")[0]
+    before = done.err.partition("photos rendered")[0]
     for name in ("cut.png", "page.jpg", "deep.tif", "long.webp"):
         assert name in before
         assert name in done.err
@@ -127,12 +127,12 @@ def test_what_cannot_be_written_is_refused_before_the_network_is_read(in_process
 
 
 def test_maps_that_would_be_written_over_each_other_are_refused(in_process, trained, photo, tmp_path):
-    for name in ("portrait.png", "portrait-depth.png"):
+    for name in ("portrait.png", "portrait-W1-gaussian25.png"):
         Image.new("RGB", (40, 60)).save(photo.with_name(name))
     done = in_process("render", photo.parent, "--model", trained, "--output", tmp_path / "out", "--weights")
     assert done.code == 2
     assert "would have one name" in done.err
-    assert "is called like a map of" in done.err
+    assert "W1-gaussian25.png would have one name" in done.err
     assert not (tmp_path / "out").exists()
 
 

@@ -49,7 +49,7 @@ def demo(arguments: argparse.Namespace) -> None:
     score = (override("checkpoint", output), override("output", evaluation), "references=true", "gallery=true")
     run("evaluate", *score, *limit)
     photo = _photo(output)
-    run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--blend-at", "photo")
+    run("render", str(photo), "--model", str(output), "--output", str(rendered), "--weights", "--overwrite")
     beside = _side_by_side(output, arguments.model)
     minutes = (time.monotonic() - started) / 60
     say(
@@ -58,7 +58,7 @@ def demo(arguments: argparse.Namespace) -> None:
         f"  {evaluation / 'sheet.png'}  the first of them as one picture\n"
         f"  {evaluation / 'metrics.json'}  the table above\n"
         f"  {rendered}  a photo rendered at its full size, and its weight maps\n"
-        f"  {beside}  real photos, rendered by what was trained just now and by the model in the box\n"
+        f"  {beside}  real photos, rendered by what was trained just now and by {_called(arguments.model)}\n"
         f"  {output / 'panels'}  how the weight maps came about, epoch by epoch"
     )
 
@@ -119,9 +119,9 @@ def _side_by_side(output: Path, model: str) -> Path:
         write_image(file, photo())
     models = {"demo": str(output), "model": model}
     for name, checkpoint in models.items():
-        to = ("--output", str(folder / name), "--blend-at", "photo")
+        to = ("--output", str(folder / name), "--overwrite")
         run("render", *map(str, files), "--model", checkpoint, *to)
-    captions = {"photo": "photo", "demo": "the demo's network", "model": "the model in the box"}
+    captions = {"photo": "photo", "demo": "the demo's network", "model": _called(model)}
     rows = {
         file.stem: {caption: read_photo(folder / name / file.name) for name, caption in captions.items()}
         for file in files
@@ -129,6 +129,10 @@ def _side_by_side(output: Path, model: str) -> Path:
     picture = output / "real.png"
     save_picture(sheet(rows, _HEIGHT), picture)
     return picture
+
+
+def _called(model: str) -> str:
+    return "the model in the box" if model == "default" else Path(model).name
 
 
 def main() -> None:

@@ -1,26 +1,30 @@
-"""``lensblend render``: photos and a trained network in, rendered photos, or a prior network's maps, out."""
+"""``lensblend render``: photos and a trained network in, rendered photos, or a prior network's maps, out.
+
+`lensblend.cli.photo_files` says which photos, and into which files; `lensblend.cli.photo_steps` what is done with one.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lensblend.cli.flags import run_flags, shared
-from lensblend.errors import DataError, RequestError, printable
+from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back
+from lensblend.data.listing import FORMATS
+from lensblend.errors import DataError, LensblendError, RequestError, StorageError
 from lensblend.runs.messages import say
-from lensblend.storage import check_writable, fitting
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from lensblend.inference.prior_maps import Guide
-    from lensblend.runs.checkpoints import Trained
 
-Step = Callable[[Path, Path], None]
 GUIDANCE = ("saliency", "disparity")  # maps whose source can be named on the command line
+MEGAPIXELS = 100
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,15 +34,18 @@ def parser() -> argparse.ArgumentParser:
         parents=[shared()],
         description="Render bokeh into photos of any size; with a saliency or depth network, picture its maps.",
     )
-    verb.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|FOLDER", help="photos, or folders of photos")
     verb.add_argument(
+        "photos", nargs="+", type=Path, metavar="PHOTO|FOLDER|-", help="photos, folders of photos, - for standard input"
+    )
+    verb.add_argument(
+        "-m",
         "--model",
-        required=True,
         nargs="+",
         metavar="CHECKPOINT",
-        help="a .ckpt file, or a run's or phase's folder; several render the mean of what each renders",
+        help="a .ckpt or .safetensors file, or a run's or phase's folder; several render the mean of what each renders "
+        "(default: `default`, the model in the box)",
     )
-    verb.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the rendered photos")
+    _add_output(verb)
     verb.add_argument("--weights", action="store_true", help="also write the weight maps as pictures")
     verb.add_argument("--depth", action="store_true", help="also picture inverse depth, where the network predicts it")
     for name in GUIDANCE:
@@ -51,163 +58,160 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--blend-at",
         choices=["network", "photo"],
-        default="network",
-        help="blend at the network's size and scale back (the paper), or at the photo's full size",
+        help="blend at the photo's full size, or at the network's and scale back as the paper does (default: photo, "
+        "where the network can)",
     )
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    verb.add_argument(
+        "--max-megapixels",
+        type=_positive,
+        default=MEGAPIXELS,
+        metavar="N",
+        help=f"refuse larger photos before they are read (default: {MEGAPIXELS})",
+    )
     return verb
+
+
+def _add_output(verb: argparse.ArgumentParser) -> None:
+    """Add the options of where renderings go, and in which form."""
+    verb.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE|DIR|-",
+        help="a file, by its suffix; a folder; - for standard output (default: NAME-bokeh.SUFFIX beside each photo)",
+    )
+    verb.add_argument("-r", "--recursive", action="store_true", help="take photos in subfolders as well")
+    there = verb.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace renderings that are there")
+    there.add_argument("--skip-existing", action="store_true", help="leave out photos whose renderings are there")
+    verb.add_argument("--format", choices=FORMATS, help="of renderings (default: as the photo, or by -o's suffix)")
+    verb.add_argument(
+        "--quality", type=_quality, default=95, metavar="1-100", help="of JPEG and WebP (default: 95); others lose none"
+    )
+    verb.add_argument("--json", action="store_true", help="say on standard output what became of each photo, as JSON")
+
+
+def _quality(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"is a whole number from 1 to 100, but got {text}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"is a number above 0, but got {text}")
+    return number
 
 
 def render(arguments: argparse.Namespace) -> None:
     """Render every photo; those that cannot be are named before the work begins, and do not stop the others."""
-    targets = _targets(arguments.photos, arguments.output)
-    check_writable(arguments.output)
+    if arguments.output == STREAM and arguments.json:
+        raise RequestError("`--json` and the picture would both go to standard output; give `--output` a file.")
+    # Only pictures and JSON go to standard output.
+    stream = sys.stdout if arguments.json else None
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        spool = tempfile.TemporaryDirectory(prefix="lensblend-") if STREAM in arguments.photos else None
+        jobs = jobs_of(arguments, Path(stack.enter_context(spool)) if spool else None)
+        _render_all(jobs, arguments, stream)
+
+
+def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, stream: Any) -> None:
+    from rich.console import Console
     from rich.progress import track
 
+    from lensblend.cli.photo_report import Report
+    from lensblend.cli.photo_steps import estimating_step, map_names, rendering_step, settings_of, written_for
     from lensblend.inference.guidance import guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import load_ensemble
+    from lensblend.runs.models import model_file
 
-    trained = load_ensemble(arguments.model)
-    network = trained.network.to(choose_device(arguments.device))
+    trained = load_ensemble(arguments.model or [model_file("default")])
+    device = choose_device(arguments.device)
+    network = trained.network.to(device)
     if arguments.depth and "disparity" not in network.estimates:
         raise RequestError(
             f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
             "a depth network's or the joint model's checkpoint."
         )
-    pictures = not network.renders or arguments.weights or arguments.depth
-    if pictures and (problems := _collisions(targets)):
-        raise RequestError("\n".join(problems))
+    names = map_names(trained, arguments)
+    _check_maps(jobs, names, network.renders)
+    files = {job: written_for(job, names, network.renders) for job in jobs}
+    report = Report(files, {"device": str(device), "settings": settings_of(trained, arguments)}, stream)
+    there = {
+        job for job in jobs if arguments.skip_existing and files[job] and all(file.exists() for file in files[job])
+    }
+    wanted = [job for job in jobs if job not in there]
+    kept_back([file for job in wanted for file in files[job]], arguments.overwrite)
     guides = guides_of(trained, {name: vars(arguments)[name] for name in GUIDANCE})
-    failures = _unusable(targets, guides)
-    if failures:
-        say("These photos will be left out:\n  " + "\n  ".join(failures.values()))
-    step = _render(trained, arguments, guides) if network.renders else _estimate(trained)
-    good = {source: target for source, target in targets.items() if source not in failures}
-    for source, target in track(good.items(), "Rendering", disable=not good):
+    for job in there:
+        report.skipped(job)
+    for job, reason in _unusable(wanted, guides, int(arguments.max_megapixels * 1e6)).items():
+        report.failed(job, reason)
+    if report.failures:
+        say("These photos will be left out:\n  " + "\n  ".join(report.failures.values()))
+    step = rendering_step(trained, arguments, guides) if network.renders else estimating_step(trained, arguments)
+    good = [job for job in wanted if job not in report.failures]
+    for job in track(good, "Rendering", disable=not good, console=Console(stderr=True)):
+        started = time.monotonic()
         try:
-            step(source, target)
-        except (DataError, RequestError) as error:
-            failures[source] = str(error)
-    say(f"{len(targets) - len(failures)} of {len(targets)} photos rendered into {arguments.output}")
-    if failures:
-        raise DataError("Not rendered:\n  " + "\n  ".join(failures.values()))
+            size = step(job)
+        except LensblendError as error:
+            report.failed(job, str(error))
+            if isinstance(error, StorageError):  # the next would not be written either
+                break
+        else:
+            report.rendered(job, size, time.monotonic() - started)
+    report.conclude(arguments.output)
 
 
-def _unusable(targets: Mapping[Path, Path], guides: Mapping[str, Guide]) -> dict[Path, str]:
+def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:
     """Return why photos cannot be rendered, as far as headers tell: unreadable, or without a map that is needed."""
     from lensblend.data.files import FilePairs, PairFiles
     from lensblend.data.images import read_size
     from lensblend.data.listing import check_holds
 
     failures = {}
-    for source, target in targets.items():
-        pair = FilePairs([PairFiles(source.stem, source, None, {})])
+    for job in jobs:
+        pair = FilePairs([PairFiles(job.source.stem, job.source, None, {})])
         try:
-            check_holds(target, read_size(source))
+            check_holds(job.maps if job.target == STREAM else job.target, read_size(job.source, max_pixels))
             problems = [problem for guide in guides.values() for problem in guide.problems(pair)]
         except DataError as error:
             problems = [str(error)]
         if problems:
-            failures[source] = "; ".join(problems)
+            failures[job] = "; ".join(problems)
     return failures
 
 
-def _collisions(targets: Mapping[Path, Path]) -> list[str]:
-    """Return which pictures of weights or maps, called after their photos, would be written over something."""
-    stems: dict[str, Path] = {}
-    problems = []
-    for source, target in targets.items():
-        if target.stem in stems:
-            problems.append(f"The maps of {source} and {stems[target.stem]} would have one name; rename a photo")
-        stems[target.stem] = source
-    for source, target in targets.items():
-        before, _, rest = target.stem.rpartition("-W") if "-W" in target.stem else target.stem.rpartition("-")
-        if before in stems and (rest in ("depth", "saliency") or rest[:1].isdigit()) and target.suffix == ".png":
-            problems.append(f"{source} is called like a map of {stems[before]}; rename it")
-    return problems
-
-
-def _render(trained: Trained, arguments: argparse.Namespace, guides: Mapping[str, Guide]) -> Step:
-    """Return what renders one photo into one file."""
-    from lensblend.data.images import read_photo_with_metadata, write_image
-    from lensblend.data.pairs import Pair
-    from lensblend.inference.pictures import to_8bit
-    from lensblend.inference.prior_maps import estimates
-    from lensblend.inference.rendering import render_photo, weight_maps
-    from lensblend.runs.checkpoints import check_renders
-
-    network = check_renders(trained)
-    names = network.map_names
-
-    def step(source: Path, target: Path) -> None:
-        photo = read_photo_with_metadata(source)
-        pair = Pair(source.stem, photo.pixels, None)
-        guidance = {name: guide(pair) for name, guide in guides.items()}
-        rendering = render_photo(network, photo.pixels, trained.image_size, arguments.blend_at, guidance)
-        write_image(target, to_8bit(rendering.bokeh[0]), exif=photo.exif, icc=photo.icc)
-        for index, weight in enumerate(weight_maps(rendering) if arguments.weights else ()):
-            name = names[index].replace(" ", "") if index < len(names) else "copy"
-            write_image(target.with_name(fitting(target.stem, f"-W{index}-{name}.png")), weight)
-        if arguments.depth:
-            _write_map(target, "depth", estimates(rendering.aux)["disparity"][0, 0].cpu().numpy(), photo.pixels)
-
-    return step
-
-
-def _estimate(trained: Trained) -> Step:
-    """Return what pictures the maps of one photo: saliency, or inverse depth, white = nearest."""
-    from lensblend.data.images import read_photo_with_metadata
-    from lensblend.inference.prior_maps import estimate
-
-    def step(source: Path, target: Path) -> None:
-        photo = read_photo_with_metadata(source)
-        for name, plane in estimate(trained.network, photo.pixels, trained.image_size).items():
-            _write_map(target, "depth" if name == "disparity" else name, plane, photo.pixels)
-
-    return step
-
-
-def _write_map(target: Path, name: str, plane: NDArray[np.float32], photo: NDArray[np.uint8]) -> None:
-    """Write a map at the photo's size, beside its rendering."""
-    import torch
-
-    from lensblend.data.images import write_image
-    from lensblend.data.transforms import resize_map
-    from lensblend.inference.pictures import to_8bit
-
-    height, width = photo.shape[:2]
-    file = target.with_name(fitting(target.stem, f"-{name}.png"))
-    write_image(file, to_8bit(torch.from_numpy(resize_map(plane, (height, width)))))
-
-
-def _targets(photos: list[Path], output: Path) -> dict[Path, Path]:
-    """Return the file to write for each photo.
+def _check_maps(jobs: Sequence[Job], names: Sequence[str], renders: bool) -> None:
+    """Refuse maps that would be written over one another or over a rendering, and maps beside standard output.
 
     Raises:
-        RequestError: A photo does not exist, a photo would be overwritten, two would be written to one file, or a
-            folder is in the way.
+        RequestError: All that is wrong, a line each.
     """
-    from lensblend.data.listing import list_images, passed_over, rendered_name
-
-    problems = [f"{path} does not exist" for path in photos if not path.exists()]
-    sources = [file for path in photos if path.exists() for file in (list_images(path) if path.is_dir() else [path])]
-    targets: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    for source in sources:
-        target = output / rendered_name(source)
-        if target.resolve() == source.resolve():
-            problems.append(f"{source} would be overwritten by its rendering; choose another --output")
-        elif target in taken and taken[target].resolve() != source.resolve():
-            problems.append(f"{source} and {taken[target]} would both be written to {target}")
-        elif target.is_dir():
-            problems.append(f"{target} is a folder; move it, or choose another --output")
-        targets[source], taken[target] = target, source
-    for path in (path for folder in photos if folder.is_dir() for path in passed_over(folder)):
-        print(printable(f"Passed over: {path}, of a format that is not read; convert it to PNG or JPEG"), flush=True)
+    problems = []
+    taken = {job.source.absolute(): f"the photo {job.name}" for job in jobs}
+    taken |= {job.target.absolute(): f"the rendering of {job.name}" for job in jobs if renders}
+    for job in jobs:
+        if not names or (job.single and not renders):
+            continue
+        if job.target == STREAM:
+            problems.append("Standard output takes one picture, and maps lie beside it; give `--output` a file")
+        for file in map(job.map_file, names):
+            place = file.absolute()
+            if place in taken:
+                problems.append(f"A map of {job.name} and {taken[place]} would have one name, {file}; rename a photo")
+            taken[place] = f"one of {job.name}"
+    if not renders and len(names) > 1 and any(job.single for job in jobs):
+        problems.append(f"The network estimates {' and '.join(names)}, which are several pictures; name a folder")
     if problems:
-        raise RequestError("\n".join(problems))
-    return targets
+        raise RequestError("\n".join(dict.fromkeys(problems)))
 
 
 def main() -> None:

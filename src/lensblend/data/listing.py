@@ -11,8 +11,9 @@ from lensblend.errors import DataError, RequestError
 # Of the formats that the loader reads.
 _PHOTOS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".mpo")
 SUFFIXES = (*_PHOTOS, ".ppm", ".pgm", ".pbm", ".pnm", ".pfm")
-# Of the formats that are written.
-WRITTEN = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+# Of the formats that are written, the first of each for new names.
+FORMATS = {"png": (".png",), "jpeg": (".jpg", ".jpeg"), "webp": (".webp",), "tiff": (".tif", ".tiff")}
+WRITTEN = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 _LARGEST_SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 
 
@@ -21,10 +22,22 @@ def list_images(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise RequestError(f"`{folder}` is not a folder; name an existing folder of images.")
-    images = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and not p.is_dir()]
+    images = images_in(folder)
     if not images:
         raise DataError(f"`{folder}` holds no image; add files that end in one of {', '.join(SUFFIXES)}.")
+    return images
+
+
+def images_in(folder: Path) -> list[Path]:
+    """List the images of a folder as `list_images` does; there may be none."""
+    images = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != "." and not p.is_dir()]
     return sorted(images, key=lambda p: natural_key(p.name))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """List the folders in a folder by name; hidden ones, and links to folders, which may lead back, are passed over."""
+    folders = [p for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and not p.is_symlink()]
+    return sorted(folders, key=lambda p: natural_key(p.name))
 
 
 def passed_over(folder: Path) -> list[Path]:
@@ -52,6 +65,16 @@ def rendered_name(photo: Path) -> str:
         ('1.JPG', '1.png')
     """
     return photo.name if photo.suffix.lower() in WRITTEN else f"{photo.stem}.png"
+
+
+def format_of(suffix: str) -> str | None:
+    """Return the name of the format that a file's suffix stands for; None where it is not written.
+
+    Example:
+        >>> format_of(".JPG"), format_of(".gif")
+        ('jpeg', None)
+    """
+    return next((name for name, suffixes in FORMATS.items() if suffix.lower() in suffixes), None)
 
 
 def check_holds(path: Path, size: tuple[int, int]) -> None:

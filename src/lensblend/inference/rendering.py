@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -76,12 +77,8 @@ def render_photo(
         RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
     """
     one_of("blend_at", blend_at, get_args(BlendAt))
-    device, image_size = device_of(network), turned(image_size, photo.shape[:2])
-    small = to_batch(resize_lanczos(photo, image_size), device)
-    maps = {
-        name: torch.from_numpy(resize_map(plane, image_size).copy()).to(device)[None, None]
-        for name, plane in (guidance or {}).items()
-    }
+    image_size = turned(image_size, photo.shape[:2])
+    small, maps = seen_by(network, photo, image_size, guidance or {})
     if blend_at == "network":
         rendering = _run(network, small, **maps)
         height, width = photo.shape[:2]
@@ -90,7 +87,22 @@ def render_photo(
         return Rendering(resize_bilinear(rendering.bokeh, (height, width)), rendering.aux)
     if not network.blends_full_size:
         raise RequestError(f"{type(network).__name__} cannot blend at full resolution; use `blend_at=network`.")
-    return _run(network, small, full_photo=to_batch(photo, device), **maps)
+    return _run(network, small, full_photo=to_batch(photo, small.device), **maps)
+
+
+def seen_by(
+    network: nn.Module,
+    photo: NDArray[np.uint8],
+    image_size: tuple[int, int],
+    guidance: Mapping[str, NDArray[np.float32]],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a photo and its maps as a network sees them: at its size, on its device, batches of one."""
+    device = device_of(network)
+    maps = {
+        name: torch.from_numpy(resize_map(plane, image_size).copy()).to(device)[None, None]
+        for name, plane in guidance.items()
+    }
+    return to_batch(resize_lanczos(photo, image_size), device), maps
 
 
 def _run(network: nn.Module, photo: Tensor, **guidance: Tensor) -> Rendering:
@@ -107,12 +119,23 @@ def explained(network: nn.Module, photo: Tensor, **guidance: Tensor) -> Any:
     Raises:
         DataError: In place of PyTorch's own errors: sizes that do not fit, no memory.
     """
-    try:
+    with explaining(network, photo.shape[-2:]):
         return network(photo, **guidance)
+
+
+@contextlib.contextmanager
+def explaining(network: nn.Module, size: Sequence[int]) -> Iterator[None]:
+    """Say in one line what goes wrong in a network, or in what it began, for a photo of this height and width.
+
+    Raises:
+        DataError: In place of PyTorch's own errors.
+    """
+    try:
+        yield
     except LensblendError:
         raise
     except Exception as error:
-        height, width = photo.shape[-2:]
+        height, width = size
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise DataError(f"{type(network).__name__} failed on a photo of {height}×{width}: {reason}") from error
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
 from lensblend.errors import one_of
+from lensblend.nn.full_size import FullSize, enlarged_bank
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo
+from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo, check_sides
 from lensblend.ops.blending import blend
+from lensblend.ops.blur import blurs
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.guided import guided_upsample
 from lensblend.ops.precision import at_least_float32
-from lensblend.ops.resize import resize_bilinear, sample_bilinear
+from lensblend.ops.resize import Window, resize_bilinear, sample_bilinear
 from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
 
 ENLARGING = ("bilinear", "guided")
@@ -108,49 +111,72 @@ class DepthBlend(BokehNetwork):
             the stack in the light in which it was blended. All are single precision, also under autocast.
         """
         check_photo(photo)
-        return self._blend(photo, self.head(self.backbone(photo)), full_photo)
+        return self._blend(photo, self.logits(photo), full_photo)
+
+    def logits(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n h2 w2"]:
+        """Return the maps whose softmax are the weights, at the size of the backbone's features."""
+        return self.head(self.backbone(photo))
+
+    def full_size(self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int]) -> FullSize:
+        """Return what renders pieces of the photo at another size; see `BokehNetwork.full_size`."""
+        check_photo(photo)
+        check_sides(image_size)
+        with torch.autocast(photo.device.type, enabled=False):
+            weights = torch.softmax(at_least_float32(self.logits(photo)), dim=1)
+        bank = enlarged_bank(self.bank, photo.shape[-2:], image_size)
+        enlarged = self._enlarging(weights, photo, image_size)
+        return FullSize(enlarged, partial(self._copies, bank=bank), bank.radius, self.linear_light)
 
     def _blend(self, photo: Tensor, logits: Tensor, full_photo: Tensor | None) -> Rendering:
         """Blend the copies of ``full_photo``, or else of ``photo``, by the softmax of ``logits``."""
         # In bfloat16 the weights would sum to one only within 0.003.
         with torch.autocast(photo.device.type, enabled=False):
-            weights = torch.softmax(at_least_float32(logits), dim=1)
-            if full_photo is None:
-                return self._render(photo, self._enlarged(weights, photo, photo), self.bank)
-            check_photo(full_photo)
-            sides = zip(full_photo.shape[-2:], photo.shape[-2:], strict=True)
-            vertical, horizontal = (full / small for full, small in sides)
-            bank = self.bank.scaled(sqrt(vertical * horizontal))
-            return self._render(full_photo, self._enlarged(weights, photo, full_photo), bank)
+            weights, bank, target = torch.softmax(at_least_float32(logits), dim=1), self.bank, photo
+            if full_photo is not None:
+                check_photo(full_photo)
+                target, bank = full_photo, enlarged_bank(bank, photo.shape[-2:], full_photo.shape[-2:])
+            enlarged = self._enlarging(weights, photo, target.shape[-2:])
+            return self._render(target, enlarged(target, None), bank)
 
-    def _enlarged(self, weights: Tensor, photo: Tensor, target: Tensor) -> Tensor:
-        """Bring weights to the size of a photo, which is ``photo`` itself or the same scene at another size."""
-        stride, size = self.backbone.stride, target.shape[-2:]
-        if stride == 1 and weights.shape[-2:] == size:
-            return weights
-        if stride == 1 and self.enlarge == "bilinear":
-            return resize_bilinear(weights, size)
+    def _enlarging(self, weights: Tensor, photo: Tensor, size: Sequence[int]) -> Callable[..., Tensor]:
+        """Return what brings weights to a piece of a photo, which is ``photo`` itself or the same scene in ``size``."""
+        height, width = size
+        stride = self.backbone.stride
         # The grid of weights may reach beyond the photo, by less than the backbone's coarsest stride.
         rows, columns = (stride * places for places in weights.shape[-2:])
         extent = photo.shape[-2] / rows, photo.shape[-1] / columns
-        if self.enlarge == "bilinear":
-            return sample_bilinear(weights, size, extent)
         margins = (0, columns - photo.shape[-1], 0, rows - photo.shape[-2])
-        guide = avg_pool2d(pad(at_least_float32(photo), margins, mode="replicate"), stride)
-        # Each map alone is a linear function of the photo and may leave [0, 1], where weights have to stay.
-        guided = guided_upsample(weights, guide, target, extent=extent).clamp_min(0)
-        return guided / guided.sum(dim=1, keepdim=True)
+
+        def enlarged(target: Tensor, window: Window | None) -> Tensor:
+            if stride == 1 and weights.shape[-2:] == (height, width):
+                return weights if window is None else window.of(weights)
+            if self.enlarge == "bilinear" and stride == 1 and window is None:
+                return resize_bilinear(weights, size)
+            if self.enlarge == "bilinear":
+                return sample_bilinear(weights, size, extent, window)
+            guide = avg_pool2d(pad(at_least_float32(photo), margins, mode="replicate"), stride)
+            place = None if window is None else (window, size)
+            # Each map alone is a linear function of the photo and may leave [0, 1], where weights have to stay.
+            guided = guided_upsample(weights, guide, target, extent=extent, place=place).clamp_min(0)
+            return guided / guided.sum(dim=1, keepdim=True)
+
+        return enlarged
+
+    def _copies(self, light: Tensor, weights: Tensor, bank: KernelBank) -> Iterator[Tensor]:
+        """Give the photo and its blurs, in the light in which they are blended."""
+        return bank.copies(light) if self.bleeding else _without_bleeding(light, 1 - weights[:, :1], bank)
 
     def _render(self, photo: Tensor, weights: Tensor, bank: KernelBank) -> Rendering:
         photo = at_least_float32(photo)
         light = srgb_to_linear(photo) if self.linear_light else photo
-        stack = bank(light) if self.bleeding else _without_bleeding(light, 1 - weights[:, :1], bank)
+        stack = torch.stack(list(self._copies(light, weights, bank)), dim=1)
         bokeh = blend(stack, weights)
         return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
 
 
-def _without_bleeding(photo: Tensor, share: Tensor, bank: KernelBank) -> Tensor:
-    """Blur a photo with each pixel counted by its share ``(b, 1, h, w)``, and hardly where the share is nothing."""
+def _without_bleeding(photo: Tensor, share: Tensor, bank: KernelBank) -> Iterator[Tensor]:
+    """Give a photo and its blurs, each pixel counted by its share ``(b, 1, h, w)``, hardly where that is nothing."""
     counted = share + LEAST_SHARE
-    blurs = bank(torch.cat([counted * photo, counted], dim=1))[:, 1:]
-    return torch.cat([photo[:, None], blurs[:, :, :3] / blurs[:, :, 3:]], dim=1)
+    yield photo
+    for blur in blurs(torch.cat([counted * photo, counted], dim=1), bank.kernels):
+        yield blur[:, :3] / blur[:, 3:]

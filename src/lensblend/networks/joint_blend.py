@@ -49,6 +49,21 @@ class JointBlend(DepthBlend):
         self.saliency_head = nn.Conv2d(self.head.in_channels, 1, 3, padding=1)
         self.alpha = nn.Parameter(torch.zeros(1))
 
+    def logits(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n h w"]:
+        """Return the maps whose softmax are the weights, the saliency in them."""
+        return self._raised(*self._heads(photo)[::2])
+
+    def _heads(self, photo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the blending maps, log depth and the logit of the saliency."""
+        features = self.backbone(photo)
+        heads = (self.head, self.depth_head, self.saliency_head)
+        blending, log_depth, saliency = (at_least_float32(head(features)) for head in heads)
+        return blending, log_depth, saliency
+
+    def _raised(self, logits: Tensor, saliency_logits: Tensor) -> Tensor:
+        """Return the blending maps, the unblurred photo's raised where it is salient."""
+        return torch.cat([logits[:, :1] + self.alpha * saliency_logits, logits[:, 1:]], dim=1)
+
     def forward(
         self, photo: Float[Tensor, "b 3 h w"], full_photo: Float[Tensor, "b 3 h_full w_full"] | None = None
     ) -> Rendering:
@@ -64,11 +79,8 @@ class JointBlend(DepthBlend):
             Logits and log depth are enlarged bilinearly. All are single precision, also under autocast.
         """
         check_photo(photo)
-        features = self.backbone(photo)
-        heads = (self.head, self.depth_head, self.saliency_head)
-        logits, log_depth, saliency_logits = (at_least_float32(head(features)) for head in heads)
-        sharp = logits[:, :1] + self.alpha * saliency_logits
-        bokeh, aux = self._blend(photo, torch.cat([sharp, logits[:, 1:]], dim=1), full_photo)
+        logits, log_depth, saliency_logits = self._heads(photo)
+        bokeh, aux = self._blend(photo, self._raised(logits, saliency_logits), full_photo)
         if full_photo is not None:
             size = full_photo.shape[-2:]
             log_depth, saliency_logits = (resize_bilinear(maps, size) for maps in (log_depth, saliency_logits))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lensblend.errors import RequestError, one_of
+from lensblend.nn.full_size import FullSize, enlarged_bank
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
+from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo, check_sides
 from lensblend.ops.blending import blend
 from lensblend.ops.precision import at_least_float32
-from lensblend.ops.resize import resize_bilinear
+from lensblend.ops.resize import resize_bilinear, sample_bilinear
 from lensblend.ops.stretching import NORMS
 
 
@@ -82,11 +83,24 @@ class SaliencyBlend(BokehNetwork):
             saliency, bank = NORMS[self.saliency_norm](at_least_float32(saliency)), self.bank
             if full_photo is not None:
                 check_photo(full_photo)
-                sides = zip(full_photo.shape[-2:], photo.shape[-2:], strict=True)
-                vertical, horizontal = (full / small for full, small in sides)
-                bank = bank.scaled(sqrt(vertical * horizontal))
                 height, width = full_photo.shape[-2:]
+                bank = enlarged_bank(bank, photo.shape[-2:], (height, width))
                 photo, saliency = full_photo, resize_bilinear(saliency, (height, width))
             weights = torch.cat([saliency, 1 - saliency], dim=1)
             stack = bank(at_least_float32(photo))
             return Rendering(blend(stack, weights), {"weights": weights, "stack": stack, "saliency": saliency})
+
+    def full_size(
+        self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int], saliency: Float[Tensor, "b 1 h w"]
+    ) -> FullSize:
+        """Return what renders pieces of the photo at another size; see `BokehNetwork.full_size`."""
+        check_photo(photo)
+        check_sides(image_size)
+        share = NORMS[self.saliency_norm](at_least_float32(saliency))
+        weights = torch.cat([share, 1 - share], dim=1)
+        bank = enlarged_bank(self.bank, photo.shape[-2:], image_size)
+        return FullSize(
+            lambda _, window: sample_bilinear(weights, image_size, window=window),
+            lambda piece, _: bank.copies(piece),
+            bank.radius,
+        )

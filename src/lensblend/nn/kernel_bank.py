@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lensblend.errors import RequestError, one_of
 from lensblend.ops import kernels
-from lensblend.ops.blur import blur, blur_stack
+from lensblend.ops.blur import blur, blur_stack, blurs
+from lensblend.ops.precision import at_least_float32
 
 LARGEST = 4096  # pixels; a disk of this side takes 128 MiB
 MATCHES = ("size", "variance")
@@ -116,6 +117,11 @@ class KernelBank(nn.Module):
     def forward(self, photo: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c h w"]:
         """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""
         return blur_stack(photo, self.kernels)
+
+    def copies(self, photo: Float[Tensor, "b c h w"]) -> Iterator[Float[Tensor, "b c h w"]]:
+        """Give the images of the stack one after the other, in memory for one at a time."""
+        yield at_least_float32(photo)
+        yield from blurs(photo, self.kernels)
 
     def blur(self, photo: Float[Tensor, "b 3 h w"], index: int) -> Float[Tensor, "b 3 h w"]:
         """Return one image of the stack without computing the others; index 0 is the photo itself."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lensblend.errors import RequestError
+from lensblend.nn.full_size import FullSize
 from lensblend.nn.kernel_bank import KernelBank
 
 SMALLEST_SIDE = 32
@@ -86,6 +87,19 @@ class BokehNetwork(Network):
         """What each of its weight maps, ``aux["weights"]``, is the share of: the images of the bank, or none."""
         return self.reference_bank.names if self.reference_bank else ()
 
+    def full_size(self, photo: Tensor, image_size: Sequence[int], **guidance: Tensor) -> FullSize | None:
+        """Return what renders pieces of the photo at another size, alike as `forward` renders it as ``full_photo``.
+
+        Args:
+            photo: What the network looks at, in [0, 1].
+            image_size: Height and width of the same scene, whose pieces are to be rendered.
+            guidance: Maps, as of `forward`.
+
+        Returns:
+            None where it renders whole photos only, which is so unless a network says how.
+        """
+        return None
+
     def in_range(self, bokeh: Tensor) -> Tensor:
         """Clamp to [0, 1] in evaluation mode; in training the pixels farthest off are to keep their gradient."""
         return bokeh if self.training else bokeh.clamp(0, 1)
@@ -131,16 +145,21 @@ def check_photo(photo: Tensor) -> None:
             f"A photo is a batch of RGB floats, (b, 3, h, w), but got {photo.dtype} of shape {list(photo.shape)}; "
             "use `photo[None]` for a single one, and divide 8-bit values by 255."
         )
-    height, width = photo.shape[-2:]
-    if min(height, width) < SMALLEST_SIDE:
-        raise RequestError(
-            f"A photo's sides are {SMALLEST_SIDE} pixels or more, but got {height} × {width}; "
-            "enlarge it, or extend it by repeating its border."
-        )
+    check_sides(photo.shape[-2:])
     if photo.device.type != "cpu" or torch.compiler.is_compiling():
         return
     low, high = (bound.item() for bound in photo.detach().aminmax())
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         raise RequestError(
             f"A photo's values are in [0, 1], but got {low:.4g} to {high:.4g}; divide 8-bit values by 255."
+        )
+
+
+def check_sides(image_size: Sequence[int]) -> None:
+    """Raise `RequestError` of a height or width that no network takes."""
+    height, width = image_size
+    if min(height, width) < SMALLEST_SIDE:
+        raise RequestError(
+            f"A photo's sides are {SMALLEST_SIDE} pixels or more, but got {height} × {width}; "
+            "enlarge it, or extend it by repeating its border."
         )

@@ -8,7 +8,7 @@ and nothing leaves the photo's range by more than rounding. `docs/benchmarks/blu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Float64
@@ -38,7 +38,7 @@ def blur(photo: Float[Tensor, "b c h w"], kernel: Float64[Tensor, "*_k"]) -> Flo
         >>> blur(photo, torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64))[0, 0, 2].tolist()
         [0.0, 0.125, 0.25, 0.125, 0.0]
     """
-    return _blurred(at_least_float32(photo), [kernel])[0]
+    return next(blurs(photo, [kernel]))
 
 
 def blur_stack(
@@ -55,8 +55,25 @@ def blur_stack(
         >>> blur_stack(torch.rand(2, 3, 8, 9), [torch.full((3,), 1 / 3, dtype=torch.float64)]).shape
         torch.Size([2, 2, 3, 8, 9])
     """
-    photo = at_least_float32(photo)
-    return torch.stack([photo, *_blurred(photo, kernels)], dim=1)
+    return torch.stack([at_least_float32(photo), *blurs(photo, kernels)], dim=1)
+
+
+def blurs(
+    photo: Float[Tensor, "b c h w"], kernels: Sequence[Float64[Tensor, "*_k"]]
+) -> Iterator[Float[Tensor, "b c h w"]]:
+    """Give the copies of `blur_stack` one after the other, the photo itself left out: memory for one at a time.
+
+    Example:
+        >>> [copy.shape for copy in blurs(torch.rand(1, 3, 8, 9), [torch.full((3,), 1 / 3, dtype=torch.float64)])]
+        [torch.Size([1, 3, 8, 9])]
+    """
+    photo = at_least_float32(photo).contiguous()
+    keep = _keeps_results(photo)
+    transforms: dict[Borders, Transform] = {}
+    for kernel in kernels:
+        with full_precision(photo.device):
+            copy = _blurred(photo, kernel, kernels, transforms, keep)
+        yield copy
 
 
 def clear_cache() -> None:
@@ -65,22 +82,16 @@ def clear_cache() -> None:
     cached_spectrum.cache_clear()
 
 
-def _blurred(photo: Tensor, kernels: Sequence[Tensor]) -> list[Tensor]:
-    photo = photo.contiguous()
-    copies: list[Tensor] = []
-    keep = _keeps_results(photo)
-    transforms: dict[Borders, Transform] = {}
-    with full_precision(photo.device):
-        for kernel in kernels:
-            borders = _borders(kernel, photo)
-            if kernel.ndim == 1:
-                copies.append(blur_separable(photo, kernel, borders, keep))
-                continue
-            if borders not in transforms:
-                alike = [other for other in kernels if other.ndim == 2 and _borders(other, photo) == borders]
-                transforms[borders] = transform(photo, borders, max(len(other) for other in alike) // 2)
-            copies.append(blur_dense(transforms[borders], kernel, keep))
-    return copies
+def _blurred(
+    photo: Tensor, kernel: Tensor, kernels: Sequence[Tensor], transforms: dict[Borders, Transform], keep: bool
+) -> Tensor:
+    borders = _borders(kernel, photo)
+    if kernel.ndim == 1:
+        return blur_separable(photo, kernel, borders, keep)
+    if borders not in transforms:
+        alike = [other for other in kernels if other.ndim == 2 and _borders(other, photo) == borders]
+        transforms[borders] = transform(photo, borders, max(len(other) for other in alike) // 2)
+    return blur_dense(transforms[borders], kernel, keep)
 
 
 def _borders(kernel: Tensor, photo: Tensor) -> Borders:

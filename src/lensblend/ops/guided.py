@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch.nn import functional
 
 from lensblend.errors import RequestError
 from lensblend.ops.precision import at_least_float32
-from lensblend.ops.resize import sample_bilinear
+from lensblend.ops.resize import Window, sample_bilinear
 
 
 def guided_upsample(
@@ -19,6 +21,7 @@ def guided_upsample(
     radius: int = 2,
     eps: float = 1e-3,
     extent: tuple[float, float] = (1.0, 1.0),
+    place: tuple[Window, Sequence[int]] | None = None,
 ) -> Float[Tensor, "b n h_full w_full"]:
     r"""Enlarge maps to a photo's size along the photo's own edges (fast guided filter, colour guide).
 
@@ -40,6 +43,7 @@ def guided_upsample(
         eps: Variance of the guide, in its squared units, below which an area counts as flat and is averaged.
         extent: Which share of the rows and columns of ``maps`` and ``guide``, from the upper left, ``full_guide``
             shows; below 1 where they were extended to a multiple of a network's stride.
+        place: Where ``full_guide`` is only a part of the photo: which part, and the photo's height and width.
 
     Raises:
         RequestError: ``radius`` or ``eps`` is not positive.
@@ -59,11 +63,11 @@ def guided_upsample(
     with torch.autocast(maps.device.type, enabled=False):
         maps, guide, full_guide = (at_least_float32(image) for image in (maps, guide, full_guide))
         slope, offset = _linear_models(maps, guide, radius, eps)
-        batch, count = maps.shape[:2]
-        coefficients = torch.cat([slope.flatten(1, 2), offset], dim=1)
-        full = sample_bilinear(coefficients, full_guide.shape[-2:], extent)
-        slopes = full[:, : 3 * count].view(batch, count, 3, *full.shape[-2:])
-        return (slopes * full_guide[:, None]).sum(dim=2) + full[:, 3 * count :]
+        window, size = place or (None, full_guide.shape[-2:])
+        # Map by map: the coefficients of all of them would take four times the memory of the maps.
+        models = torch.cat([slope, offset[:, :, None]], dim=2).unbind(1)
+        full = (sample_bilinear(model, size, extent, window) for model in models)
+        return torch.stack([(model[:, :3] * full_guide).sum(dim=1) + model[:, 3] for model in full], dim=1)
 
 
 def _linear_models(maps: Tensor, guide: Tensor, radius: int, eps: float) -> tuple[Tensor, Tensor]:
