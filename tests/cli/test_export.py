@@ -69,7 +69,7 @@ def test_a_training_starts_from_it(in_process, exported, tmp_path):
     assert f"starts from {exported}" in done.out
 
 
-def test_the_model_in_the_box_is_called_default(in_process, exported, photo, tmp_path, monkeypatch):
+def test_the_model_in_the_box_is_called_default(in_process, exported, photo, picture, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     done = in_process("render", photo, "--model", "default", "--output", tmp_path / "a")
     assert done.code == 1
@@ -77,6 +77,14 @@ def test_the_model_in_the_box_is_called_default(in_process, exported, photo, tmp
     (tmp_path / "default.safetensors").write_bytes(exported.read_bytes())
     done = in_process("render", photo, "--model", "default", "--output", tmp_path / "a")
     assert done.code == 0, done.err
+    # Without a name, nothing of the user's can be meant.
+    (tmp_path / "work" / "default").mkdir(parents=True)
+    done = in_process("render", photo, "--output", tmp_path / "b", cwd=tmp_path / "work")
+    assert done.code == 0, done.err
+    np.testing.assert_array_equal(picture(tmp_path / "a" / "photo.png"), picture(tmp_path / "b" / "photo.png"))
+    done = in_process("render", photo, "--model", "default", "--output", tmp_path / "b", cwd=tmp_path / "work")
+    assert done.code == 2
+    assert "`checkpoint` default is a folder without best.ckpt" in done.err
     done = in_process("evaluate", "checkpoint=default", f"output={tmp_path / 'b'}", *SMALL)
     assert done.code == 0, done.err
     small = ("experiment=demo", "debug=smoke", "schedule.run=[phase1]", "metrics.lpips=null", "logger=none")
