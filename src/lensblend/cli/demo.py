@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lensblend.cli.flags import run_flags, shared
 from lensblend.cli.surroundings import safe_path
@@ -112,7 +114,7 @@ def _side_by_side(output: Path, model: str) -> Path:
     from lensblend.data.images import read_photo, write_image
     from lensblend.inference.pictures import save_picture, sheet
 
-    photos = {"astronaut": data.astronaut, "cat": data.chelsea, "coffee": data.coffee}
+    photos: dict[str, Callable[[], Any]] = {"astronaut": data.astronaut, "cat": data.chelsea, "coffee": data.coffee}
     folder = output / "real"
     files = [folder / "photo" / f"{name}.png" for name in photos]
     for file, photo in zip(files, photos.values(), strict=True):
