@@ -1,14 +1,10 @@
 """What a network that is handed on says of the machine that trained it: nothing."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
 from lensblend.runs.checkpoints import describe
 from lensblend.runs.publishing import published, without_places
-
-HOME = str(Path.home())
 
 
 @pytest.mark.parametrize(
@@ -20,7 +16,6 @@ HOME = str(Path.home())
         ("file:///srv/me/photos", "photos"),
         ("C:\\Users\\me\\photos", "photos"),
         ("from /srv/me/run1, then more", "from run1, then more"),
-        (f"below {HOME}/run1", "below run1"),
         ("a/b and 1/2", "a/b and 1/2"),
         ("lensblend.networks.depth_blend.DepthBlend", "lensblend.networks.depth_blend.DepthBlend"),
         ("", ""),
@@ -28,6 +23,11 @@ HOME = str(Path.home())
 )
 def test_of_a_path_its_name_is_left(text, left):
     assert without_places(text) == left
+
+
+def test_a_home_folder_of_two_words_does_not_stay_by_half(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/Jo Doe")
+    assert without_places("as in /home/Jo Doe/run1, again") == "as in run1, again"
 
 
 def test_a_published_record_says_what_was_trained_and_not_where(monkeypatch):
