@@ -38,7 +38,8 @@ def test_bash_completes_verbs_and_their_configurations():
     script = """
         eval "$(lensblend train -sc install=bash)"
         complete -p lensblend
-        for COMP_LINE in "lensblend tr" "lensblend train data=e" "lensblend evaluate score"; do
+        for COMP_LINE in "lensblend tr" "lensblend train data=e" "lensblend evaluate score" \\
+                         "lensblend render a.jpg --over" "lensblend render --format t"; do
             COMP_POINT=${#COMP_LINE}; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1))
             hydra_bash_completion
             echo "${COMPREPLY[@]}"
@@ -50,4 +51,4 @@ def test_bash_completes_verbs_and_their_configurations():
     )
     registered, *offered = done.stdout.splitlines()
     assert registered.endswith("hydra_bash_completion lensblend"), done.stderr
-    assert offered == ["train", "data=ebb data=embedded", "score_at="]
+    assert offered == ["train", "data=ebb data=embedded", "score_at=", "--overwrite", "tiff"]

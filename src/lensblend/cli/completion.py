@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 FLAGS = ("-sc", "--shell-completion")
 COMPOSED = ("train", "evaluate")  # verbs whose arguments Hydra completes
+FLAGGED = ("render", "compare", "demo")  # verbs with ordinary flags
 
 
 def asked(arguments: Sequence[str]) -> str | None:
@@ -36,6 +38,8 @@ def complete(action: str, verbs: Iterable[str]) -> None:
         if len(words) < 3:
             print("\n".join(verb for verb in verbs if verb.startswith("".join(words[1:]))))
             return
+        if words[1] in FLAGGED:
+            print("\n".join(flags(words[1], words[-2], words[-1])))
         if words[1] not in COMPOSED:
             return  # the shell's own: names of files
         composed = words[1]
@@ -43,3 +47,24 @@ def complete(action: str, verbs: Iterable[str]) -> None:
     # Hydra registers the program that its own command line names.
     sys.argv = ["lensblend", FLAGS[0], action]
     runpy.run_module(f"lensblend.cli.{composed}", run_name="__main__")
+
+
+def flags(verb: str, before: str, begun: str) -> list[str]:
+    """Return what a verb with ordinary flags takes at the end of a line: its flags, or the values of the one before.
+
+    Args:
+        verb: One of ``FLAGGED``.
+        before: The word before the last.
+        begun: The last word, as far as it is typed. Where it begins no flag, and the flag before has no fixed values,
+            nothing is returned: the shell offers names of files.
+
+    Example:
+        >>> flags("render", "photo.jpg", "--qu"), flags("render", "--format", "p")
+        (['--quality'], ['png'])
+    """
+    taken = importlib.import_module(f"lensblend.cli.{verb}").parser()._actions
+    values = [str(value) for flag in taken if before in flag.option_strings for value in flag.choices or ()]
+    names = (
+        [name for flag in taken for name in flag.option_strings if name.startswith("--")] if begun[:1] == "-" else []
+    )
+    return [word for word in values or names if word.startswith(begun)]

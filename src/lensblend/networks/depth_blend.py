@@ -117,7 +117,7 @@ class DepthBlend(BokehNetwork):
         """Return the maps whose softmax are the weights, at the size of the backbone's features."""
         return self.head(self.backbone(photo))
 
-    def full_size(self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int]) -> FullSize:
+    def full_size(self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int], **guidance: Tensor) -> FullSize:
         """Return what renders pieces of the photo at another size; see `BokehNetwork.full_size`."""
         check_photo(photo)
         check_sides(image_size)

@@ -90,13 +90,11 @@ class SaliencyBlend(BokehNetwork):
             stack = bank(at_least_float32(photo))
             return Rendering(blend(stack, weights), {"weights": weights, "stack": stack, "saliency": saliency})
 
-    def full_size(
-        self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int], saliency: Float[Tensor, "b 1 h w"]
-    ) -> FullSize:
+    def full_size(self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int], **guidance: Tensor) -> FullSize:
         """Return what renders pieces of the photo at another size; see `BokehNetwork.full_size`."""
         check_photo(photo)
         check_sides(image_size)
-        share = NORMS[self.saliency_norm](at_least_float32(saliency))
+        share = NORMS[self.saliency_norm](at_least_float32(guidance["saliency"]))
         weights = torch.cat([share, 1 - share], dim=1)
         bank = enlarged_bank(self.bank, photo.shape[-2:], image_size)
         return FullSize(

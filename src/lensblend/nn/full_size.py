@@ -39,9 +39,8 @@ class FullSize:
         piece = at_least_float32(piece)
         weights = self.weights(piece, window)
         light = srgb_to_linear(piece) if self.linear_light else piece
-        shares = weights.split(1, dim=1)
         bokeh = None
-        for share, copy in zip(shares, self.copies(light, weights), strict=True):
+        for share, copy in zip(weights[:, :, None].unbind(1), self.copies(light, weights), strict=True):
             bokeh = share * copy if bokeh is None else bokeh.addcmul_(share, copy)
         if bokeh is None:
             raise ValueError("there is no copy to blend")
