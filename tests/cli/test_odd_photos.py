@@ -66,7 +66,7 @@ def test_an_odd_photo_becomes_a_picture_of_its_size(in_process, model, picture, 
         assert rendered.shape == pixels.shape
         # What is blended of copies of a photo is nowhere darker or brighter than the photo.
         for channel in range(3):
-            low, high = pixels[..., channel].min(), pixels[..., channel].max()
+            low, high = int(pixels[..., channel].min()), int(pixels[..., channel].max())
             assert low - 1 <= rendered[..., channel].min() <= rendered[..., channel].max() <= high + 1
 
 
