@@ -71,7 +71,6 @@ def test_without_output_the_rendering_lies_beside_its_photo_and_all_is_said_on_s
         ("b.tiff", ["--format", "tiff"], "b.tiff", "TIFF"),
         ("out", ["--format", "webp"], "out/a.webp", "WEBP"),
         ("out.d", [], "out.d/a.jpg", "JPEG"),
-        ("out.d/", ["--format", "jpeg"], "out.d/a.jpg", "JPEG"),
     ],
 )
 def test_a_suffix_of_a_format_makes_a_file_and_anything_else_a_folder(

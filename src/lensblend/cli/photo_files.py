@@ -100,7 +100,7 @@ def _is_single(output: Path | None, image_format: str | None) -> bool:
     if output == STREAM:
         return True
     known = format_of(output.suffix)
-    if output.is_dir() or str(output).endswith(os.sep):
+    if output.is_dir():
         return False
     if known is None and (mimetypes.guess_type(output.name)[0] or "").startswith("image/"):
         raise RequestError(
@@ -120,14 +120,17 @@ def _photos(path: Path, recursive: bool, output: Path | None) -> Iterable[tuple[
     from lensblend.data.originals import is_rendering
 
     folders, photos, notes = [path], [], []
-    beside = {} if output is None or output == STREAM else {output.resolve()}
+    beside = set() if output is None or output == STREAM else {output.resolve()}
     for folder in folders:
-        below = subfolders(folder)
-        images = images_in(folder)
+        try:
+            below, images, others = subfolders(folder), images_in(folder), passed_over(folder)
+        except OSError as error:
+            notes.append((folder, f"which cannot be read ({error.strerror})"))
+            continue
         stems = {image.stem for image in images}
         ours = [i for i in images if (i.stem.endswith(END) and i.stem.removesuffix(END) in stems) or is_rendering(i)]
         photos += [image for image in images if image not in ours]
-        notes += [(file, "of a format that is not read; convert it to PNG or JPEG") for file in passed_over(folder)]
+        notes += [(file, "of a format that is not read; convert it to PNG or JPEG") for file in others]
         notes += [(file, "which lensblend has rendered already; name the file itself to render it") for file in ours]
         if recursive:
             # What goes into a folder within the photos' is not taken for photos the next time.

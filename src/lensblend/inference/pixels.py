@@ -22,7 +22,7 @@ from lensblend.inference.rendering import BlendAt, explaining, render_photo, see
 from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.ops.resize import Window, sample_bilinear
 
-PIECE = 8_000_000  # pixels that are blended at once, with those around them
+PIECE = 4_000_000  # pixels that are blended at once, with those around them
 _SMALLEST = 256  # pixels a side that a piece keeps without those around it
 
 
