@@ -109,7 +109,8 @@ class Train:
         run_dir: The run's folder; the same folder again continues it. Default: a new one under outputs/.
         resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
         resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
-        init_from: A checkpoint, or the MegaDepth authors' file, whose weights the first phase starts from.
+        init_from: A checkpoint, an exported network, `default` (the model in the box) or the MegaDepth authors' file,
+            whose weights the first phase starts from.
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
@@ -152,7 +153,8 @@ class Evaluate:
         metrics: What to score.
         saliency: Where a network's saliency comes from; default: as in its training.
         disparity: The same for disparity.
-        checkpoint: A checkpoint, or a run's or a phase's folder; or a list of them, whose renderings are averaged.
+        checkpoint: A checkpoint, an exported network, a run's or a phase's folder, or `default` (the model in the box);
+            or a list of them, whose renderings are averaged.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
         split: ``val`` or ``train``.

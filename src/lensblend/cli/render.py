@@ -47,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         nargs="+",
         metavar="CHECKPOINT",
-        help="a .ckpt file, or a run's or phase's folder; several render the mean of what each renders",
+        help="a .ckpt or .safetensors file, or a run's or phase's folder; several render the mean of what each renders "
+        "(default: `default`, the model in the box)",
     )
     _add_output(verb)
     add_controls(verb)
@@ -183,13 +184,9 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
 def _trained(arguments: argparse.Namespace, controls: Controls, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
     from lensblend.runs.checkpoints import load_ensemble
+    from lensblend.runs.models import model_file
 
-    if not arguments.model:
-        raise RequestError(
-            "`--model` names what renders: a .ckpt file, or a run's or phase's folder; or, for a thin lens, "
-            f"`--focus X,Y` with this: {REMEDY}."
-        )
-    trained = load_ensemble(arguments.model)
+    trained = load_ensemble(arguments.model or [model_file("default")])
     network = trained.network.to(device)
     if arguments.depth and "disparity" not in network.estimates:
         raise RequestError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from lensblend.errors import DataError
 from lensblend.runs.documents import read_yaml
+from lensblend.runs.models import is_model
 
 # Arguments that name a file or a folder to read from or to write to.
 NAMES = (
@@ -40,6 +41,8 @@ def placed(node: Any, base: Path, key: str = "") -> Any:
         return node
     if node == "~" or node.startswith("~/"):
         whole = Path(node).expanduser() if key in NAMES else node
+    elif key == "init_from" and is_model(node, base):
+        whole = node
     else:
         # A class of somebody's own has arguments of its own.
         whole = base / node if key in NAMES or ("/" in node and _exists(base / node)) else node

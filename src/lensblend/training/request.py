@@ -19,6 +19,7 @@ from lensblend.metrics.fidelity import Psnr
 from lensblend.runs.building import check_parts, freeze_all_but, metric_classes
 from lensblend.runs.checkpoints import without_weights
 from lensblend.runs.instantiate import build, check_arguments, check_node, classes_in, given_arguments
+from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
 from lensblend.runs.roles import CALLBACK, LOSS, MODULE, OPTIMIZER
 from lensblend.training.callbacks.finite_guard import FiniteGuard
@@ -120,7 +121,7 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     one_of("flips", loader.pop("flips"), FLIP_PROBABILITIES)
     check_loader(**loader)
     start = config.get("init_from")
-    if start is not None and not Path(start).exists():
+    if start is not None and not Path(start).exists() and not is_model(start):
         raise RequestError(
             f"`init_from` {start} does not exist; give a checkpoint, a run's folder or a published file."
         )
