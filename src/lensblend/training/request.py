@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch import nn
 
 from lensblend.data.transforms import FLIP_PROBABILITIES
@@ -184,6 +185,11 @@ def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type
         where = f"callbacks.{key}"
         check_node(node, where, CALLBACK)
         build(node, where, CALLBACK)
+        if any(issubclass(kind, StochasticWeightAveraging) for kind in classes_in(node, where, CALLBACK)):
+            raise RequestError(
+                f"`{where}` is StochasticWeightAveraging, which takes the learning rate from the phase and averages "
+                "only after its checkpoints are written; use pytorch_lightning.callbacks.EMAWeightAveraging."
+            )
         monitor = given_arguments(node, where, CALLBACK).get("monitor")
         # A module or callback of somebody's own may log more.
         if monitor is not None and module.__module__.startswith("lensblend.") and monitor not in logged:
