@@ -229,9 +229,20 @@ def sweep_folder(overrides: str) -> str:
 @functools.cache  # one command has one folder, however often its configuration is looked at
 def _fresh_folder(kind: str, _: str, is_wanted: bool) -> str:
     """Return a folder named by the time; where it is wanted, it is made, and no other command has the same."""
+    if is_wanted and _is_one_of_several():
+        raise RequestError(
+            "The processes that torchrun or the like starts cannot agree on a new folder, named by the time: give "
+            "`run_dir`, the same to each."
+        )
     folder = Path(datetime.now().strftime(f"{kind}/%Y-%m-%d/%H-%M-%S"))
     # The other processes of a training cannot know what the first has made.
     return str(new_folder(folder) if is_wanted and is_first_process() else folder)
+
+
+def _is_one_of_several() -> bool:
+    """Tell whether a launcher has started this process as one of several that train together."""
+    told = "RANK" in os.environ or "LOCAL_RANK" in os.environ
+    return told and (os.environ.get("WORLD_SIZE") or "1") != "1"
 
 
 def smoke_size(*, _root_: DictConfig) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lensblend.cli.hydra_app import plain, run_verb
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 def evaluate(config: DictConfig) -> None:
     """Score what the request names and say where the scores are."""
+    # Paths are meant from where the command was typed, also with hydra.job.chdir=true.
+    os.chdir(HydraConfig.get().runtime.cwd)
     node = plain(config)
     folders = node["predictions"], node["targets"]
     if (node["checkpoint"] is None) == (folders == (None, None)) or (None in folders and folders != (None, None)):
@@ -112,9 +116,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
     bank = network.cpu().reference_bank
     if node["references"] and bank is not None:
-        height, width = pairs.load(0).photo.shape[:2]
-        bank = bank.at((height, width), image_size)
-        about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
+        shown = track(indices, "Scoring photo and uniform blurs")
+        about["references"] = score_references(metrics, bank, pairs, shown, image_size)
     write_scores(output, classes, scores, about)
     rows = {**about.get("references", {}), trained.label: means(scores)}
     if gallery:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lensblend.cli.controls import REMEDY, Controls, add_controls, controls_of
+from lensblend.cli.controls import Controls, add_controls, controls_of
 from lensblend.cli.flags import run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.data.listing import FORMATS

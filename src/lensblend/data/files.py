@@ -72,12 +72,12 @@ class FilePairs(Pairs):
         """Return a photo's (height, width) from its header."""
         return read_size(self.files[index].photo)
 
-    def map_problems(self, name: str, count: int | None = None) -> list[str]:
+    def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:
         """Name the photos without such a map, and the maps that cannot be read or are of another shape."""
         problems = []
         for entry in self.files[:count]:
             if name not in entry.maps:
-                problems.append(f"`{entry.id}` has no {name}")
+                problems += [f"`{entry.id}` has no {name}"] if needed else []
                 continue
             try:
                 file = entry.maps[name]

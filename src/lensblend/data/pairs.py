@@ -78,12 +78,13 @@ class Pairs(ABC):
         """Return a photo's (height, width), where that is known without reading its pixels."""
         return None
 
-    def map_problems(self, name: str, count: int | None = None) -> list[str]:
+    def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:
         """Say what is wrong with the maps of this name of the first pairs, as far as it is known without their pixels.
 
         Args:
             name: ``disparity``, ``mask`` or another.
             count: How many pairs; None for all.
+            needed: That a pair has none is a problem too.
         """
         return []
 
