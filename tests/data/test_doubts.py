@@ -67,7 +67,7 @@ def test_swapped_and_copied_folders_are_doubted(tmp_path):
     assert "swapped?" in Ebb(str(tmp_path / "ebb")).doubts()[0]
     assert "are the same pictures" in Folders(photos, str(tmp_path / "copies")).doubts()[0]
     (tmp_path / "photos" / "a.png").write_bytes(b"<html>")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"photos/a\.png"):
         Folders(targets, photos)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -207,6 +208,16 @@ def test_blurred_near_edge_lets_the_background_through() -> None:
     clipped = np.clip(distance / 5, -1, 1)
     share = 0.5 + (clipped * np.sqrt(1 - clipped**2) + np.arcsin(clipped)) / np.pi
     np.testing.assert_allclose(row, share, atol=0.01)
+
+
+@pytest.mark.parametrize("aperture", [4.0, 8.0])
+def test_light_on_a_slope_is_kept_within_2_percent(aperture: float) -> None:
+    """A ramp over 96 rows: the radius changes by up to a twenty-fourth of a pixel from pixel to pixel."""
+    slope = (np.linspace(0, 1, 96)[:, None] * np.ones(96)).astype(np.float32)
+    for row, focus in itertools.product(range(30, 66, 7), (0.0, 0.4, 1.0)):
+        scene = opaque(np.zeros((96, 96, 3)), slope)
+        scene.colour[row, 48] = 100.0
+        assert render([scene], Lens(focus, aperture))[..., 0].sum() == pytest.approx(100, rel=0.02)
 
 
 def test_highlight_becomes_a_disc() -> None:

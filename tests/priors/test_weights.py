@@ -93,7 +93,7 @@ def test_a_whole_hash_is_checked_to_its_last_digit(
 ) -> None:
     whole = hashlib.sha256(BODY).hexdigest()
     monkeypatch.setitem(MANIFEST, "alexnet", replace(MANIFEST["alexnet"], sha256=whole[:-1] + "x"))
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="its SHA-256 starts with"):
         weights_path("alexnet", download=True)
     monkeypatch.setitem(MANIFEST, "alexnet", replace(MANIFEST["alexnet"], sha256=whole))
     assert weights_path("alexnet", download=True).read_bytes() == BODY

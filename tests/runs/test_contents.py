@@ -383,7 +383,7 @@ def test_sources_that_read_nothing_are_as_in_the_training(tmp_path):
     source = {"_target_": "lensblend.inference.guidance.Truth"}
     assert guides_of(salient(tmp_path, source))["saliency"].identity == "truth"
     for other in ({"_target_": "os.system"}, {"_target_": "lensblend.data.embedded.Embedded"}, "x", ["y"]):
-        with pytest.raises((RequestError, DataError)):
+        with pytest.raises((RequestError, DataError), match="saliency"):
             guides_of(salient(tmp_path, other))
 
 

@@ -128,6 +128,7 @@ def fit(
     crop=None,
     average=False,
     further=(),
+    log_every=1,
     **optimizer,
 ):
     folder = run / "phase1"
@@ -168,7 +169,7 @@ def fit(
         ],
         plugins=[AtomicCheckpointIO()],
         logger=MetricsCsv(PhaseRun(run, "phase1", "group", first_step=stopped.step if stopped else 0)),
-        log_every_n_steps=1,
+        log_every_n_steps=log_every,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         enable_progress_bar=any(isinstance(callback, PlainProgress) for callback in further),
@@ -237,6 +238,11 @@ def test_within_a_validation(tmp_path, whole, stop):
 
 def test_again_and_again(tmp_path, whole):
     check(tmp_path, whole(), [(2, False), (3, False), (4, True), (4, True), (5, False), (11, False)])
+
+
+@pytest.mark.parametrize("stop", [1, BATCHES, BATCHES + 2])
+def test_where_epochs_are_shorter_than_the_interval_their_means_are_the_same(tmp_path, whole, stop):
+    check(tmp_path, whole(log_every=50), [(stop, False)], log_every=50)
 
 
 @pytest.mark.parametrize("stop", [1, 6])

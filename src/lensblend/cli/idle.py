@@ -74,7 +74,8 @@ def _not_filled_in(group: str, keys: Sequence[str], config: DictConfig | None) -
 
 
 def _unresolved(config: DictConfig) -> dict[str, Any]:
-    return {str(key): node for key, node in dict(OmegaConf.to_container(config, resolve=False)).items()}  # type: ignore[call-overload]
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    return {str(key): node for key, node in content.items()}
 
 
 def _refers_to(group: str, node: Any) -> bool:

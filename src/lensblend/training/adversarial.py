@@ -144,6 +144,7 @@ class Adversarial(Restoration):
         Raises:
             DataError: It has none, another one, or one that is not finite.
         """
+        super().on_load_checkpoint(dict(checkpoint))
         try:
             self.discriminator.load_state_dict(checkpoint[DISCRIMINATOR])
         except (KeyError, RuntimeError) as error:

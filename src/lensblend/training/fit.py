@@ -18,6 +18,7 @@ from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Network
 from lensblend.runs.contents import RECORD
+from lensblend.training.epoch_means import STATE, EpochMeans
 from lensblend.training.learning_rate import LR_PATHS
 from lensblend.training.rates import Rates, steps_per_epoch
 from lensblend.training.truths import truths
@@ -93,6 +94,7 @@ class Fit(pl.LightningModule, ABC):
         self._lr_every = lr_every
         self.record = dict(record or {})
         self._rates: Rates | None = None
+        self._means, self._is_short = EpochMeans(), False
         # As hooks they also take part where a wrapper, such as an average of the weights, asks its parts.
         self.register_state_dict_post_hook(_network_alone)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_network_within)  # type: ignore[no-untyped-call]
@@ -126,8 +128,9 @@ class Fit(pl.LightningModule, ABC):
     def on_train_start(self) -> None:
         """Put what is frozen in evaluation (a new module is all in training), take up rates, log in every epoch."""
         self.train()
-        # Else an epoch of fewer steps than the interval might log no training loss at all.
+        # Else an epoch of fewer steps than the interval might log no training loss at all; it logs its mean.
         steps = max(steps_per_epoch(self.trainer), 1)
+        self._is_short = steps < self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.trainer.log_every_n_steps = min(self.trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
         if self._rates is not None:
             self._rates.begin()
@@ -148,10 +151,15 @@ class Fit(pl.LightningModule, ABC):
         return self.logged(total, parts, batch)
 
     def logged(self, total: Tensor, parts: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Tensor | None:
-        """Log what a step found and the learning rate; return the total, or None where nothing is trained."""
+        """Log what a step found and the learning rate; return the total, or None where nothing is trained.
+
+        Where an epoch has fewer steps than are between two that are logged, it is the mean since the epoch's begin.
+        """
         size = len(batch["photo"])
-        self.log("train/loss", total.detach(), prog_bar=True, batch_size=size)
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()}, batch_size=size)
+        found = {name: value.detach() for name, value in {**parts, "loss": total}.items()}
+        found = self._means.add(found, size) if self._is_short else found
+        self.log("train/loss", found["loss"], prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": found[name] for name in parts}, batch_size=size)
         if not total.requires_grad:
             return None
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
@@ -196,13 +204,20 @@ class Fit(pl.LightningModule, ABC):
         return self._rates.schedules
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rates by the place in the phase's epochs."""
+        """Set the learning rates by the place in the phase's epochs, and begin an epoch's means."""
+        if batch_idx == 0:
+            self._means.begin()
         if self._rates is not None and not batch_idx % self.trainer.accumulate_grad_batches:
             self._rates.follow(self.trainer.current_epoch, batch_idx)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network from this file alone."""
         checkpoint[RECORD] = {**self.record, **checkpoint.get(RECORD, {})}
+        checkpoint[STATE] = self._means.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the means of the epoch that a checkpoint was saved in."""
+        self._means.restore(checkpoint.get(STATE))
 
 
 def _network_alone(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:

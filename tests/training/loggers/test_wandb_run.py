@@ -38,7 +38,7 @@ def finished(folder, count):
 def runs(trained):
     """What each run's file says, by job type."""
     found = {run.job_type: run for run in read_runs(trained)}
-    assert len(found) == len(list(trained.glob("wandb/offline-run-*/*.wandb")))
+    assert len(found) == len(list(trained.glob("wandb/offline-run-*/*.wandb"))) == len(PHASES)
     return found
 
 

@@ -1,0 +1,183 @@
+"""The verbs on other people's machines, where things are not as on a developer's desk: done, or one clear line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(sys.executable).with_name("lensblend")
+TINY = [
+    *("debug=smoke", "experiment=demo", "+backbone.width_divisor=16", "metrics.lpips=null", "metrics.ssim_wang=null"),
+    *("logger=none", "callbacks.panels=null", "schedule.run=[phase1]", "data.train=4", "data.val=2"),
+]
+NOBODY = ["unshare", "--user", "--map-user=54321"]
+# Root may write everywhere, but not without this.
+AS_OTHERS = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+SMALL_SHM = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=256k tmpfs /dev/shm && exec "$0" "$@"']
+FOREIGN = "raise SystemExit('a module of the current folder was executed')"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What is unusual: variables (None removes one), a command before ours, a redirection, files that lie here."""
+
+    variables: dict = field(default_factory=dict)
+    before: tuple = ()
+    redirection: str = ""
+    files: tuple = ()
+    read_only: bool = False
+
+
+PLACES = {
+    "no home, no passwd entry": Place({"HOME": None, "USER": None, "LOGNAME": None}, tuple(NOBODY)),
+    "POSIX, not coerced": Place({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
+    "no output": Place(redirection=">&-"),
+    "a reader that goes away": Place(redirection="| head -1"),
+    "a read-only folder": Place(before=tuple(AS_OTHERS), read_only=True),
+    "no temporary folder": Place({"TMPDIR": "/nowhere/at/all"}),
+    "a poor terminal": Place({"TERM": "dumb", "COLUMNS": "20", "NO_COLOR": "1"}),
+    "no git": Place({"PATH": "/nowhere"}),
+    "nowhere for caches": Place({"WANDB_DIR": "/proc/no", "MPLCONFIGDIR": "/proc/no", "XDG_CACHE_HOME": "/proc/no"}),
+    "modules of common names": Place(files=("queue.py", "random.py", "numpy.py", "lensblend.py")),
+}
+
+
+def requests(run, photo, out):
+    """A request of each verb, and a file that it leaves."""
+    compared = ["--output", out / "compare", "--limit", 1, "--gallery-limit", 1, "--device", "cpu", "--again"]
+    return {
+        "render": ([photo, "--model", run, "--output", out / "render"], out / "render" / photo.name),
+        "evaluate": ([f"checkpoint={run}", f"output={out / 'scores'}", "limit=1"], out / "scores" / "metrics.json"),
+        "compare": ([run, *compared], out / "compare" / "compare.md"),
+    }
+
+
+def start(place, cwd, *arguments, **more):
+    """Start a verb in a place; Bash tells how the verb itself ended, whatever its output is put into."""
+    changed = {"PYTHONPATH": str(CHECKOUT / "src"), "OMP_NUM_THREADS": "1", **place.variables}
+    environment = {name: value for name, value in {**os.environ, **changed}.items() if value is not None}
+    script = f'"$@" {place.redirection}; exit "${{PIPESTATUS[0]}}"'
+    command = [shutil.which("bash"), "-c", script, "bash", *map(shutil.which, place.before[:1]), *place.before[1:]]
+    command += [sys.executable, "-P", PROGRAM, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+
+def needs(place):
+    """Skip where this machine does not allow what a place is made with."""
+    tried = [*place.before[:1], *(["true"] if not place.before else [*place.before[1:], "true"])]
+    if place.before and subprocess.run(tried, capture_output=True, check=False).returncode:
+        pytest.skip(f"{place.before[0]} is not allowed here")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished training, started as a user does."""
+    folder = tmp_path_factory.mktemp("environments")
+    done = start(Place(), folder, "train", *TINY, f"run_dir={folder / 'run'}")
+    _, errors = done.communicate(timeout=600)
+    assert done.returncode == 0, errors
+    return folder / "run"
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLACES)
+def test_every_verb_does_its_work(run, photo, tmp_path, name):
+    place = PLACES[name]
+    needs(place)
+    here = tmp_path / "here"
+    here.mkdir()
+    for file in place.files:
+        (here / file).write_text(FOREIGN, encoding="utf-8")
+    if place.read_only:
+        here.chmod(0o555)
+    asked = requests(run, photo, tmp_path)
+    started = {verb: start(place, here, verb, *arguments) for verb, (arguments, _) in asked.items()}
+    for verb, process in started.items():
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, f"{verb}: {errors.decode()}"
+        assert b"Traceback" not in errors, f"{verb}: {errors.decode()}"
+        assert asked[verb][1].is_file(), verb
+    assert sorted(path.name for path in here.iterdir()) == sorted(place.files)
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_written_a_verb_says_so_before_it_works(run, photo, tmp_path):
+    place = Place(before=tuple(AS_OTHERS))
+    needs(place)
+    here = tmp_path / "here"
+    here.mkdir(mode=0o555)
+    asked = {"render": [photo, "--model", run], "compare": [run], "train": TINY}
+    for verb, arguments in asked.items():
+        process = start(place, here, verb, *arguments)
+        out, errors = (text.decode() for text in process.communicate(timeout=600))
+        assert process.returncode in (1, 2), (verb, errors)
+        assert errors.count("\n") == 1, (verb, errors)
+        assert "could not be written (Permission denied" in errors, (verb, errors)
+        assert "Scoring" not in out + errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", ["SIGHUP", "SIGTERM"])
+def test_a_training_that_is_told_to_stop_saves_and_says_so(tmp_path, sent):
+    process = start(Place(), tmp_path, "train", *TINY, "run_dir=run", "schedule.every_phase.max_epochs=5000")
+    status = tmp_path / "run" / "status.json"
+    _wait(lambda: status.exists() and json.loads(status.read_text())["step"] >= 2, process)
+    os.kill(_child(process.pid), getattr(signal, sent))
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 143, errors
+    content = json.loads(status.read_text())
+    assert (content["state"], content["error"]) == ("interrupted", f"stopped by {sent}")
+    assert (tmp_path / "run" / "phase1" / "last.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_a_training_whose_reader_goes_away_trains_on(tmp_path):
+    place = Place(redirection="| head -3")
+    process = start(place, tmp_path, "train", *TINY, "run_dir=run", "schedule.every_phase.max_epochs=4")
+    out, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert out.count(b"\n") == 3
+    content = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (content["state"], content["phases"]["phase1"]["epochs"]) == ("done", 4)
+
+
+@pytest.mark.slow
+def test_too_little_shared_memory_is_said_with_what_to_do(tmp_path):
+    place = Place(before=tuple(SMALL_SHM))
+    needs(place)
+    large = ["loader.num_workers=2", "schedule.every_phase.image_size=[256,384]"]
+    process = start(place, tmp_path, "train", *TINY, *large, "run_dir=run")
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 1, errors
+    assert b"Traceback" not in errors
+    assert b"loader.num_workers=0" in errors, errors
+
+
+def _wait(condition, process):
+    limit = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def _child(parent):
+    """The verb's own process, which Bash has started."""
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
