@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lensblend
-from lensblend.cli.photo_files import STREAM, Job
+from lensblend.cli.photo_files import STREAM, Job, kept_back
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
 from lensblend.storage import write_atomically
@@ -84,7 +84,7 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
     from lensblend.runs.checkpoints import check_renders
 
     network, at = check_renders(trained), blend_at(trained, arguments)
-    mark = mark_of(trained, settings_of(trained, arguments))
+    mark, names = mark_of(trained, settings_of(trained, arguments)), map_names(trained, arguments)
 
     def step(job: Job) -> tuple[int, int]:
         original = _read(job, arguments)
@@ -92,7 +92,10 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
         guidance = {name: guide(pair) for name, guide in guides.items()}
         rendered = render_pixels(network, original.pixels, trained.image_size, at, guidance, arguments.weights)
         _write(job, original, rendered.bokeh, mark, arguments.quality)
-        for name, weight in zip(map_names(trained, arguments), rendered.weights, strict=False):
+        for index, weight in enumerate(rendered.weights):
+            known = index < len(network.map_names)
+            name = names[index] if known else f"W{index}-copy"
+            kept_back([] if known else [job.map_file(name)], arguments.overwrite)
             _write_map(job, name, weight, original, mark)
         if arguments.depth:
             disparity = estimate(trained.network, to_8_bits(original.pixels), trained.image_size)["disparity"]
