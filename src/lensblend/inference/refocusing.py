@@ -33,6 +33,7 @@ _GROWTH = 1 + _STEP / _EVEN
 _BAND = 6  # slices that share one continuation behind what is nearer
 _APART = 2  # slices between two surfaces of which one hides the other
 _SURFACE = 3  # slices over which a surface may recede within a disc
+_HARDLY = 0.25  # share of a pixel that a mask holds, from which on another colour is sought behind it
 _CLIPPED = 0.9  # linear light from which on a photo's value counts as cut off
 
 
@@ -242,7 +243,10 @@ def _behind_kept(
     nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
     share = np.maximum(1 - kept[..., None], 1e-3)
     # No more than makes up the pixel: where a mask leaves out dark hair, the sky beside it is not behind it.
-    behind = np.where(kept[..., None] > 0, np.minimum(light[tuple(nearest)], light / share), light)
+    beside = np.minimum(light[tuple(nearest)], light / share)
+    # What is hardly kept shows what is behind itself; else its details would stay as specks.
+    trusted = np.clip((kept[..., None] - _HARDLY) / _HARDLY, 0, 1)
+    behind = light + trusted * (beside - light)
     return behind, np.where(hidden, 0, 1).astype(np.float32)
 
 
