@@ -12,8 +12,9 @@ SOURCE = Path(lensblend.__file__).parent
 # Constructors' signatures are what a configuration is checked by; fields of one's own class, one after the other;
 # what another platform or another project's object may lack.
 ALLOWED = {
-    "data/images.py": {"getattr(image, 'n_frames', 1)"},
+    "data/metadata.py": {"getattr(image, 'applist', ())"},
     "data/modes.py": {"getattr(image, 'tag_v2', {})"},
+    "data/opening.py": {"getattr(image, 'n_frames', 1)"},
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
     "launchers/slurm.py": {"getattr(self, name)"},
     "runs/documents.py": {"getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"},

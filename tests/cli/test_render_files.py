@@ -291,11 +291,11 @@ def test_what_is_no_photo_on_standard_input_is_answered_in_a_line(piped, content
 
 
 def test_standard_input_that_cannot_be_read_is_said(piped, tmp_path):
-    descriptor = os.open(tmp_path, os.O_RDONLY)
+    descriptor = os.open(tmp_path / "written", os.O_WRONLY | os.O_CREAT)
     done = piped("-", stdin=descriptor)
     os.close(descriptor)
     assert done.returncode == 1
-    assert b"Standard input cannot be read (Is a directory)" in done.stderr
+    assert b"Standard input cannot be read (Bad file descriptor)" in done.stderr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

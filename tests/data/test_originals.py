@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from lensblend.data.metadata import Metadata
 from lensblend.data.originals import Original, encoded, is_rendering, read_original, suffix_of, to_8_bits
@@ -176,12 +176,12 @@ def test_a_thumbnail_of_the_photo_is_left_out(tmp_path):
     path = tmp_path / "photo.jpg"
     Image.fromarray(RGB).save(path, exif=b"Exif\0\0" + block)
     with Image.open(path) as image:
-        assert 513 in image.getexif().get_ifd(1)
+        assert 513 in image.getexif().get_ifd(ExifTags.IFD.IFD1)
     original = read_original(path)
     written = encoded(original, RGB, "jpeg", MARK)
     assert content not in written
     with Image.open(io.BytesIO(written)) as image:
-        assert not image.getexif().get_ifd(1)
+        assert not image.getexif().get_ifd(ExifTags.IFD.IFD1)
 
 
 def test_xmp_that_a_jpeg_cannot_hold_is_left_out_and_said(tmp_path):

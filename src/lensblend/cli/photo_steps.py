@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import lensblend
 from lensblend.cli.controls import check_aim, controls_of
-from lensblend.cli.photo_files import STREAM, Job
+from lensblend.cli.photo_files import STREAM, Job, kept_back
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
 from lensblend.storage import write_atomically
@@ -88,7 +88,7 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
     controls = controls_of(arguments)
     strength = controls.strength_for(trained)
     network = network if strength == 1 else network.scaled(strength)
-    mark = mark_of(trained, settings_of(trained, arguments))
+    mark, names = mark_of(trained, settings_of(trained, arguments)), map_names(trained, arguments)
 
     def step(job: Job) -> tuple[int, int]:
         original = read(job, arguments)
@@ -99,7 +99,10 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
         if controls.focus is not None:
             check_aim(controls.focus, rendered.weights, network)
         write(job, original, rendered.bokeh, mark, arguments.quality)
-        for name, weight in zip(map_names(trained, arguments), rendered.weights, strict=False):
+        for index, weight in enumerate(rendered.weights if arguments.weights else ()):
+            known = index < len(network.map_names)
+            name = names[index] if known else f"W{index}-copy"
+            kept_back([] if known else [job.map_file(name)], arguments.overwrite)
             _write_map(job, name, weight, original, mark)
         if arguments.depth:
             disparity = estimate(trained.network, to_8_bits(original.pixels), trained.image_size)["disparity"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt16
+from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 from lensblend.data.metadata import XMP_TAG, Metadata, parsed
@@ -66,12 +67,8 @@ def decode_deep(image: Image.Image, content: bytes) -> UInt16[np.ndarray, "h w c
     return np.ascontiguousarray((turn(stored) if turn else stored)[..., order])
 
 
-def encode_deep(pixels: UInt16[np.ndarray, "h w c"], image_format: str, metadata: Metadata, mark: str) -> bytes:
-    """Encode RGB or RGBA of 16 bits per channel as ``png`` or ``tiff``."""
-    return _tiff(pixels, metadata) if image_format == "tiff" else _png(pixels, metadata, mark)
-
-
-def _png(pixels: UInt16[np.ndarray, "h w c"], metadata: Metadata, mark: str) -> bytes:
+def encode_png(pixels: UInt16[np.ndarray, "h w c"], metadata: Metadata, mark: str) -> bytes:
+    """Encode RGB or RGBA of 16 bits per channel."""
     import cv2
 
     order = [2, 1, 0, 3][: pixels.shape[2]]
@@ -96,16 +93,20 @@ def _png_chunks(metadata: Metadata, mark: str) -> list[bytes]:
     ]
 
 
-def _tiff(pixels: UInt16[np.ndarray, "h w c"], metadata: Metadata) -> bytes:
-    """An EXIF block is the head of a TIFF already: tags that say where the pixels are make it a whole one."""
-    height, width, channels = pixels.shape
-    rows = max(1, _STRIP // (2 * width * channels))
-    strips = [_strip(pixels[top : top + rows]) for top in range(0, height, rows)]
+def encode_tiff(pixels: NDArray[Any], metadata: Metadata) -> bytes:
+    """Encode grey ``(h, w)``, RGB or RGBA of 8 or 16 bits per channel.
+
+    An EXIF block is the head of a TIFF already: tags that say where the pixels are make it a whole one.
+    """
+    height, width, channels = pixels.shape if pixels.ndim == 3 else (*pixels.shape, 1)
+    planes = pixels.reshape(height, width, channels)
+    rows = max(1, _STRIP // (pixels.itemsize * width * channels))
+    strips = [_strip(planes[top : top + rows]) for top in range(0, height, rows)]
     tags = parsed(metadata.exif)
     tags.endian = "<"
-    tags[256], tags[257], tags[258] = width, height, (16,) * channels
-    tags[259], tags[262], tags[277], tags[278], tags[284], tags[317] = 8, 2, channels, rows, 1, 2
-    tags[339] = (1,) * channels
+    tags[256], tags[257], tags[258] = width, height, (8 * pixels.itemsize,) * channels
+    tags[259], tags[262], tags[277], tags[278] = 8, 1 if channels == 1 else 2, channels, rows
+    tags[284], tags[317], tags[339] = 1, 2, (1,) * channels
     if channels == 4:
         tags[338] = 2
     if metadata.icc:
@@ -119,8 +120,8 @@ def _tiff(pixels: UInt16[np.ndarray, "h w c"], metadata: Metadata) -> bytes:
     return b"".join([tags.tobytes().removeprefix(b"Exif\0\0"), *strips])
 
 
-def _strip(rows: UInt16[np.ndarray, "h w c"]) -> bytes:
+def _strip(rows: NDArray[Any]) -> bytes:
     """Compress rows as differences between neighbours (TIFF 6.0, section 14)."""
     differences = rows.copy()
     differences[:, 1:] -= rows[:, :-1]
-    return zlib.compress(differences.astype("<u2").tobytes(), 6)
+    return zlib.compress(differences.astype(rows.dtype.newbyteorder("<")).tobytes(), 6)

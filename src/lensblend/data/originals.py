@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from lensblend.data.deep import LEVELS, decode_deep, encode_deep, is_deep_colour
+from lensblend.data.deep import LEVELS, decode_deep, encode_png, encode_tiff, is_deep_colour
 from lensblend.data.listing import FORMATS
-from lensblend.data.metadata import MARK, XMP_TAG, Metadata, extended_segments, is_marked, marked, parsed, read_metadata
+from lensblend.data.metadata import MARK, Metadata, extended_segments, is_marked, marked, read_metadata
 from lensblend.data.modes import to_rgb, unit_grey
 from lensblend.data.opening import MAX_PIXELS, check_frames, one_line, opened, upright
 from lensblend.data.whole import has_late_metadata
@@ -28,7 +28,7 @@ _TO_8_BITS = ((np.arange(LEVELS + 1) + 128) // 257).astype(np.uint8)
 HOLD_ALPHA = ("png", "webp", "tiff")
 HOLD_16_BITS = ("png", "tiff")
 # 4:4:4: colour edges of a rendering stay where they are.
-_OPTIONS: dict[str, dict[str, Any]] = {"jpeg": {"subsampling": 0}, "tiff": {"compression": "tiff_adobe_deflate"}}
+_OPTIONS: dict[str, dict[str, Any]] = {"jpeg": {"subsampling": 0}}
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,10 @@ def encoded(
     if original.alpha is not None and image_format in HOLD_ALPHA and pixels.ndim == 3:
         pixels = np.dstack([pixels, original.alpha])
     try:
+        if image_format == "tiff":
+            return encode_tiff(pixels, metadata)
         if pixels.dtype == np.uint16:
-            return encode_deep(pixels, image_format, metadata, mark)
+            return encode_png(pixels, metadata, mark)
         file = io.BytesIO()
         options = {**_OPTIONS.get(image_format, {}), **_given(image_format, metadata, mark, quality)}
         Image.fromarray(pixels).save(file, image_format.upper(), **options)
@@ -173,10 +175,6 @@ def _given(image_format: str, metadata: Metadata, mark: str, quality: int) -> di
         return {**options, "pnginfo": text}
     if image_format == "jpeg":
         options["extra"] = extended_segments(metadata)
-    if image_format == "tiff" and metadata.xmp:
-        tags = parsed(metadata.exif)
-        tags[XMP_TAG] = metadata.xmp
-        return {**options, "exif": tags}
     if metadata.xmp and not (image_format == "jpeg" and len(metadata.xmp) > _LARGEST_SEGMENT):
         options["xmp"] = metadata.xmp
     return options

@@ -45,7 +45,7 @@ def named_maps(name: str, source: str, photos: int = 1) -> Guide:
     Raises:
         RequestError: There is nothing of that name, or it is one map for several photos.
     """
-    if node := onnx_node(name, source, {}):
+    if node := onnx_node("saliency" if name == "focus" else name, source, {}):
         return _built(name, node)
     path = Path(source)
     if path.is_dir() and not any(path.glob("**/best.ckpt")):

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from lensblend.data.lens import Lens, extent
 from lensblend.data.slices import part_outlines
+from lensblend.inference.firming import firmed
 from lensblend.inference.scattering import scatter
 from lensblend.ops.apertures import Aperture
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
@@ -32,6 +33,7 @@ _GROWTH = 1 + _STEP / _EVEN
 _BAND = 6  # slices that share one continuation behind what is nearer
 _APART = 2  # slices between two surfaces of which one hides the other
 _SURFACE = 3  # slices over which a surface may recede within a disc
+_HARDLY = 0.25  # share of a pixel that a mask holds, from which on another colour is sought behind it
 _CLIPPED = 0.9  # linear light from which on a photo's value counts as cut off
 
 
@@ -227,43 +229,6 @@ def _parted(light: Float32[np.ndarray, "h w 3"], disparity: Float32[np.ndarray, 
     )
 
 
-def firmed(disparity: Float32[np.ndarray, "h w"]) -> tuple[Float32[np.ndarray, "h w"], int]:
-    """Turn the slopes that enlarging or a network makes of steps into steps again.
-
-    A pixel on a steep slope takes the disparity of the nearest one that is on none.
-
-    Args:
-        disparity: Larger = nearer.
-
-    Returns:
-        Disparity, and how many pixels the photo's outlines may lie to each side of its steps.
-
-    Example:
-        >>> step = np.zeros((4, 64), np.float32)
-        >>> step[:, 32:] = 0.9
-        >>> soft = step.copy()
-        >>> soft[:, 31], soft[:, 32] = 0.3, 0.6
-        >>> bool((firmed(soft)[0] == step).all())
-        True
-    """
-    steep = 8 / disparity.shape[1]
-    sloping = np.zeros(disparity.shape, np.bool_)
-    for axis in (0, 1):
-        step = np.diff(disparity, axis=axis)
-        before = np.insert(step, 0, 0, axis=axis)
-        after = np.insert(step, step.shape[axis], 0, axis=axis)
-        sloping |= (before * after > 0) & (np.minimum(abs(before), abs(after)) > steep)
-    if not sloping.any() or sloping.all():
-        return disparity, 1
-    distance, nearest = ndimage.distance_transform_edt(sloping, return_indices=True)
-    width = 4 * float(distance[sloping].mean())
-    # A few single pixels on a slope are noise, or a thing one pixel wide.
-    edge = min(max(round(width / 2), 1), 4) if sloping.mean() > 1e-3 else 1
-    firm = disparity[tuple(nearest)]
-    # The median rounds off stairs, and keeps to one of the two sides of a step.
-    return ndimage.median_filter(firm, 2 * edge + 1) if edge > 1 else firm, edge
-
-
 def _behind_kept(
     light: Float32[np.ndarray, "h w 3"], kept: Float32[np.ndarray, "h w"]
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
@@ -278,7 +243,10 @@ def _behind_kept(
     nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
     share = np.maximum(1 - kept[..., None], 1e-3)
     # No more than makes up the pixel: where a mask leaves out dark hair, the sky beside it is not behind it.
-    behind = np.where(kept[..., None] > 0, np.minimum(light[tuple(nearest)], light / share), light)
+    beside = np.minimum(light[tuple(nearest)], light / share)
+    # What is hardly kept shows what is behind itself; else its details would stay as specks.
+    trusted = np.clip((kept[..., None] - _HARDLY) / _HARDLY, 0, 1)
+    behind = light + trusted * (beside - light)
     return behind, np.where(hidden, 0, 1).astype(np.float32)
 
 
