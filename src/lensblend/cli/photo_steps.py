@@ -92,7 +92,7 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
         guidance = {name: guide(pair) for name, guide in guides.items()}
         rendered = render_pixels(network, original.pixels, trained.image_size, at, guidance, arguments.weights)
         _write(job, original, rendered.bokeh, mark, arguments.quality)
-        for index, weight in enumerate(rendered.weights):
+        for index, weight in enumerate(rendered.weights if arguments.weights else ()):
             known = index < len(network.map_names)
             name = names[index] if known else f"W{index}-copy"
             kept_back([] if known else [job.map_file(name)], arguments.overwrite)
