@@ -24,6 +24,7 @@ from lensblend.ops.resize import Window, resize_bilinear, sample_bilinear
 from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
 
 ENLARGING = ("bilinear", "guided")
+GUIDED_EPS = 1e-2  # of guided enlarging: less, and weights take the photo's texture on; more, and edges soften
 LEAST_SHARE = 1e-3  # of a pixel in a blur without bleeding, so that one deep inside what is sharp has a blur as well
 
 
@@ -157,7 +158,7 @@ class DepthBlend(BokehNetwork):
             guide = avg_pool2d(pad(at_least_float32(photo), margins, mode="replicate"), stride)
             place = None if window is None else (window, size)
             # Each map alone is a linear function of the photo and may leave [0, 1], where weights have to stay.
-            guided = guided_upsample(weights, guide, target, extent=extent, place=place).clamp_min(0)
+            guided = guided_upsample(weights, guide, target, eps=GUIDED_EPS, extent=extent, place=place).clamp_min(0)
             return guided / guided.sum(dim=1, keepdim=True)
 
         return enlarged
