@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchvision
 import yaml
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional
 
@@ -336,6 +337,25 @@ def test_an_analysis_measures_the_weights_that_the_network_blends_with(compare, 
     page = (tmp_path / "out" / "gallery.html").read_text()
     assert "<h2>Analysis</h2>" in page
     assert page.count("data:image/png;base64,") == 2 * (2 + 2 + 4 + 2) + 3 + 3
+
+
+def test_maps_that_an_analysis_reads_are_looked_at_before_anything_is_scored(compare, sweep, tmp_path):
+    for name in ("photos", "targets", "disparities"):
+        (tmp_path / name).mkdir()
+        for index in range(8):
+            size = (48, 36) if name == "disparities" else (36, 48)
+            pixels = np.random.default_rng(index).integers(0, 255, (*size, 3)).astype(np.uint8)
+            Image.fromarray(pixels[..., 0] if name == "disparities" else pixels).save(tmp_path / name / f"{index}.png")
+    data = {name: str(tmp_path / name) for name in ("photos", "targets", "disparities")}
+    node = {"_target_": "lensblend.data.catalogue.Folders", **data, "val_fraction": 0.4}
+    for job in "01":
+        edit(sweep / job, "config.yaml", lambda content: content.update(data=node))
+    refused = compare(sweep, "--analysis", limit=4)
+    assert refused.code == 1
+    assert "problem(s)" in refused.err
+    assert ".png` is 48×36" in refused.err
+    assert not list(sweep.glob("*/compare/*/scores.csv"))
+    assert compare(sweep, limit=4).code == 0
 
 
 def test_an_analysis_is_kept_and_made_only_when_asked_for(compare, sweep, tmp_path):
