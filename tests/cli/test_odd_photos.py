@@ -92,13 +92,3 @@ def test_more_pixels_than_are_read_are_refused_before_the_work(in_process, model
     assert "is too large" in done.err
     assert "11648×8736" in done.err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_a_photo_of_100_megapixels_becomes_a_picture(in_process, model, tmp_path):
-    Image.new("RGB", (12500, 8000), (10, 120, 240)).save(tmp_path / "photo.png", compress_level=1)
-    done = in_process("render", tmp_path / "photo.png", "--model", model, "--output", tmp_path / "out")
-    assert done.code == 0, done.err
-    with Image.open(tmp_path / "out" / "photo.png") as rendered:
-        assert rendered.size == (12500, 8000)
-        assert rendered.getpixel((6000, 4000)) == (10, 120, 240)
