@@ -38,6 +38,9 @@ PATHS = {
     "saliency=file": ["saliency.folder=a"],
     "disparity=file": ["disparity.folder=a"],
     "focus=file": ["focus.folder=a"],
+    "saliency=onnx": ["saliency.path=a"],
+    "disparity=onnx": ["disparity.path=a"],
+    "focus=onnx": ["focus.path=a"],
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lensblend
+from lensblend.cli.controls import check_aim, controls_of
 from lensblend.cli.photo_files import STREAM, Job, kept_back
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
@@ -31,7 +32,7 @@ def settings_of(trained: Trained, arguments: argparse.Namespace) -> dict[str, An
     """Return what a rendering depends on beside the photo and the model: what its file says of it, and ``--json``."""
     if not trained.network.renders:
         return {}
-    return {"blend_at": blend_at(trained, arguments)}
+    return {"blend_at": blend_at(trained, arguments), **controls_of(arguments).settings}
 
 
 def blend_at(trained: Trained, arguments: argparse.Namespace) -> BlendAt:
@@ -84,14 +85,20 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
     from lensblend.runs.checkpoints import check_renders
 
     network, at = check_renders(trained), blend_at(trained, arguments)
+    controls = controls_of(arguments)
+    strength = controls.strength_for(trained)
+    network = network if strength == 1 else network.scaled(strength)
     mark, names = mark_of(trained, settings_of(trained, arguments)), map_names(trained, arguments)
 
     def step(job: Job) -> tuple[int, int]:
-        original = _read(job, arguments)
+        original = read(job, arguments)
         pair = Pair(job.source.stem, to_8_bits(original.pixels), None)
         guidance = {name: guide(pair) for name, guide in guides.items()}
-        rendered = render_pixels(network, original.pixels, trained.image_size, at, guidance, arguments.weights)
-        _write(job, original, rendered.bokeh, mark, arguments.quality)
+        wanted = arguments.weights or controls.focus is not None
+        rendered = render_pixels(network, original.pixels, trained.image_size, at, guidance, wanted)
+        if controls.focus is not None:
+            check_aim(controls.focus, rendered.weights, network)
+        write(job, original, rendered.bokeh, mark, arguments.quality)
         for index, weight in enumerate(rendered.weights if arguments.weights else ()):
             known = index < len(network.map_names)
             name = names[index] if known else f"W{index}-copy"
@@ -113,7 +120,7 @@ def estimating_step(trained: Trained, arguments: argparse.Namespace) -> Step:
     mark = mark_of(trained, {})
 
     def step(job: Job) -> tuple[int, int]:
-        original = _read(job, arguments)
+        original = read(job, arguments)
         for name, plane in estimate(trained.network, to_8_bits(original.pixels), trained.image_size).items():
             _write_map(job, _spoken(name), _enlarged(plane, original), original, mark, alone=job.single)
         return original.pixels.shape[:2]
@@ -121,7 +128,7 @@ def estimating_step(trained: Trained, arguments: argparse.Namespace) -> Step:
     return step
 
 
-def _read(job: Job, arguments: argparse.Namespace) -> Original:
+def read(job: Job, arguments: argparse.Namespace) -> Original:
     """Read a photo, and say what its rendering does not keep."""
     from lensblend.data.originals import HOLD_16_BITS, HOLD_ALPHA, read_original
 
@@ -144,7 +151,8 @@ def _enlarged(plane: NDArray[np.float32], original: Original) -> NDArray[np.uint
     return to_8bit(torch.from_numpy(resize_map(plane, (height, width))))
 
 
-def _write(job: Job, original: Original, pixels: NDArray[Any], mark: str, quality: int) -> None:
+def write(job: Job, original: Original, pixels: NDArray[Any], mark: str, quality: int) -> None:
+    """Write a rendering, or a map in its place."""
     from lensblend.data.originals import encoded
 
     content = encoded(original, pixels, job.image_format, mark, quality, str(job.target))
@@ -162,7 +170,7 @@ def _write_map(
 
     bare = Original(original.pixels)
     if alone:
-        _write(job, bare, pixels, mark, 95)
+        write(job, bare, pixels, mark, 95)
         return
     file = job.map_file(name)
     write_atomically(file, encoded(bare, pixels, "png", mark, where=str(file)))

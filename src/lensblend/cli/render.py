@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lensblend.cli.controls import Controls, add_controls, controls_of
 from lensblend.cli.flags import run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.data.listing import FORMATS
@@ -21,9 +22,13 @@ from lensblend.errors import DataError, LensblendError, RequestError, StorageErr
 from lensblend.runs.messages import say
 
 if TYPE_CHECKING:
+    import torch
+
     from lensblend.inference.prior_maps import Guide
+    from lensblend.runs.checkpoints import Trained
 
 GUIDANCE = ("saliency", "disparity")  # maps whose source can be named on the command line
+LENS_TOO = ", and for the thin lens, also as one map for one photo"
 MEGAPIXELS = 100
 
 
@@ -40,20 +45,22 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "-m",
         "--model",
-        required=True,
         nargs="+",
         metavar="CHECKPOINT",
-        help="a .ckpt file, or a run's or phase's folder; several render the mean of what each renders",
+        help="a .ckpt or .safetensors file, or a run's or phase's folder; several render the mean of what each renders "
+        "(default: `default`, the model in the box)",
     )
     _add_output(verb)
+    add_controls(verb)
     verb.add_argument("--weights", action="store_true", help="also write the weight maps as pictures")
     verb.add_argument("--depth", action="store_true", help="also picture inverse depth, where the network predicts it")
     for name in GUIDANCE:
         verb.add_argument(
             f"--{name}",
             metavar="SOURCE",
-            help=f"for networks that take {name}: a folder of maps named like the photos, or weights of the network "
-            "that gave it in the training (default: as in the training)",
+            help=f"for networks that take {name}{LENS_TOO if name == 'disparity' else ''}: a folder of maps named like "
+            "the photos, any network as FILE.onnx or PRESET:FILE.onnx, or weights of the network that gave it in the "
+            "training (default: as in the training)",
         )
     verb.add_argument(
         "--blend-at",
@@ -112,61 +119,83 @@ def render(arguments: argparse.Namespace) -> None:
     """Render every photo; those that cannot be are named before the work begins, and do not stop the others."""
     if streams_out(arguments) and arguments.json:
         raise RequestError("`--json` and the picture would both go to standard output; give `--output` a file.")
+    controls = controls_of(arguments)
     # Only pictures and JSON go to standard output.
     stream = sys.stdout if arguments.json else None
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         spool = tempfile.TemporaryDirectory(prefix="lensblend-") if STREAM in arguments.photos else None
         jobs = jobs_of(arguments, Path(stack.enter_context(spool)) if spool else None)
-        _render_all(jobs, arguments, stream)
+        _render_all(jobs, arguments, controls, stream)
 
 
-def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, stream: Any) -> None:
+def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Controls, stream: Any) -> None:
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
+    from lensblend.cli.lens_steps import lens_guides, lens_step
     from lensblend.cli.photo_report import Report
     from lensblend.cli.photo_steps import estimating_step, map_names, rendering_step, settings_of, written_for
     from lensblend.inference.guidance import guides_of
     from lensblend.inference.rendering import choose_device
-    from lensblend.runs.checkpoints import load_ensemble
 
-    trained = load_ensemble(arguments.model)
-    device = choose_device(arguments.device)
-    network = trained.network.to(device)
-    if arguments.depth and "disparity" not in network.estimates:
-        raise RequestError(
-            f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
-            "a depth network's or the joint model's checkpoint."
-        )
-    names = map_names(trained, arguments)
-    _check_maps(jobs, names, network.renders)
-    files = {job: written_for(job, names, network.renders) for job in jobs}
-    report = Report(files, {"device": str(device), "settings": settings_of(trained, arguments)}, stream)
-    there = {
-        job for job in jobs if arguments.skip_existing and files[job] and all(file.exists() for file in files[job])
-    }
+    device = choose_device("cpu" if controls.uses_lens else arguments.device)
+    trained = None if controls.uses_lens else _trained(arguments, controls, device)
+    names = map_names(trained, arguments) if trained else []
+    renders = trained is None or trained.network.renders
+    _check_maps(jobs, names, renders)
+    files = {job: written_for(job, names, renders) for job in jobs}
+    settings = settings_of(trained, arguments) if trained else controls.settings
+    report = Report(files, {"device": str(device), "settings": settings}, stream)
+    there = {job for job in jobs if arguments.skip_existing and any(file.exists() for file in files[job])}
     wanted = [job for job in jobs if job not in there]
     kept_back([file for job in wanted for file in files[job]], arguments.overwrite)
-    guides = guides_of(trained, {name: vars(arguments)[name] for name in GUIDANCE})
+    sources = {name: vars(arguments)[name] for name in GUIDANCE}
+    guides = guides_of(trained, sources) if trained else lens_guides(controls, len(jobs))
     for job in there:
         report.skipped(job)
     for job, reason in _unusable(wanted, guides, int(arguments.max_megapixels * 1e6)).items():
         report.failed(job, reason)
     if report.failures:
         say("These photos will be left out:\n  " + "\n  ".join(report.failures.values()))
-    step = rendering_step(trained, arguments, guides) if network.renders else estimating_step(trained, arguments)
     good = [job for job in wanted if job not in report.failures]
-    for job in track(good, "Rendering", disable=not good, console=Console(stderr=True)):
-        started = time.monotonic()
-        try:
-            size = step(job)
-        except LensblendError as error:
-            report.failed(job, str(error))
-            if isinstance(error, StorageError):  # the next would not be written either
-                break
+    with Progress(console=Console(stderr=True), disable=not good) as progress:
+        shown = progress.add_task("Rendering", total=len(good))
+        number = 0
+        if trained is None:
+            step = lens_step(controls, arguments, guides, lambda part: progress.update(shown, completed=number + part))
         else:
-            report.rendered(job, size, time.monotonic() - started)
+            step = rendering_step(trained, arguments, guides) if renders else estimating_step(trained, arguments)
+        for number, job in enumerate(good):
+            started = time.monotonic()
+            try:
+                size = step(job)
+            except LensblendError as error:
+                report.failed(job, str(error))
+                if isinstance(error, StorageError):  # the next would not be written either
+                    break
+            else:
+                report.rendered(job, size, time.monotonic() - started)
+            progress.update(shown, completed=number + 1)
     report.conclude(arguments.output)
+
+
+def _trained(arguments: argparse.Namespace, controls: Controls, device: torch.device) -> Trained:
+    """Load the model, and refuse what it cannot do."""
+    from lensblend.runs.checkpoints import load_ensemble
+    from lensblend.runs.models import model_file
+
+    trained = load_ensemble(arguments.model or [model_file("default")])
+    network = trained.network.to(device)
+    if arguments.depth and "disparity" not in network.estimates:
+        raise RequestError(
+            f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
+            "a depth network's or the joint model's checkpoint."
+        )
+    if controls.settings and not network.renders:
+        raise RequestError(
+            f"{trained.path} holds {type(network).__name__}, which renders no bokeh; leave strength and focus out."
+        )
+    return trained
 
 
 def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:

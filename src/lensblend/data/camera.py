@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -19,6 +19,9 @@ from lensblend.errors import RequestError
 from lensblend.ops.optics import SHARP_RADIUS
 
 MOST_PAIRS = 1_000_000  # of one split; their ids are listed
+# Of EBB!'s targets, whose discs are those of `Camera`'s default aperture: f/1.8 on a Canon 7D, whose sensor is 1.6
+# times smaller than full frame, which takes such a photo at f/2.88.
+F_NUMBER = 1.8 * 1.6
 
 
 class SecondShot(NamedTuple):
@@ -80,6 +83,22 @@ class Camera:
                 "`exposure` is in [0, 1] stops and `shift` in [0, 0.01] of the width, "
                 f"but got {self.exposure} and {self.shift}; use 0 for none."
             )
+
+    @staticmethod
+    def aperture_at(f_number: float) -> float:
+        """Return the diameter of the disc at a full-frame aperture, as `aperture` counts it.
+
+        Example:
+            >>> round(Camera.aperture_at(2 * F_NUMBER), 6)
+            0.012
+        """
+        return Camera.aperture * F_NUMBER / f_number
+
+    @staticmethod
+    def f_number(node: Mapping[str, Any]) -> float | None:
+        """Return the aperture at which a data set is rendered, by its node of a configuration; None for a pinhole."""
+        aperture = node.get("aperture", Camera.aperture)
+        return Camera.aperture * F_NUMBER / aperture if isinstance(aperture, int | float) and aperture > 0 else None
 
     def lens(self, focus: float, width: int) -> Lens:
         """Return the lens for a photo of this width in pixels, focused at a disparity."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from lensblend.data.camera import F_NUMBER
 from lensblend.data.doubts import doubts_of, refuse_one_folder_twice, twins
 from lensblend.data.files import FilePairs, Found, PairFiles, match, raise_all, scan
 from lensblend.data.listing import SUFFIXES, natural_key
@@ -78,6 +81,11 @@ class Ebb(Source):
                 f"`data.root` = `{root}` (layout: {self.layout}) holds no pair of the lists; check both."
             )
 
+    @classmethod
+    def f_number(cls, node: Mapping[str, Any]) -> float | None:
+        """Return f/1.8 on a Canon 7D as full frame has it (A. Ignatov et al., CVPR Workshops 2020)."""
+        return F_NUMBER
+
     @property
     def counts(self) -> dict[str, int]:
         """Pairs that are there, by split."""
@@ -111,6 +119,8 @@ class Folders(Source):
             hash, so adding pairs moves none from one split to the other.
         masks: Folder of masks, white where the target is in focus, for all photos or none.
         disparities: Folder of maps, larger = nearer, as images or NPY, for all photos or none.
+        f_number: At which the targets were taken, times the factor by which the sensor is smaller than full frame; for
+            `lensblend render --f-number`.
     """
 
     def __init__(
@@ -122,7 +132,10 @@ class Folders(Source):
         val_fraction: float = 0.0,
         masks: str | None = None,
         disparities: str | None = None,
+        f_number: float | int | None = None,
     ) -> None:
+        if f_number is not None and not 0 < f_number < math.inf:
+            raise RequestError(f"`f_number` is positive and finite, but got {f_number}; use 2.8, or leave it out.")
         self.photos, self.targets = Path(photos), Path(targets)
         _check_folders_request(val_photos, val_targets, val_fraction)
         refuse_one_folder_twice({"photos": photos, "targets": targets, "masks": masks, "disparities": disparities})

@@ -7,7 +7,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -85,6 +85,11 @@ class Embedded(Source):
         self._seed = seed
         self._camera = Camera(aperture, max_radius, near_focus, exposure, shift)
         self._cache = self._folder(cache)
+
+    @classmethod
+    def f_number(cls, node: Mapping[str, Any]) -> float | None:
+        """Return the aperture of the camera."""
+        return Camera.f_number(node)
 
     def split(self, name: Split) -> EmbeddedPairs:
         """Return the pairs of one split."""

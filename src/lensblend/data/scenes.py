@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,11 @@ class Scenes(Source):
         self._image_size = self.rendered_size = checked_size(image_size)
         self._lengths = {"train": length, "val": val_length}
         self._camera = Camera(aperture, max_radius, near_focus, exposure, shift)
+
+    @classmethod
+    def f_number(cls, node: Mapping[str, Any]) -> float | None:
+        """Return the aperture of the camera."""
+        return Camera.f_number(node)
 
     def split(self, name: Split) -> ScenePairs:
         """Return the pairs of one split."""

@@ -20,6 +20,7 @@ from lensblend.data.images import read_map, read_map_size
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
+from lensblend.inference.onnx_maps import onnx_node
 from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import to_batch
 from lensblend.nn.rendering import Network
@@ -157,6 +158,10 @@ class Guided(Pairs):
     def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
         self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
 
+    def sized(self, image_size: tuple[int, int]) -> Guided:
+        """Return the pairs as they are rendered for samples of a size."""
+        return Guided(self._pairs.sized(image_size), self._guides, self._dropped)
+
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
         pair = self._pairs.load(index, epoch)
@@ -210,6 +215,34 @@ class GuidedSource(Source):
                     guide.prepare(pairs, f"{split}-{count}-{key[:16]}", device, indices)
 
 
+def give_maps(
+    source: Source,
+    nodes: Mapping[str, Any],
+    key: str,
+    device: torch.device,
+    track: Callable[[Iterable[int], str], Iterable[int]],
+    splits: Collection[Split] = ("train", "val"),
+) -> None:
+    """Give a data set that makes pairs of photos alone the maps of these that it asks for.
+
+    Args:
+        source: The data set.
+        nodes: The configuration's nodes by the maps' names.
+        key: Names the data set; one that has been gone through before is not again.
+        device: Where networks compute.
+        track: Shows how far it is.
+        splits: Those that will be drawn from.
+    """
+    guides = build_guides(source.asks, nodes)
+    for name, guide in guides.items():
+        for split in splits:
+            photos = source.photos_of(split)
+            raise_all(guide.problems(photos), f"the {name} maps")
+            indices = partial(track, range(len(photos.ids)), f"{name.capitalize()} of the {split} photos")
+            guide.prepare(photos, f"{split}-photos-{key[:16]}", device, indices)
+    source.receive(guides)
+
+
 def check_guides(guides: Mapping[str, Guide], pairs: Pairs, count: int | None = None) -> None:
     """Check the maps of all pairs before the first is used.
 
@@ -256,8 +289,9 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
 
     Args:
         trained: The network and what its checkpoint says.
-        instead: By map: a node of the configuration; or, as text, a folder of maps, or the weights of the prior
-            network of the training, a file or a run's folder.
+        instead: By map: a node of the configuration; or, as text, a folder of maps, an ONNX network
+            (`lensblend.inference.onnx_maps.onnx_node`), or the weights of the prior network of the training, a file or
+            a run's folder.
     """
     nodes = {}
     names = trained.network.guidance
@@ -275,7 +309,7 @@ def guides_of(trained: Trained, instead: Mapping[str, Any] | None = None) -> dic
 
 def _refuse_files(name: str, node: Mapping[str, Any], path: Path) -> None:
     """Refuse maps whose source a checkpoint of unknown origin would choose among the files of this machine."""
-    named = [key for key in ("folder", *OPENING) if node.get(key)]
+    named = [key for key in ("folder", "path", *OPENING) if node.get(key)]
     if named:
         raise RequestError(
             f"{path} was trained with {name} from {node[named[0]]!r}, which a single file does not decide here: name a "
@@ -286,12 +320,14 @@ def _refuse_files(name: str, node: Mapping[str, Any], path: Path) -> None:
 
 def _source_node(name: str, node: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """Return the node of a source that a command line names by one path."""
+    if onnx := onnx_node(name, source, dict(node)):
+        return onnx
     path = Path(source)
     if path.is_dir() and not any(path.glob("**/best.ckpt")):
         return {"_target_": "lensblend.inference.guidance.MapFiles", "folder": source}
     if "network" not in node:
         raise RequestError(
             f"`--{name} {source}` names weights, but the network was trained with {name} that no prior network gave; "
-            "name a folder of maps."
+            "name a folder of maps, or a network as FILE.onnx."
         )
     return {**node, "weights": source}

@@ -26,6 +26,7 @@ from lensblend.inference.rendering import device_of, explained, to_batch
 from lensblend.nn.rendering import Network
 from lensblend.ops.stretching import NORMS
 from lensblend.priors.depth_network import inverse_depth
+from lensblend.runs.checkpoint_files import is_checkpoint
 from lensblend.runs.checkpoints import load_network
 from lensblend.runs.files import file_sha256
 from lensblend.storage import write_atomically
@@ -63,11 +64,66 @@ class Guide(ABC):
         """
 
 
-class NetworkMap(Guide):
-    """Maps that a prior network computes, once per photo.
+class KeptMap(Guide):
+    """Maps that a network computes, once per photo.
 
     A map is kept at the network's size, in half precision, in ``$LENSBLEND_CACHE/guidance`` (by default
-    ``~/.cache/lensblend/guidance``), under the hash of the photo's pixels and of the network's weights.
+    ``~/.cache/lensblend/guidance``), under the hash of the photo's pixels and of what decides the map.
+
+    Args:
+        name: ``saliency``, ``disparity``, or ``focus``, for which saliency stands in.
+        recipe: What decides the map: the network, the hash of its weights, options; plain values.
+    """
+
+    def __init__(self, name: str, recipe: Sequence[Any]) -> None:
+        self.name = name
+        self.identity = hashlib.sha256(json.dumps([FORMAT, *recipe]).encode()).hexdigest()[:16]
+        self.cache = Cache(cache_folder("guidance"), self.identity)
+
+    @abstractmethod
+    def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """Return (height, width) of the map of a photo."""
+
+    @abstractmethod
+    def compute(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map of a photo in [0, 1], of the size that `size_for` says.
+
+        Raises:
+            DataError: There is none: it is not finite, say.
+        """
+
+    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
+        """Compute the maps; reading processes would do so one by one on the CPU."""
+        done = self.cache.folder / f"{mark}.done"
+        if done.is_file():
+            return
+        self.move_to(device)
+        for index in indices():
+            self(pairs.load(index))
+        self.move_to(torch.device("cpu"))
+        with contextlib.suppress(StorageError):
+            write_atomically(done, "")
+
+    def move_to(self, device: torch.device) -> None:
+        """Move the network to where it is to compute, if it can be moved."""
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map, enlarged bilinearly to the photo's size."""
+        name = f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
+        height, width = pair.photo.shape[:2]
+        size = self.size_for((height, width))
+        small = self.cache.read(lambda folder: _read(folder / name, size))
+        if small is None:
+            small = self.compute(pair).astype(np.float16)
+            content = io.BytesIO()
+            np.save(content, small)
+            with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
+                write_atomically(self.cache.folder / name, content.getvalue())
+        return resize_map(small.astype(np.float32), (height, width))
+
+
+class NetworkMap(KeptMap):
+    """Maps that a prior network of this project computes.
 
     Args:
         name: ``saliency``, ``disparity``, or ``focus``, for which saliency stands in.
@@ -94,7 +150,7 @@ class NetworkMap(Guide):
         norm: str = "none",
     ) -> None:
         self._norm = NORMS[one_of("norm", norm, NORMS)]
-        self.name, self._estimate = name, "saliency" if name == "focus" else name
+        self._estimate = "saliency" if name == "focus" else name
         if weights is None:
             raise WeightsMissingError(
                 f"{name.capitalize()} is to come from {type(network).__name__}, whose weights are not set: give "
@@ -110,41 +166,27 @@ class NetworkMap(Guide):
                 "give the checkpoint of a network that does."
             )
         self.network.eval().requires_grad_(False)
-        recipe = [FORMAT, self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size, norm]
-        self.identity = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16]
-        self.cache = Cache(cache_folder("guidance"), self.identity)
+        recipe = [self._estimate, type(self.network).__name__, file_sha256(file), *self.image_size, norm]
+        super().__init__(name, recipe)
 
-    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
-        """Compute the maps; reading processes would do so one by one on the CPU."""
-        done = self.cache.folder / f"{mark}.done"
-        if done.is_file():
-            return
+    def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the network's size, turned like the photo."""
+        return turned(self.image_size, photo_size)
+
+    def move_to(self, device: torch.device) -> None:
+        """Move the network."""
         self.network.to(device)
-        for index in indices():
-            self(pairs.load(index))
-        self.network.cpu()
-        with contextlib.suppress(StorageError):
-            write_atomically(done, "")
 
-    def __call__(self, pair: Pair) -> NDArray[np.float32]:
-        """Return the map, enlarged bilinearly to the photo's size."""
-        name = f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
-        height, width = pair.photo.shape[:2]
-        size = turned(self.image_size, (height, width))
-        small = self.cache.read(lambda folder: _read(folder / name, size))
-        if small is None:
-            estimated = estimate(self.network, pair.photo, self.image_size)[self._estimate]
-            small = self._norm(torch.from_numpy(estimated)[None, None])[0, 0].numpy().astype(np.float16)
-            if not np.isfinite(small).all():
-                raise DataError(
-                    f"{type(self.network).__name__} finds no finite {self.name} for `{pair.id}`; train it longer, or "
-                    f"choose another `{self.name}.image_size` than {list(self.image_size)}."
-                )
-            content = io.BytesIO()
-            np.save(content, small)
-            with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
-                write_atomically(self.cache.folder / name, content.getvalue())
-        return resize_map(small.astype(np.float32), (height, width))
+    def compute(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map of a photo."""
+        estimated = estimate(self.network, pair.photo, self.image_size)[self._estimate]
+        small = self._norm(torch.from_numpy(estimated)[None, None])[0, 0].numpy()
+        if not np.isfinite(small).all():
+            raise DataError(
+                f"{type(self.network).__name__} finds no finite {self.name} for `{pair.id}`; train it longer, or "
+                f"choose another `{self.name}.image_size` than {list(self.image_size)}."
+            )
+        return small
 
 
 @torch.inference_mode()
@@ -177,11 +219,13 @@ def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _with_weights(network: Network, weights: str, name: str) -> tuple[Network, Path, tuple[int, int] | None]:
     path = expanded(weights)
-    if path.is_dir() or path.suffix == ".ckpt":
+    if path.is_dir() or is_checkpoint(path):
         trained = load_network(path)
         return trained.network, trained.path, trained.image_size
     if not path.is_file():
         raise WeightsMissingError(f"`{name}.weights` = {weights} does not exist; correct the path.")
+    if path.suffix.lower() == ".onnx":
+        raise RequestError(f"`{name}.weights` = {weights} is an ONNX network: use {name}=onnx {name}.path={weights}.")
     network.load_published(path)
     return network, path, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -57,6 +58,7 @@ def render_photo(
     image_size: tuple[int, int],
     blend_at: BlendAt = "network",
     guidance: Mapping[str, NDArray[np.float32]] | None = None,
+    strength: float | int = 1.0,
 ) -> Rendering:
     """Render bokeh into a photo of any size with a network that works at another size.
 
@@ -69,14 +71,20 @@ def render_photo(
             ``photo`` scales only the weight maps, and blurs and blends the photo itself with kernels scaled alike, so
             that what is in focus keeps its full resolution.
         guidance: What the network needs beside the photo (its attribute ``guidance``), as maps of any size.
+        strength: Factor on the widths of the blurs that a blending network chooses from; 1 is as it was trained.
 
     Returns:
         ``bokeh`` of the photo's size, one in the batch, and the network's intermediates.
 
     Raises:
-        RequestError: ``blend_at`` is unknown, or the network cannot blend at full resolution.
+        RequestError: ``blend_at`` is unknown, the network cannot blend at full resolution, or ``strength`` is not
+            positive or not 1 where there are no blurs to scale.
     """
     one_of("blend_at", blend_at, get_args(BlendAt))
+    if not 0 < strength < math.inf:
+        raise RequestError(f"`strength` is positive and finite, but got {strength}; use 1 for blurs as trained.")
+    if strength != 1:
+        network = network.scaled(strength)
     image_size = turned(image_size, photo.shape[:2])
     small, maps = seen_by(network, photo, image_size, guidance or {})
     if blend_at == "network":

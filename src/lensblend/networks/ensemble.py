@@ -102,6 +102,15 @@ class Ensemble(BokehNetwork):
         parts = [r.bokeh * (self.shares[i] / total) for i, r in zip(rendering, renderings, strict=True)]
         return Rendering(torch.stack(parts).sum(dim=0), {"members": [r.bokeh for r in renderings]})
 
+    def scaled(self, factor: float | int) -> Ensemble:
+        """Return the mean of the members with blurs ``factor`` times as wide.
+
+        Raises:
+            RequestError: One of them has no bank of blurs.
+        """
+        scaled = Ensemble([cast("BokehNetwork", member).scaled(factor) for member in self.members], self.shares)
+        return scaled.train(self.training)
+
     def _rendering(self) -> list[int]:
         """Return the indices of the members that render now."""
         everyone = list(range(len(self.members)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +87,23 @@ class BokehNetwork(Network):
     def map_names(self) -> Sequence[str]:
         """What each of its weight maps, ``aux["weights"]``, is the share of: the images of the bank, or none."""
         return self.reference_bank.names if self.reference_bank else ()
+
+    def scaled(self, factor: float | int) -> BokehNetwork:
+        """Return the network with blurs ``factor`` times as wide; its parameters are shared, not copied.
+
+        Raises:
+            RequestError: It has no bank of blurs.
+        """
+        bank = self.reference_bank
+        if bank is None:
+            raise RequestError(
+                f"{type(self).__name__} blends no blurs whose kernels could be scaled, as depth_blend, joint_blend and "
+                "saliency_blend do; leave its strength at 1."
+            )
+        wider, network = bank.scaled(factor), copy(self)
+        # A module's parts lie in one dict, which a shallow copy would share.
+        network._modules = {name: wider if part is bank else part for name, part in self._modules.items()}
+        return network
 
     def full_size(self, photo: Tensor, image_size: Sequence[int], **guidance: Tensor) -> FullSize | None:
         """Return what renders pieces of the photo at another size, alike as `forward` renders it as ``full_photo``.

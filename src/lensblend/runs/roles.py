@@ -118,7 +118,7 @@ GENERATED_DATA = Role(
 MAP_SOURCE = Role(
     "a source of maps",
     "lensblend.inference.prior_maps.Guide",
-    ("lensblend.inference.guidance", "lensblend.inference.prior_maps"),
+    ("lensblend.inference.guidance", "lensblend.inference.onnx_maps", "lensblend.inference.prior_maps"),
     parts=("PRIOR",),
 )
 MODULE = Role(

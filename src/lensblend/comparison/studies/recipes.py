@@ -15,7 +15,7 @@ Config = Mapping[str, Any]
 _ELSEWHERE = ("data", "init_from", "kernels", "backbone", "schedule", "saliency", "disparity", "focus", "callbacks")
 _NOTHING = ("seed", "name", "metrics", "not_finite", "run_dir", "resume", "module.channels_last")
 # Of a map's source and of a network: where weights are, which says nothing of what they are.
-_PLACES = ("weights", "folder")
+_PLACES = ("weights", "folder", "path")
 _MISSING = object()
 
 
