@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
-demo: setup  ## train, evaluate and render on embedded data (minutes)
+demo: setup  ## train and evaluate on embedded data, render photos (minutes)
 	$(BIN)/lensblend demo --output $(DEMO_DIR)
 
 demo-smoke: setup  ## the demo with two batches a phase (seconds)

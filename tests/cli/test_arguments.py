@@ -1,9 +1,13 @@
 """Paths of any name go through a shell and Hydra's grammar, as people type them and as messages print them."""
 
 import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from lightning_fabric.strategies.launchers.subprocess_script import _hydra_subprocess_cmd
 from omegaconf import OmegaConf
 
 from hostile_names import NAMES
@@ -32,6 +36,20 @@ def test_a_path_is_read_as_it_was_typed(name, tmp_path, monkeypatch):
             expected = None if typed == "null" else {"???": "./???"}.get(typed, typed)
             assert read(argument) == expected, argument
         assert given([argument.replace(key, "run_dir", 1)], "run_dir") == expected
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_lightnings_processes_get_the_folder_of_the_first(name, monkeypatch):
+    config = OmegaConf.create({"run": {"dir": f"/runs/{name}".replace("${", "\\${")}})
+    monkeypatch.setattr(HydraConfig, "get", lambda: config)
+    monkeypatch.setattr("hydra.utils.get_original_cwd", lambda: "/")
+    monkeypatch.setattr(sys, "argv", ["train", "seed=1", override("hydra.run.dir", f"/runs/{name}")])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="lensblend.cli.train"))
+    arguments = list(_hydra_subprocess_cmd(1)[0][3:])
+    for _ in range(2):  # read once before Hydra and once by it
+        arguments = as_meant(arguments)
+        assert given(arguments, "hydra.run.dir") == f"/runs/{name}"
+        assert [a for a in arguments if a.startswith("hydra.job")] == ["hydra.job.name=train_ddp_process_1"]
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,19 @@ def test_an_output_that_cannot_be_written_is_refused_first(in_process, tmp_path,
         assert done.code == 1
         assert f"{output} could not be written" in done.err
         assert "unused" not in done.err
+
+
+def test_paths_are_meant_from_where_the_command_is_typed_whatever_folder_hydra_changes_to(in_process, tmp_path):
+    base = tmp_path
+    for name, level in {"predictions": 90, "targets": 100}.items():
+        (base / name).mkdir()
+        for stem in "01":
+            Image.new("RGB", (52, 40), (level, 40, 60 + int(stem))).save(base / name / f"{stem}.png")
+    for name, options in {"plain": [], "there": ["hydra.run.dir=else/where"]}.items():
+        for chdir in ("false", "true"):
+            output = f"scores-{name}-{chdir}"
+            request = ["predictions=predictions", "targets=targets", f"output={output}", f"hydra.job.chdir={chdir}"]
+            done = in_process("evaluate", *request, *options, cwd=base)
+            assert done.code == 0, done.err
+            assert set(scores(base / output)) == {"0", "1"}
+    assert not [path for path in (base / "else").rglob("*") if path.is_file()]

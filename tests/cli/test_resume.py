@@ -213,6 +213,8 @@ def test_a_phase_that_a_callback_stops_is_not_done(in_process, tmp_path):
         (["~callbacks.progress"], "only single values can be set"),
         (["loader.nmu_workers=0"], "`loader.nmu_workers` is not a key"),
         (["run_dir=other"], "leave `run_dir` out"),
+        (["kernels.sizes=[25]"], "`kernels` only fills in `model` when a run is composed"),
+        (["saliency.norm=none", "resume_overrides=[saliency]"], "nothing here asks for saliency"),
     ],
 )
 def test_what_cannot_stand_beside_resume(stopped, in_process, arguments, message):

@@ -3,11 +3,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lensblend.errors import DataError
-from lensblend.inference.evaluation import bank_at, match_folders, score, score_folders, score_references, write_scores
+from lensblend.inference.evaluation import match_folders, score, score_folders, score_references, write_scores
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.nn.kernel_bank import KernelBank
 
@@ -68,14 +69,28 @@ def test_references_score_the_photo_and_each_blur(folders):
 
     pairs = Folders(str(folders[0]), str(folders[1])).split("train")
     metrics = {"psnr": Psnr()}
-    rows = score_references(metrics, KernelBank(sizes=[3, 5]), pairs, range(3))
+    rows = score_references(metrics, KernelBank(sizes=[3, 5]), pairs, range(3), (40, 52))
     assert list(rows) == ["photo", "gaussian 3", "gaussian 5"]
     unmodified = [score(metrics, pairs.load(i).photo, pairs.load(i).target)["psnr"] for i in range(3)]
     assert rows["photo"]["psnr"] == pytest.approx(np.mean(unmodified), abs=1e-9)
     assert rows["photo"]["psnr"] > rows["gaussian 3"]["psnr"] > 0
 
 
-def test_a_bank_grows_with_the_photo():
-    bank = KernelBank(sizes=[25])
-    assert bank_at(bank, (96, 128), (96, 128)) is bank
-    assert bank_at(bank, (96, 128), (192, 256)).scale == pytest.approx(2.0)
+def test_each_photo_is_blurred_in_proportion_to_its_own_size(tmp_path):
+    from lensblend.data.catalogue import Folders
+
+    sizes = {"0": (40, 52), "1": (80, 104)}
+    for name in ("photos", "targets"):
+        (tmp_path / name).mkdir()
+        for stem, size in sizes.items():
+            picture = np.random.default_rng(len(name)).integers(0, 255, (*size, 3)).astype(np.uint8)
+            Image.fromarray(picture).save(tmp_path / name / f"{stem}.png")
+    pairs = Folders(str(tmp_path / "photos"), str(tmp_path / "targets"), val_fraction=0.0).split("train")
+    rows = score_references({"psnr": Psnr()}, KernelBank(sizes=[5]), pairs, range(2), (40, 52))
+    each = []
+    for index, kernel in enumerate([KernelBank(sizes=[5]), KernelBank(sizes=[5], scale=2.0)]):
+        pair = pairs.load(index)
+        blurred = kernel(torch.from_numpy(pair.photo).permute(2, 0, 1)[None] / 255)[0, 1]
+        blurred = (blurred * 255).round().byte().permute(1, 2, 0).numpy()
+        each.append(peak_signal_noise_ratio(pair.target, blurred))
+    assert rows["gaussian 5"]["psnr"] == pytest.approx(np.mean(each), abs=0.01)

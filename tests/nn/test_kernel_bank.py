@@ -195,3 +195,25 @@ def test_a_new_family_is_one_entry(monkeypatch):
     assert bank.scaled(2.0).names == ["photo", "pair 3", "pair 5"]
     with pytest.raises(RequestError, match="one of gaussian, box, disk, pair, but got 'pare'; did you mean 'pair'"):
         KernelBank(family="pare")
+
+
+def test_kernels_follow_the_photo_by_the_mean_of_its_sides():
+    bank = KernelBank(sizes=[5, 9])
+    assert bank.at((96, 128), (96, 128)) is bank
+    assert bank.at((96, 512), (96, 128)).scale == pytest.approx(2.0)
+
+
+def test_a_bank_meant_for_photos_of_one_size_blurs_the_same_scene_alike_at_any():
+    bank = KernelBank("disk", [13, 27], photo_size=(96, 144))
+    photo = torch.rand(1, 3, 48, 72)
+    half = KernelBank("disk", [13, 27], scale=0.5)
+    torch.testing.assert_close(bank(photo), half(photo))
+    torch.testing.assert_close(torch.stack([*bank.copies(photo)], dim=1), half(photo))
+    torch.testing.assert_close(bank.blur(photo, 2), half(photo)[:, 2])
+    torch.testing.assert_close(bank.scaled(2.0).at((48, 72), (32, 32))(photo), bank.at((96, 144), (32, 32))(photo))
+    assert not torch.allclose(bank(photo)[:, 1], KernelBank("disk", [13, 27])(photo)[:, 1], atol=1e-3)
+
+
+def test_a_photo_size_that_is_none_is_refused():
+    with pytest.raises(RequestError, match="`photo_size` is"):
+        KernelBank(photo_size=(0, 5))

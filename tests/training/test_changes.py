@@ -20,7 +20,10 @@ PHASE = {
     "trainable": None,
     "monitor": "val/psnr",
     "validate_every": 1,
-    "loss": {"l1": {"weight": 1.0, "compares": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}},
+    "loss": {
+        "l1": {"weight": 1.0, "compares": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}},
+        "saliency": {"weight": 1.0, "compares": "saliency", "loss": {"_target_": "lensblend.losses.pixel.L1"}},
+    },
     "optimizer": {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999], "amsgrad": False},
 }
 CONFIG = {
@@ -29,7 +32,15 @@ CONFIG = {
     "init_from": None,
     "kernels": {"sizes": [25]},
     "backbone": {"width": 1},
-    "model": {"bank": {"sizes": [25]}, "backbone": {"weights": None}},
+    "model": {
+        "_target_": "lensblend.networks.depth_blend.DepthBlend",
+        "bank": {"sizes": [25]},
+        "backbone": {"weights": None},
+    },
+    "saliency": {"norm": "minmax"},
+    "disparity": {"weights": "a"},
+    "focus": {"weights": "a"},
+    "metrics": {},
     "module": {"_target_": "lensblend.training.restoration.Restoration", "channels_last": True},
     "trainer": {"precision": "32-true"},
     "loader": {"flips": "random", "num_workers": 0},
@@ -61,6 +72,7 @@ CARRIED_OUT = {
     "loader.flips": "none",
     "module.channels_last": False,
     "model.bank.sizes": [45],
+    "saliency.norm": "none",
     f"{SECOND}.lr": 1e-2,
     f"{SECOND}.lr_final": 1e-5,
     f"{SECOND}.lr_path": "linear",
@@ -77,6 +89,8 @@ REFUSED = {
     "init_from": ("x.ckpt", "it is where the first phase starts"),
     "kernels.sizes": ([45], "`kernels` only fills in `model`"),
     "backbone.width": (2, "`backbone` only fills in `model`"),
+    "disparity.weights": ("b", "nothing asks for disparity"),
+    "focus.weights": ("b", "nothing asks for focus"),
     "model.backbone.weights": ("x.pth", "the weights come from the run's own checkpoints"),
     "module._target_": (
         "lensblend.training.adversarial.Adversarial",

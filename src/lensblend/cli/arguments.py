@@ -32,7 +32,18 @@ def as_meant(arguments: Sequence[str]) -> list[str]:
         ['resume="runs/lr=1e-3, a b"', 'seed=1', 'checkpoint=[a,b]', "run_dir='a b'"]
     """
     multirun = any(argument in _MULTIRUN for argument in arguments)
+    arguments = _lightnings_folder_last(list(arguments))
     return [_as_meant(argument, multirun) for argument in arguments]
+
+
+def _lightnings_folder_last(arguments: list[str]) -> list[str]:
+    """Write the folder anew that Lightning gives to the processes it starts: in quotes, whatever its name holds."""
+    for at, argument in enumerate(arguments[:-1]):
+        if argument.startswith('hydra.run.dir="') and arguments[at + 1].startswith("hydra.job.name=train_ddp_process_"):
+            folder = argument.partition("=")[2][1:-1]
+            # In this order, nothing is taken for Lightning's own when the command line is read once more.
+            return [arguments[at + 1], *arguments[:at], *arguments[at + 2 :], override("hydra.run.dir", folder)]
+    return arguments
 
 
 def _as_meant(argument: str, multirun: bool) -> str:

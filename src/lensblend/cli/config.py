@@ -109,7 +109,8 @@ class Train:
         run_dir: The run's folder; the same folder again continues it. Default: a new one under outputs/.
         resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
         resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
-        init_from: A checkpoint, or the MegaDepth authors' file, whose weights the first phase starts from.
+        init_from: A checkpoint, an exported network, `default` (the model in the box) or the MegaDepth authors' file,
+            whose weights the first phase starts from.
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
@@ -152,7 +153,8 @@ class Evaluate:
         metrics: What to score.
         saliency: Where a network's saliency comes from; default: as in its training.
         disparity: The same for disparity.
-        checkpoint: A checkpoint, or a run's or a phase's folder; or a list of them, whose renderings are averaged.
+        checkpoint: A checkpoint, an exported network, a run's or a phase's folder, or `default` (the model in the box);
+            or a list of them, whose renderings are averaged.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
         split: ``val`` or ``train``.
@@ -227,9 +229,20 @@ def sweep_folder(overrides: str) -> str:
 @functools.cache  # one command has one folder, however often its configuration is looked at
 def _fresh_folder(kind: str, _: str, is_wanted: bool) -> str:
     """Return a folder named by the time; where it is wanted, it is made, and no other command has the same."""
+    if is_wanted and _is_one_of_several():
+        raise RequestError(
+            "The processes that torchrun or the like starts cannot agree on a new folder, named by the time: give "
+            "`run_dir`, the same to each."
+        )
     folder = Path(datetime.now().strftime(f"{kind}/%Y-%m-%d/%H-%M-%S"))
     # The other processes of a training cannot know what the first has made.
     return str(new_folder(folder) if is_wanted and is_first_process() else folder)
+
+
+def _is_one_of_several() -> bool:
+    """Tell whether a launcher has started this process as one of several that train together."""
+    told = "RANK" in os.environ or "LOCAL_RANK" in os.environ
+    return told and (os.environ.get("WORLD_SIZE") or "1") != "1"
 
 
 def smoke_size(*, _root_: DictConfig) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lensblend.cli.hydra_app import plain, run_verb
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 def evaluate(config: DictConfig) -> None:
     """Score what the request names and say where the scores are."""
+    # Paths are meant from where the command was typed, also with hydra.job.chdir=true.
+    os.chdir(HydraConfig.get().runtime.cwd)
     node = plain(config)
     folders = node["predictions"], node["targets"]
     if (node["checkpoint"] is None) == (folders == (None, None)) or (None in folders and folders != (None, None)):
@@ -56,10 +60,11 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.comparison.gallery import Gallery
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
-    from lensblend.inference.evaluation import bank_at, means, score_network, score_references, write_scores
-    from lensblend.inference.guidance import KNOWN, Guided, check_guides, guides_of
+    from lensblend.inference.evaluation import means, score_network, score_references, write_scores
+    from lensblend.inference.guidance import KNOWN, Guided, check_guides, give_maps, guides_of
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import check_renders, load_ensemble
+    from lensblend.runs.configuration import config_hash
     from lensblend.runs.fingerprints import changed_since
     from lensblend.runs.instantiate import build
     from lensblend.runs.messages import say
@@ -82,7 +87,12 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
             say(changed)
     for doubt in source.doubts():
         say(f"Doubt: {doubt}")
-    pairs = source.split(cast("Split", node["split"]))
+    maps = {name: node[name] or trained.config.get(name) for name in source.asks}
+    device, split = choose_device(node["device"]), cast("Split", node["split"])
+    give_maps(
+        source, maps, config_hash(data or {}), device, lambda indices, title: track(list(indices), title), [split]
+    )
+    pairs = source.split(split)
     guides = guides_of(trained, node)
     check_guides(guides, pairs, node["limit"])
     pairs = Guided(pairs, guides, KNOWN)
@@ -91,7 +101,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
-    network.to(choose_device(node["device"]))
+    network.to(device)
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None
@@ -106,9 +116,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
     bank = network.cpu().reference_bank
     if node["references"] and bank is not None:
-        height, width = pairs.load(0).photo.shape[:2]
-        bank = bank_at(bank, image_size, (height, width))
-        about["references"] = score_references(metrics, bank, pairs, track(indices, "Scoring photo and uniform blurs"))
+        shown = track(indices, "Scoring photo and uniform blurs")
+        about["references"] = score_references(metrics, bank, pairs, shown, image_size)
     write_scores(output, classes, scores, about)
     rows = {**about.get("references", {}), trained.label: means(scores)}
     if gallery:

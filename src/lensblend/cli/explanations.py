@@ -123,6 +123,8 @@ def _several(found: Match[str]) -> str:
 _KINDS = {"dict": "a group of keys", "list": "a list"}
 # What Hydra and OmegaConf say, and what is said instead; the first that fits.
 ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
+    # What this project's own resolvers say.
+    (r"(?:Request|Storage)Error raised while resolving interpolation: (.+)", lambda m: m.group(1)),
     (
         r"Missing mandatory value: [\s\S]*full_key: ([\w.]+)",
         lambda m: f"`{m.group(1)}` is not set; give it on the command line: {m.group(1)}=VALUE.",

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lensblend.cli.controls import REMEDY, Controls, add_controls, controls_of
+from lensblend.cli.controls import Controls, add_controls, controls_of
 from lensblend.cli.flags import run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.data.listing import FORMATS
@@ -47,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         nargs="+",
         metavar="CHECKPOINT",
-        help="a .ckpt file, or a run's or phase's folder; several render the mean of what each renders",
+        help="a .ckpt or .safetensors file, or a run's or phase's folder; several render the mean of what each renders "
+        "(default: `default`, the model in the box)",
     )
     _add_output(verb)
     add_controls(verb)
@@ -145,9 +146,7 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     files = {job: written_for(job, names, renders) for job in jobs}
     settings = settings_of(trained, arguments) if trained else controls.settings
     report = Report(files, {"device": str(device), "settings": settings}, stream)
-    there = {
-        job for job in jobs if arguments.skip_existing and files[job] and all(file.exists() for file in files[job])
-    }
+    there = {job for job in jobs if arguments.skip_existing and any(file.exists() for file in files[job])}
     wanted = [job for job in jobs if job not in there]
     kept_back([file for job in wanted for file in files[job]], arguments.overwrite)
     sources = {name: vars(arguments)[name] for name in GUIDANCE}
@@ -183,13 +182,9 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
 def _trained(arguments: argparse.Namespace, controls: Controls, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
     from lensblend.runs.checkpoints import load_ensemble
+    from lensblend.runs.models import model_file
 
-    if not arguments.model:
-        raise RequestError(
-            "`--model` names what renders: a .ckpt file, or a run's or phase's folder; or, for a thin lens, "
-            f"`--focus X,Y` with this: {REMEDY}."
-        )
-    trained = load_ensemble(arguments.model)
+    trained = load_ensemble(arguments.model or [model_file("default")])
     network = trained.network.to(device)
     if arguments.depth and "disparity" not in network.estimates:
         raise RequestError(

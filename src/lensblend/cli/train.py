@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from lensblend.cli.arguments import as_meant, given, is_one_run
 from lensblend.cli.hydra_app import explained_errors, plain, run_verb
 from lensblend.cli.identity import identify
+from lensblend.cli.idle import refuse_idle
 from lensblend.cli.restored import restored
 from lensblend.cli.surroundings import settle
 from lensblend.errors import DataError, RequestError
@@ -65,6 +66,7 @@ def train(config: DictConfig) -> None:
     if not 0 <= content["seed"] < SEEDS:
         raise RequestError(f"`seed` is 0 to {SEEDS - 1}, but got {content['seed']}.")
     check_request(content)
+    refuse_idle(overrides, content, None if named == ["resume"] else config)
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
     identity = Identity() if named == ["resume"] else identify(content["name"], overrides)
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))

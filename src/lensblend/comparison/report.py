@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from lensblend.comparison.gallery import Cell, PageImage, Picture, Section, note, write_gallery
 from lensblend.comparison.labels import label_entries
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
-from lensblend.comparison.scoring import Request, Scored, content_hash, data_differences, score_entry
+from lensblend.comparison.scoring import Request, Scored, check_maps, content_hash, data_differences, score_entry
 from lensblend.comparison.studies.aim2019_observations import observations_markdown
 from lensblend.comparison.studies.aim2019_table import challenge_csv, challenge_markdown, our_rows
 from lensblend.comparison.studies.analysis import analyse
@@ -123,6 +124,9 @@ def compare(
     labels = label_entries(entries)
     reference = entries[choose_reference(entries, labels, against)]
     pairs = _shared_pairs(entries, labels, request.limit)
+    for entry in entries:
+        with _damaged_later(entry):
+            check_maps(entry, pairs[entry.run_dir], request)
     kept: dict[str, tuple[Entry, Scored]] = {}
     dropped = list(left_out)
     for entry, label in zip(entries, labels, strict=True):
@@ -149,6 +153,16 @@ def compare(
     ]
     metrics = {name: type(metric) for name, metric in request.metrics.items()}
     return Comparison(chosen, lines, metrics, results, pairs[reference.run_dir], dropped)
+
+
+@contextmanager
+def _damaged_later(entry: Entry) -> Iterator[None]:
+    """Leave it to the scoring to say that an entry's checkpoint is damaged, and to go on without it."""
+    try:
+        yield
+    except DataError as error:
+        if not _is_about(error, entry):
+            raise
 
 
 def _is_about(error: DataError, entry: Entry) -> bool:

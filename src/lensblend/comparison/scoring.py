@@ -18,12 +18,13 @@ from lensblend.comparison.cost import hardware, metered
 from lensblend.comparison.places import places
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.studies import measures
+from lensblend.data.files import raise_all
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.regular_files import read_text
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
 from lensblend.inference.evaluation import Pixels, Row, Scores, score_network
-from lensblend.inference.guidance import KNOWN, Guided, build_guides, guidance_of
+from lensblend.inference.guidance import KNOWN, Guided, build_guides, check_guides, guidance_of
 from lensblend.inference.pictures import ENCODED, encode
 from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import BlendAt, device_of
@@ -113,13 +114,37 @@ def score_entry(
     if not ids:
         raise DataError(f"The data of {entry.run_dir} has no validation pairs; compare runs that have some.")
     about = _about(entry, request)
-    reasons = []
-    for folder in (folders := places(entry)):
+    kept, how = _kept(entry, about, ids, request)
+    return kept or _score(entry, pairs, ids, places(entry)[-1], about, request, track), how
+
+
+def check_maps(entry: Entry, pairs: Pairs, request: Request) -> None:
+    """Look at the maps that scoring an entry will read, before anything is scored.
+
+    Args:
+        entry: The run and phase; nothing is read of one whose scores are kept.
+        pairs: Its validation split.
+        request: How to score.
+
+    Raises:
+        DataError: Maps cannot be read or do not fit their photos, or the network's are missing; all are listed.
+    """
+    if _kept(entry, _about(entry, request), list(pairs.ids)[: request.limit], request)[0] is not None:
+        return
+    guides = _guides(entry)
+    check_guides(guides, pairs, request.limit)
+    for name in (name for name in KNOWN if request.analysis and name not in guides):
+        raise_all(pairs.map_problems(name, request.limit, needed=False), f"the {name} maps")
+
+
+def _kept(entry: Entry, about: Mapping[str, Any], ids: Sequence[str], request: Request) -> tuple[Scored | None, str]:
+    """Return what an earlier comparison kept, wherever it lies, or why it cannot be used."""
+    reason = "new"
+    for folder in places(entry):
         kept, reason = _read_kept(folder, about, ids, request)
         if kept is not None:
             return kept, "kept"
-        reasons.append(reason)
-    return _score(entry, pairs, ids, folders[-1], about, request, track), reasons[-1]
+    return None, reason
 
 
 def _about(entry: Entry, request: Request) -> dict[str, Any]:

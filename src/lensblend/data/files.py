@@ -29,8 +29,8 @@ class PairFiles:
 
     @property
     def partner(self) -> tuple[str, Path]:
-        """What the photo is compared with, and its file: the target, or the first map where there is none."""
-        return next(iter(self.maps.items())) if self.target is None else ("target", self.target)
+        """What lies on the photo, and its file: the target, or the first map where there is none, or else itself."""
+        return next(iter(self.maps.items()), ("photo", self.photo)) if self.target is None else ("target", self.target)
 
 
 class FileMaps(Mapping[str, Any]):
@@ -72,12 +72,12 @@ class FilePairs(Pairs):
         """Return a photo's (height, width) from its header."""
         return read_size(self.files[index].photo)
 
-    def map_problems(self, name: str, count: int | None = None) -> list[str]:
+    def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:
         """Name the photos without such a map, and the maps that cannot be read or are of another shape."""
         problems = []
         for entry in self.files[:count]:
             if name not in entry.maps:
-                problems.append(f"`{entry.id}` has no {name}")
+                problems += [f"`{entry.id}` has no {name}"] if needed else []
                 continue
             try:
                 file = entry.maps[name]
@@ -145,7 +145,7 @@ def match(
         targets: Files by id.
         maps: By name: files by id; none, or one for each photo.
         problems: Receives what is wrong, a line each.
-        partner: What every photo needs: ``target`` or ``mask``.
+        partner: What every photo needs: ``target`` or a map; ``photo`` where it needs nothing.
     """
     parts = {"photo": photos, "target": targets, **maps}
     files = []
@@ -172,7 +172,7 @@ def _header_problems(entry: PairFiles) -> list[str]:
     problems, sizes = [], []
     for path, read in (
         (entry.photo, read_size),
-        (entry.partner[1], read_map_size if entry.target is None else read_size),
+        (entry.partner[1], read_map_size if entry.target is None and entry.maps else read_size),
     ):
         try:
             sizes.append(read(path))

@@ -70,16 +70,21 @@ class Pairs(ABC):
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at native size."""
 
+    def sized(self, image_size: tuple[int, int]) -> Pairs:
+        """Return the pairs as they are rendered for samples of a size; those of files, or of a fixed size, stay."""
+        return self
+
     def size(self, index: int) -> tuple[int, int] | None:
         """Return a photo's (height, width), where that is known without reading its pixels."""
         return None
 
-    def map_problems(self, name: str, count: int | None = None) -> list[str]:
+    def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:
         """Say what is wrong with the maps of this name of the first pairs, as far as it is known without their pixels.
 
         Args:
             name: ``disparity``, ``mask`` or another.
             count: How many pairs; None for all.
+            needed: That a pair has none is a problem too.
         """
         return []
 
@@ -89,10 +94,13 @@ class Source(ABC):
 
     Attributes:
         endless: Whether each epoch has training pairs of its own.
+        asks: Names of the maps of its own photos that it lacks and needs to make pairs: ``saliency``. `receive` gives
+            them.
         rendered_size: ``(height, width)`` at which the pairs are rendered; None where they are files.
     """
 
     endless: bool = False
+    asks: tuple[str, ...] = ()
     rendered_size: tuple[int, int] | None = None
 
     @classmethod
@@ -108,6 +116,13 @@ class Source(ABC):
     @abstractmethod
     def split(self, name: Split) -> Pairs:
         """Return the pairs of one split; it may be empty."""
+
+    def photos_of(self, name: Split) -> Pairs:
+        """Return the photos of one split whose maps it asks for; where it asks for none, its pairs."""
+        return self.split(name)
+
+    def receive(self, maps: Mapping[str, Callable[[Pair], Any]]) -> None:  # noqa: B027
+        """Take what gives the maps that it asks for: by name, a function of a pair of which only the photo is there."""
 
     def doubts(self) -> list[str]:
         """Say what is seldom meant, a sentence each, such as photos and targets swapped; a few pairs are looked at."""

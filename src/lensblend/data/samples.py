@@ -63,8 +63,8 @@ class Samples(Dataset[dict[str, Any]]):
             raise RequestError(
                 f"`limit` is the number of pairs to use, 1 or more, but got {limit}; leave it out for all."
             )
-        self.pairs = pairs
         self.image_size = None if image_size is None else check_image_size(image_size)
+        self.pairs = pairs if self.image_size is None else pairs.sized(self.image_size)
         self._flips = Flips(flips, seed)
         self._crop, self._seed, self._coordinates = crop, seed, coordinates
         self._pair_count = len(pairs.ids) if limit is None else min(limit, len(pairs.ids))

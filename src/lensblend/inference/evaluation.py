@@ -38,12 +38,6 @@ def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels) -> Scores:
     return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
 
 
-def bank_at(bank: KernelBank, image_size: tuple[int, int], photo_size: tuple[int, int]) -> KernelBank:
-    """Return a network's bank with kernels as wide on the photo as the network's are at its own size."""
-    ratio = (photo_size[0] * photo_size[1] / (image_size[0] * image_size[1])) ** 0.5
-    return bank if ratio == 1 else bank.scaled(ratio)
-
-
 def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
     """Pair two folders' images by name, the suffix aside.
 
@@ -121,20 +115,22 @@ def score_network(
 
 
 def score_references(
-    metrics: Mapping[str, Any], bank: KernelBank, pairs: Pairs, indices: Iterable[int]
+    metrics: Mapping[str, Any], bank: KernelBank, pairs: Pairs, indices: Iterable[int], image_size: tuple[int, int]
 ) -> dict[str, Scores]:
     """Score the unmodified photos and each uniform blur, as means over pairs.
 
     Args:
         metrics: By name.
-        bank: Blurs, as wide as they are to be on the photos.
+        bank: The network's blurs, as wide as they are at its own size; on each photo they are in proportion to it.
         pairs: A split.
         indices: Which of its pairs.
+        image_size: Height and width at which the network works.
     """
     sums: dict[str, dict[str, list[float]]] = {name: {m: [] for m in metrics} for name in bank.names}
     for index in indices:
         pair = pairs.load(index)
-        stack = bank(to_batch(pair.photo, torch.device("cpu")))[0]
+        height, width = pair.photo.shape[:2]
+        stack = bank.at((height, width), image_size)(to_batch(pair.photo, torch.device("cpu")))[0]
         for name, copy in zip(bank.names, stack, strict=True):
             for metric, value in score(metrics, to_8bit(copy), pair.captured()).items():
                 sums[name][metric].append(value)

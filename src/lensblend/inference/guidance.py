@@ -158,6 +158,10 @@ class Guided(Pairs):
     def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
         self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
 
+    def sized(self, image_size: tuple[int, int]) -> Guided:
+        """Return the pairs as they are rendered for samples of a size."""
+        return Guided(self._pairs.sized(image_size), self._guides, self._dropped)
+
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
         pair = self._pairs.load(index, epoch)
@@ -209,6 +213,34 @@ class GuidedSource(Source):
                 if count := min(len(pairs.ids), limit or len(pairs.ids)):
                     indices = partial(track, range(count), f"{name.capitalize()} of the {split} split")
                     guide.prepare(pairs, f"{split}-{count}-{key[:16]}", device, indices)
+
+
+def give_maps(
+    source: Source,
+    nodes: Mapping[str, Any],
+    key: str,
+    device: torch.device,
+    track: Callable[[Iterable[int], str], Iterable[int]],
+    splits: Collection[Split] = ("train", "val"),
+) -> None:
+    """Give a data set that makes pairs of photos alone the maps of these that it asks for.
+
+    Args:
+        source: The data set.
+        nodes: The configuration's nodes by the maps' names.
+        key: Names the data set; one that has been gone through before is not again.
+        device: Where networks compute.
+        track: Shows how far it is.
+        splits: Those that will be drawn from.
+    """
+    guides = build_guides(source.asks, nodes)
+    for name, guide in guides.items():
+        for split in splits:
+            photos = source.photos_of(split)
+            raise_all(guide.problems(photos), f"the {name} maps")
+            indices = partial(track, range(len(photos.ids)), f"{name.capitalize()} of the {split} photos")
+            guide.prepare(photos, f"{split}-photos-{key[:16]}", device, indices)
+    source.receive(guides)
 
 
 def check_guides(guides: Mapping[str, Guide], pairs: Pairs, count: int | None = None) -> None:

@@ -26,6 +26,7 @@ from lensblend.inference.rendering import device_of, explained, to_batch
 from lensblend.nn.rendering import Network
 from lensblend.ops.stretching import NORMS
 from lensblend.priors.depth_network import inverse_depth
+from lensblend.runs.checkpoint_files import is_checkpoint
 from lensblend.runs.checkpoints import load_network
 from lensblend.runs.files import file_sha256
 from lensblend.storage import write_atomically
@@ -218,7 +219,7 @@ def estimates(answer: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _with_weights(network: Network, weights: str, name: str) -> tuple[Network, Path, tuple[int, int] | None]:
     path = expanded(weights)
-    if path.is_dir() or path.suffix == ".ckpt":
+    if path.is_dir() or is_checkpoint(path):
         trained = load_network(path)
         return trained.network, trained.path, trained.image_size
     if not path.is_file():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
 from lensblend.errors import one_of
-from lensblend.nn.full_size import FullSize, enlarged_bank
+from lensblend.nn.full_size import FullSize
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo, check_sides
 from lensblend.ops.blending import blend
@@ -123,7 +123,7 @@ class DepthBlend(BokehNetwork):
         check_sides(image_size)
         with torch.autocast(photo.device.type, enabled=False):
             weights = torch.softmax(at_least_float32(self.logits(photo)), dim=1)
-        bank = enlarged_bank(self.bank, photo.shape[-2:], image_size)
+        bank = self.bank.at(image_size, photo.shape[-2:])
         enlarged = self._enlarging(weights, photo, image_size)
         return FullSize(enlarged, partial(self._copies, bank=bank), bank.radius, self.linear_light)
 
@@ -131,10 +131,10 @@ class DepthBlend(BokehNetwork):
         """Blend the copies of ``full_photo``, or else of ``photo``, by the softmax of ``logits``."""
         # In bfloat16 the weights would sum to one only within 0.003.
         with torch.autocast(photo.device.type, enabled=False):
-            weights, bank, target = torch.softmax(at_least_float32(logits), dim=1), self.bank, photo
-            if full_photo is not None:
-                check_photo(full_photo)
-                target, bank = full_photo, enlarged_bank(bank, photo.shape[-2:], full_photo.shape[-2:])
+            weights = torch.softmax(at_least_float32(logits), dim=1)
+            target = photo if full_photo is None else full_photo
+            check_photo(target)
+            bank = self.bank.at(target.shape[-2:], photo.shape[-2:])
             enlarged = self._enlarging(weights, photo, target.shape[-2:])
             return self._render(target, enlarged(target, None), bank)
 
@@ -171,7 +171,8 @@ class DepthBlend(BokehNetwork):
         light = srgb_to_linear(photo) if self.linear_light else photo
         stack = torch.stack(list(self._copies(light, weights, bank)), dim=1)
         bokeh = blend(stack, weights)
-        return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {"weights": weights, "stack": stack})
+        maps = {"weights": weights, "mask": weights[:, :1]}
+        return Rendering(linear_to_srgb(bokeh) if self.linear_light else bokeh, {**maps, "stack": stack})
 
 
 def _without_bleeding(photo: Tensor, share: Tensor, bank: KernelBank) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensblend.errors import RequestError, one_of
-from lensblend.nn.full_size import FullSize, enlarged_bank
+from lensblend.nn.full_size import FullSize
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo, check_sides
 from lensblend.ops.blending import blend
@@ -84,7 +84,7 @@ class SaliencyBlend(BokehNetwork):
             if full_photo is not None:
                 check_photo(full_photo)
                 height, width = full_photo.shape[-2:]
-                bank = enlarged_bank(bank, photo.shape[-2:], (height, width))
+                bank = bank.at((height, width), photo.shape[-2:])
                 photo, saliency = full_photo, resize_bilinear(saliency, (height, width))
             weights = torch.cat([saliency, 1 - saliency], dim=1)
             stack = bank(at_least_float32(photo))
@@ -96,7 +96,7 @@ class SaliencyBlend(BokehNetwork):
         check_sides(image_size)
         share = NORMS[self.saliency_norm](at_least_float32(guidance["saliency"]))
         weights = torch.cat([share, 1 - share], dim=1)
-        bank = enlarged_bank(self.bank, photo.shape[-2:], image_size)
+        bank = self.bank.at(image_size, photo.shape[-2:])
         return FullSize(
             lambda _, window: sample_bilinear(weights, image_size, window=window),
             lambda piece, _: bank.copies(piece),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import sqrt
 
 from torch import Tensor
 
-from lensblend.nn.kernel_bank import KernelBank
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import Window
@@ -45,9 +43,3 @@ class FullSize:
         if bokeh is None:
             raise ValueError("there is no copy to blend")
         return linear_to_srgb(bokeh) if self.linear_light else bokeh, weights
-
-
-def enlarged_bank(bank: KernelBank, size: Sequence[int], full_size: Sequence[int]) -> KernelBank:
-    """Return a bank with kernels as wide on the scene: scaled by the geometric mean of the two sides' ratios."""
-    vertical, horizontal = (full / small for full, small in zip(full_size, size, strict=True))
-    return bank.scaled(sqrt(vertical * horizontal))

@@ -74,6 +74,8 @@ class KernelBank(nn.Module):
             whose weights were predicted at a smaller one, is scaled by the ratio of the two sizes.
         sigma_rule: Sigma of unscaled Gaussians, ``opencv_formula`` or ``opencv_exact``;
             see :func:`lensblend.ops.kernels.gaussian_kernel`. Everything else follows the formula.
+        photo_size: (height, width) of the photos for which the sizes are meant: on others, kernels are as wide on the
+            scene, by `at`. None, as published: kernels are as wide in pixels at every size that a network works at.
 
     Example:
         >>> import torch
@@ -95,6 +97,7 @@ class KernelBank(nn.Module):
         match: str = "size",
         scale: float | int = 1.0,
         sigma_rule: str = "opencv_formula",
+        photo_size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         one_of("family", family, FAMILIES)
@@ -110,28 +113,47 @@ class KernelBank(nn.Module):
             )
         self.family, self.sizes, self.match = family, tuple(sizes), match
         self.scale, self.sigma_rule = scale, sigma_rule
+        self.photo_size = None if photo_size is None else _photo_size(photo_size)
         # Plain tensors, not buffers: float64 must survive `.half()`, and DDP must not broadcast them.
         with torch.device("cpu"):
             self.kernels = tuple(FAMILIES[family](Width(size, match, scale, sigma_rule)) for size in self.sizes)
 
     def forward(self, photo: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c h w"]:
         """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""
-        return blur_stack(photo, self.kernels)
+        return blur_stack(photo, self.at(photo.shape[-2:], photo.shape[-2:]).kernels)
 
     def copies(self, photo: Float[Tensor, "b c h w"]) -> Iterator[Float[Tensor, "b c h w"]]:
         """Give the images of the stack one after the other, in memory for one at a time."""
         yield at_least_float32(photo)
-        yield from blurs(photo, self.kernels)
+        yield from blurs(photo, self.at(photo.shape[-2:], photo.shape[-2:]).kernels)
 
     def blur(self, photo: Float[Tensor, "b 3 h w"], index: int) -> Float[Tensor, "b 3 h w"]:
         """Return one image of the stack without computing the others; index 0 is the photo itself."""
         if not 0 <= index <= len(self):
             raise RequestError(f"`index` is 0 (the photo) to {len(self)} (the largest blur), but got {index}.")
-        return blur(photo, self.kernels[index - 1]) if index else photo
+        return blur(photo, self.at(photo.shape[-2:], photo.shape[-2:]).kernels[index - 1]) if index else photo
 
     def scaled(self, factor: float | int) -> KernelBank:
         """Return a bank whose kernels are ``factor`` times as wide in pixels."""
-        return KernelBank(self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule)
+        return self._rescaled(factor, self.photo_size)
+
+    def at(self, full_size: Sequence[int], size: Sequence[int]) -> KernelBank:
+        """Return the bank for a photo of ``full_size``, with kernels as wide on the scene as they are meant.
+
+        Kernels grow by the geometric mean of the two sides' ratios.
+
+        Args:
+            full_size: Height and width of the photo that is blurred.
+            size: Height and width at which the network works, for which the sizes hold where there is no
+                ``photo_size``.
+        """
+        vertical, horizontal = (full / small for full, small in zip(full_size, self.photo_size or size, strict=True))
+        if self.photo_size is None and vertical == horizontal == 1:
+            return self
+        return self._rescaled(math.sqrt(vertical * horizontal), None)
+
+    def _rescaled(self, factor: float | int, photo_size: Sequence[int] | None) -> KernelBank:
+        return KernelBank(self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule, photo_size)
 
     @property
     def names(self) -> list[str]:
@@ -150,6 +172,12 @@ class KernelBank(nn.Module):
     def extra_repr(self) -> str:
         """Describe the bank in one line, for ``print(network)``."""
         return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}"
+
+
+def _photo_size(size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise RequestError(f"`photo_size` is (height, width), both positive, but got {list(size)}; use [1024, 1536].")
+    return size[0], size[1]
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:

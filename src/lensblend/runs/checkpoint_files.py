@@ -17,6 +17,7 @@ from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.contents import DamagedError, check_content, unreadable
 from lensblend.runs.files import file_sha256
+from lensblend.runs.safetensors_files import SUFFIX, holds_network, read_network
 from lensblend.storage import flush, flush_folder, replace, temporary_beside, write_atomically
 
 _HASHES = 4096  # bytes
@@ -125,7 +126,8 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Read a checkpoint of this project without running anything in it.
 
     Args:
-        path: The file; where its hash lies beside it, the two are compared first.
+        path: The file; where its hash lies beside it, the two are compared first. One that `lensblend export` wrote
+            as safetensors holds the hash of its weights itself.
         mmap: Leave the tensors on disk until they are used.
 
     Raises:
@@ -134,6 +136,8 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """
     if not path.is_file():
         raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
+    if path.suffix == SUFFIX:
+        return read_network(path)
     wrong = archive_problem(path)
     hashes = known_hashes(path)
     # What is no archive may be hundreds of gigabytes of nothing, which need not be hashed.
@@ -149,6 +153,11 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     except Exception as error:  # what a damaged pickle leads to; torch's own advice would be to run it
         raise unreadable(path, str(error) or type(error).__name__) from None
     return check_content(content, path)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a file is a checkpoint by its name, or one that was exported; and not the authors' own weights."""
+    return path.suffix == ".ckpt" or holds_network(path)
 
 
 def checkpoint_sha256(path: Path) -> str:

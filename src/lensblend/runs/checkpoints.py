@@ -17,18 +17,21 @@ import lensblend
 from lensblend.errors import DataError, RequestError
 from lensblend.networks.ensemble import Ensemble
 from lensblend.nn.rendering import BokehNetwork, Network
-from lensblend.runs.checkpoint_files import BEST, read_checkpoint
+from lensblend.runs.checkpoint_files import BEST, is_checkpoint, read_checkpoint
 from lensblend.runs.configuration import config_hash
 from lensblend.runs.contents import FORMAT, RECORD, require
 from lensblend.runs.documents import parse_yaml
 from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
 from lensblend.runs.instantiate import classes_in
+from lensblend.runs.models import is_model, model_file
 from lensblend.runs.phase_order import last_phase
 from lensblend.runs.places import placed, started_in
 from lensblend.runs.recorded import rebuild
 from lensblend.runs.roles import DATA, MODELS
 from lensblend.runs.weights import load_weights
+
+_GIVE = "give a .ckpt or .safetensors file, a run's folder, or `default`, the model in the box."
 
 
 def describe(
@@ -97,6 +100,12 @@ class Trained:
         return placed(config, started_in(self.run_dir)) if self.is_run else config
 
     @property
+    def card(self) -> Mapping[str, Any]:
+        """What was said of it when it was exported: ``licence``, ``attributions``, ``f_number``; else nothing."""
+        card: dict[str, Any] = self.record.get("card", {})
+        return card
+
+    @property
     def run_dir(self) -> Path:
         """The run's folder, where one was named."""
         return self.path.absolute().parents[1]
@@ -129,7 +138,7 @@ class Trained:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint that a file, a phase's folder or a run's folder stands for.
+    """Return the checkpoint that a file, a phase's folder, a run's folder or a model in the box stands for.
 
     A phase's folder stands for its ``best.ckpt``, a run's folder for the best of the phase that was trained last
     (`lensblend.runs.phase_order`), in a copy of the run as well.
@@ -140,20 +149,22 @@ def find_checkpoint(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
+    if is_model(path):
+        return model_file(str(path))
     if not path.exists():
-        raise RequestError(f"`checkpoint` {path} does not exist; give a .ckpt file or a run's folder.")
+        raise RequestError(f"`checkpoint` {path} does not exist; {_GIVE}")
     if not path.is_dir():
-        raise RequestError(f"`checkpoint` {path} is a pipe or device; give a .ckpt file or a run's folder.")
+        raise RequestError(f"`checkpoint` {path} is a pipe or device; {_GIVE}")
     if (path / BEST).is_file():
         return path / BEST
     phase = last_phase(path, {file.parent.name for file in path.glob(f"*/{BEST}")})
     if phase is None:
-        raise RequestError(f"`checkpoint` {path} is a folder without best.ckpt; give a .ckpt file or a run's folder.")
+        raise RequestError(f"`checkpoint` {path} is a folder without best.ckpt; {_GIVE}")
     return path / phase / BEST
 
 
 def load_network(path: str | Path) -> Trained:
-    """Rebuild a trained network from a checkpoint, or from a run's or phase's folder.
+    """Rebuild a trained network from a checkpoint, an exported file, a run's or phase's folder, or by its name.
 
     Raises:
         RequestError: There is no checkpoint at ``path``.
@@ -238,7 +249,7 @@ def start_from(network: Network, path: str | Path) -> tuple[Path, str]:
         The file, and what its weights are, to be said before its name.
     """
     file = Path(path)
-    if file.is_file() and file.suffix != ".ckpt":
+    if file.is_file() and not is_checkpoint(file):
         network.load_published(file)
         return file, "the published weights of "
     file = find_checkpoint(file)

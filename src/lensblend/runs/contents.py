@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "config": (str, "a text"),
     "parent": (dict, "a mapping of texts"),
     "versions": (dict, "a mapping of texts"),
+    "card": (dict, "a mapping of texts and numbers"),
     "position": (dict, "a mapping of epoch, batch and batches"),
 }
 
@@ -79,6 +81,7 @@ def _check_record(record: Mapping[str, Any], path: Path) -> None:
     for key in ("parent", "versions"):
         if not all(isinstance(value, str) for value in record.get(key, {}).values()):
             raise _wrong(path, key, record[key], _KINDS[key][1])
+    _check_card(record.get("card", {}), path)
     if "image_size" in record:
         _check_size(record["image_size"], path)
     if "phase" in record and not is_name(record["phase"]):
@@ -89,6 +92,14 @@ def _check_record(record: Mapping[str, Any], path: Path) -> None:
         _check_count(record["position"], path, name)
     if "position" in record and record["position"]["batch"] > record["position"]["batches"]:
         raise _wrong(path, "position", record["position"], "one within an epoch")
+
+
+def _check_card(card: Mapping[str, Any], path: Path) -> None:
+    if not all(isinstance(value, str | int | float) for value in card.values()):
+        raise _wrong(path, "card", card, _KINDS["card"][1])
+    f_number = card.get("f_number", 1.0)
+    if isinstance(f_number, str | bool) or not 0 < f_number < math.inf:
+        raise _wrong(path, "card.f_number", f_number, "a number above 0")
 
 
 def _check_size(image_size: Any, path: Path) -> None:

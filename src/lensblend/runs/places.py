@@ -9,12 +9,14 @@ from typing import Any
 
 from lensblend.errors import DataError
 from lensblend.runs.documents import read_yaml
+from lensblend.runs.models import is_model
 
 # Arguments that name a file or a folder to read from or to write to.
 NAMES = (
     *("root", "photos", "targets", "val_photos", "val_targets", "masks", "disparities", "folder", "path"),
     *("train_list", "val_list", "exclude", "weights", "cache", "init_from", "dirpath", "save_dir"),
 )
+WORDS = ("imagenet",)  # name no file where a file could be named
 _ADDRESS = re.compile(r"\w{2,}:")  # of another machine
 
 
@@ -33,11 +35,14 @@ def placed(node: Any, base: Path, key: str = "") -> Any:
     if isinstance(node, Mapping):
         return {name: placed(value, base, str(name)) for name, value in node.items()}
     if isinstance(node, list):
-        return [placed(value, base) for value in node]
-    if not isinstance(node, str) or not node or "\0" in node or _ADDRESS.match(node):
+        # Excluded are ids, where they are listed.
+        return [placed(value, base, "" if key == "exclude" else key) for value in node]
+    if not isinstance(node, str) or not node or node in WORDS or "\0" in node or _ADDRESS.match(node):
         return node
     if node == "~" or node.startswith("~/"):
         whole = Path(node).expanduser() if key in NAMES else node
+    elif key == "init_from" and is_model(node, base):
+        whole = node
     else:
         # A class of somebody's own has arguments of its own.
         whole = base / node if key in NAMES or ("/" in node and _exists(base / node)) else node

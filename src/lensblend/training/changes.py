@@ -11,6 +11,8 @@ from lensblend.errors import RequestError
 from lensblend.runs.commands import typed
 from lensblend.runs.configuration import differing, is_below
 from lensblend.training.phases import Schedule
+from lensblend.training.request import maps_asked_for
+from lensblend.training.truths import NEEDS
 
 Standing = Literal["begun", "finished"]
 # Of a phase that has begun: what it keeps, and why.
@@ -95,6 +97,8 @@ def _obstacles(
         group = key.partition(".")[0]
         if group == "schedule":
             reason = _of_schedule(key, before, now, standing)
+        elif group in NEEDS.values() and group not in maps_asked_for(requested):
+            reason = f"nothing asks for {group}: neither the network nor a loss or metric"
         else:
             reason = _of_another(key, group, changed, standing)
         if reason:

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch import nn
 
 from lensblend.data.transforms import FLIP_PROBABILITIES
 from lensblend.errors import LensblendError, RequestError, nearest, one_of, short
+from lensblend.inference.guidance import guidance_of
 from lensblend.losses.weighted_sum import check_term
 from lensblend.metrics.fidelity import Psnr
 from lensblend.runs.building import check_parts, freeze_all_but, metric_classes
 from lensblend.runs.checkpoints import without_weights
 from lensblend.runs.instantiate import build, check_arguments, check_node, classes_in, given_arguments
+from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
 from lensblend.runs.roles import CALLBACK, LOSS, MODULE, OPTIMIZER
 from lensblend.training.callbacks.finite_guard import FiniteGuard
@@ -29,6 +32,7 @@ from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
 from lensblend.training.lightning import quiet_lightning
 from lensblend.training.phases import Phase, Schedule, monitored
+from lensblend.training.truths import needed_maps
 
 # What Lightning can do of it and networks here cannot: their blurs, losses and scores are single precision.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -59,6 +63,19 @@ def check_request(config: Mapping[str, Any]) -> None:
     network = sketch(without_weights(config["model"]), "model")
     for name in schedule.run:
         freeze_all_but(network, schedule.phases[name].trainable)
+
+
+def maps_asked_for(config: Mapping[str, Any]) -> list[str]:
+    """Return the maps, of ``saliency``, ``disparity`` and ``focus``, that a training asks a source for.
+
+    Args:
+        config: The whole configuration as plain dicts, known to be valid.
+    """
+    schedule = Schedule.from_config(config["schedule"])
+    terms = [term for name in schedule.run for term in schedule.phases[name].loss.values() if term]
+    compared = [str(term.get("compares")) for term in terms]
+    scored = [metric.compares for metric in metric_classes(config["metrics"]).values()]
+    return needed_maps([*compared, *scored], guidance_of(config["model"], "model"))
 
 
 def _check_phase(phase: Phase, where: str) -> None:
@@ -120,7 +137,7 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     one_of("flips", loader.pop("flips"), FLIP_PROBABILITIES)
     check_loader(**loader)
     start = config.get("init_from")
-    if start is not None and not Path(start).exists():
+    if start is not None and not Path(start).exists() and not is_model(start):
         raise RequestError(
             f"`init_from` {start} does not exist; give a checkpoint, a run's folder or a published file."
         )
@@ -169,6 +186,11 @@ def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type
         where = f"callbacks.{key}"
         check_node(node, where, CALLBACK)
         build(node, where, CALLBACK)
+        if any(issubclass(kind, StochasticWeightAveraging) for kind in classes_in(node, where, CALLBACK)):
+            raise RequestError(
+                f"`{where}` is StochasticWeightAveraging, which takes the learning rate from the phase and averages "
+                "only after its checkpoints are written; use pytorch_lightning.callbacks.EMAWeightAveraging."
+            )
         monitor = given_arguments(node, where, CALLBACK).get("monitor")
         # A module or callback of somebody's own may log more.
         if monitor is not None and module.__module__.startswith("lensblend.") and monitor not in logged:

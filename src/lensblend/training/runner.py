@@ -14,7 +14,7 @@ from torch import nn
 
 from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
-from lensblend.inference.guidance import KNOWN, GuidedSource, build_guides, guidance_of
+from lensblend.inference.guidance import KNOWN, GuidedSource, build_guides, give_maps, guidance_of
 from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
@@ -190,7 +190,9 @@ class Training:
         loader = self.config["loader"]
         limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
         device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
-        guided.prepare(config_hash(self.config["data"]), limits, device, lambda i, title: track(list(i), title))
+        key = config_hash(self.config["data"])
+        give_maps(source, self.config, key, device, lambda i, title: track(list(i), title))
+        guided.prepare(key, limits, device, lambda i, title: track(list(i), title))
         return guided
 
     def _phase_fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> PhaseFit:

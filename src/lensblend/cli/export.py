@@ -1,0 +1,89 @@
+"""``lensblend export``: a checkpoint in; a file that others can use, without its training and without pickles, out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lensblend.cli.flags import run_flags, shared
+from lensblend.errors import RequestError
+from lensblend.runs.messages import say
+from lensblend.storage import check_writable
+
+if TYPE_CHECKING:
+    from lensblend.runs.checkpoints import Trained
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the verb's command line."""
+    verb = argparse.ArgumentParser(
+        prog="lensblend export",
+        parents=[shared()],
+        description="Write a trained network as one file to be handed on, with all that it takes to rebuild it.",
+    )
+    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder")
+    verb.add_argument("--format", choices=list(FORMATS), default="safetensors", help="default: safetensors")
+    verb.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write: NAME.safetensors")
+    verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")
+    verb.add_argument("--overwrite", action="store_true", help="replace the file, where there is one")
+    verb.add_argument("--licence", metavar="TEXT", help="of the weights, to be written into the file")
+    verb.add_argument("--attributions", metavar="NAME", help="the file that says whose photos it was trained on")
+    verb.add_argument("--f-number", type=_f_number, metavar="N", help="the aperture that its renderings show")
+    return verb
+
+
+def _f_number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"a number above 0, such as 1.8, but got {text!r}")
+    return number
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Read the checkpoint, write the file, and say what is in it."""
+    output: Path = arguments.output
+    if output.suffix != f".{arguments.format}":
+        raise RequestError(f"`--output` {output} is to end in .{arguments.format}, by which its format is known.")
+    if output.is_dir():
+        raise RequestError(f"`--output` {output} is a folder; name a file in it.")
+    if os.path.lexists(output) and not arguments.overwrite:
+        raise RequestError(f"`--output` {output} exists; name another file, or add --overwrite.")
+    check_writable(output.parent)
+    from lensblend.runs.checkpoints import load_network
+
+    trained = load_network(arguments.checkpoint)
+    FORMATS[arguments.format](trained, arguments)
+    weights = sum(parameter.numel() for parameter in trained.network.parameters())
+    say(
+        f"{output}: {type(trained.network).__name__}, {weights:,} parameters, {output.stat().st_size:,} bytes, "
+        f"from {trained.path}"
+    )
+
+
+def _safetensors(trained: Trained, arguments: argparse.Namespace) -> None:
+    from lensblend.runs.publishing import published
+    from lensblend.runs.safetensors_files import write_network
+
+    card = {name: vars(arguments)[name] for name in ("licence", "attributions", "f_number")}
+    given = {name: value for name, value in card.items() if value is not None}
+    record = published(trained.record, trained.config, {**trained.card, **given})
+    write_network(trained.network.state_dict(), record, arguments.output, arguments.half)
+
+
+FORMATS: dict[str, Callable[[Trained, argparse.Namespace], None]] = {"safetensors": _safetensors}
+
+
+def main() -> None:
+    """Run the verb and exit."""
+    run_flags(parser(), export)
+
+
+if __name__ == "__main__":
+    main()
