@@ -149,7 +149,6 @@ BAD = {
     "--highlights inf --focus-mask mask.png": "`--highlights` is from 0 to 1000",
     "--aperture 3 --focus-mask mask.png": "makes discs of 3 of the photo's width",
     "--focus-mask black.png": "The mask of what is in focus is black everywhere",
-    "--focus 0.5,0.5": "`--model` names what renders",
 }
 
 

@@ -103,6 +103,7 @@ def trained(data):
     [
         ({"_target_": "lensblend.data.catalogue.Ebb", "root": "x"}, 2.88),
         ({"_target_": "lensblend.data.embedded.Embedded"}, 2.88),
+        ({"_target_": "lensblend.data.photos.Photos", "root": "x"}, 2.88),
         ({"_target_": "lensblend.data.embedded.Embedded", "aperture": 0.048}, 1.44),
         ({"_target_": "lensblend.data.scenes.Scenes", "aperture": 0.0}, None),
         ({"_target_": "lensblend.data.catalogue.Folders", "photos": "x", "targets": "y"}, None),

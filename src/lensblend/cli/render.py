@@ -146,9 +146,7 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     files = {job: written_for(job, names, renders) for job in jobs}
     settings = settings_of(trained, arguments) if trained else controls.settings
     report = Report(files, {"device": str(device), "settings": settings}, stream)
-    there = {
-        job for job in jobs if arguments.skip_existing and files[job] and all(file.exists() for file in files[job])
-    }
+    there = {job for job in jobs if arguments.skip_existing and any(file.exists() for file in files[job])}
     wanted = [job for job in jobs if job not in there]
     kept_back([file for job in wanted for file in files[job]], arguments.overwrite)
     sources = {name: vars(arguments)[name] for name in GUIDANCE}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from lensblend.data.camera import checked_size
+from lensblend.data.camera import F_NUMBER, checked_size
 from lensblend.data.catalogue import hash_fraction, scan_named
 from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.files import FilePairs, PairFiles, match, raise_all
@@ -101,6 +101,11 @@ class Photos(Source):
             name: PhotoPairs(name, FilePairs(chosen[name]), draws if name == "train" else 1, seed, camera, size)
             for name in ("train", "val")
         }
+
+    @classmethod
+    def f_number(cls, node: Mapping[str, Any]) -> float | None:
+        """Return that of EBB!, whose discs these pairs have."""
+        return F_NUMBER
 
     def split(self, name: Split) -> PhotoPairs:
         """Return the pairs of one split."""
