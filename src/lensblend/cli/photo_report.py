@@ -33,7 +33,8 @@ class Report:
 
     def failed(self, job: Job, reason: str) -> None:
         """Count a photo that cannot be rendered."""
-        self.failures[job] = reason.replace(str(job.source), job.name)
+        reason = reason.replace(str(job.source), job.name)
+        self.failures[job] = reason if job.name in reason else f"{job.name}: {reason}"
         self._write(job, "failed", error=self.failures[job])
 
     def rendered(self, job: Job, size: tuple[int, int], seconds: float) -> None:
