@@ -22,6 +22,7 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path):
         archive.extractall(site)
         vendored = "lensblend/comparison/page/vendor/img-comparison-slider"
         page = [f"lensblend/comparison/page/gallery.{kind}" for kind in ("html", "css", "js")]
+        assert archive.getinfo("lensblend/models/default.safetensors").file_size <= 20_000_000
         assert {*page, f"{vendored}/index.js", f"{vendored}/LICENSE"} <= set(archive.namelist())
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = subprocess.run(

@@ -122,7 +122,9 @@ class Trained:
 
     @property
     def f_number(self) -> float | None:
-        """Full-frame f-number at which the targets of its training were taken; None where its data do not say."""
+        """Full-frame f-number at which its training's targets were taken, by its card or its data; None where unsaid."""
+        if number := self.card.get("f_number"):
+            return float(number)
         node = self.config.get("data")
         try:
             kind: Any = next(classes_in(node, f"{self.path}: data", DATA)) if isinstance(node, Mapping) else None
