@@ -35,6 +35,8 @@ PATHS = {
     "data=ebb": ["data.root=x"],
     "data=folder": ["data.photos=a", "data.targets=b"],
     "data=masks": ["data.photos=a", "data.masks=b"],
+    "data=photos": ["data.root=x"],
+    "experiment=photos": ["data.root=x", "backbone.weights=null"],
     "saliency=file": ["saliency.folder=a"],
     "disparity=file": ["disparity.folder=a"],
     "focus=file": ["focus.folder=a"],
