@@ -123,7 +123,7 @@ def test_where_nothing_can_be_written_a_verb_says_so_before_it_works(run, photo,
     needs(place)
     here = tmp_path / "here"
     here.mkdir(mode=0o555)
-    asked = {"render": [photo, "--model", run], "compare": [run], "train": TINY}
+    asked = {"render": [photo, "--model", run, "--output", "out"], "compare": [run], "train": TINY}
     for verb, arguments in asked.items():
         process = start(place, here, verb, *arguments)
         out, errors = (text.decode() for text in process.communicate(timeout=600))
