@@ -14,6 +14,7 @@ SOURCE = Path(lensblend.__file__).parent
 ALLOWED = {
     "data/metadata.py": {"getattr(image, 'applist', ())"},
     "data/modes.py": {"getattr(image, 'tag_v2', {})"},
+    "data/photo_camera.py": {"getattr(self, name)"},
     "data/opening.py": {"getattr(image, 'n_frames', 1)"},
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
     "launchers/slurm.py": {"getattr(self, name)"},

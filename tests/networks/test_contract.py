@@ -80,16 +80,17 @@ def attentive():
 
 
 NETWORKS = {
-    "depth_blend": Case(lambda: DepthBlend(Hourglass(width_divisor=16), bank()), {"weights", "stack"}),
+    "depth_blend": Case(lambda: DepthBlend(Hourglass(width_divisor=16), bank()), {"weights", "stack", "mask"}),
     "depth_blend linear": Case(
-        lambda: DepthBlend(Hourglass(width_divisor=16), bank(), linear_light=True), {"weights", "stack"}
+        lambda: DepthBlend(Hourglass(width_divisor=16), bank(), linear_light=True), {"weights", "stack", "mask"}
     ),
     "depth_blend timm": Case(
-        lambda: DepthBlend(TimmPyramid("mobilenetv4_conv_small", decoder_channels=16), bank()), {"weights", "stack"}
+        lambda: DepthBlend(TimmPyramid("mobilenetv4_conv_small", decoder_channels=16), bank()),
+        {"weights", "stack", "mask"},
     ),
     "joint_blend": Case(
         lambda: JointBlend(Hourglass(width_divisor=16), bank()),
-        {"weights", "stack", "saliency", "saliency_logits", "log_depth"},
+        {"weights", "stack", "mask", "saliency", "saliency_logits", "log_depth"},
         supervised=("saliency_logits", "log_depth"),
     ),
     "saliency_blend": Case(

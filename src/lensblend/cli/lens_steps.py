@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import lensblend
 from lensblend.cli.controls import Controls
 from lensblend.cli.photo_files import Job
 from lensblend.cli.photo_steps import Step, read, write
+from lensblend.storage import json_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ def lens_step(controls: Controls, arguments: argparse.Namespace, guides: Mapping
     from lensblend.data.pairs import Pair
     from lensblend.inference.refocusing import refocus
 
-    mark = f"lensblend {lensblend.__version__} {json.dumps({'lens': controls.settings})}"
+    mark = f"lensblend {lensblend.__version__} {json_text({'lens': controls.settings}, indent=None)}"
 
     def step(job: Job) -> tuple[int, int]:
         original = read(job, arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from lensblend.cli.controls import check_aim, controls_of
 from lensblend.cli.photo_files import STREAM, Job, kept_back
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
-from lensblend.storage import write_atomically
+from lensblend.storage import json_text, write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +44,7 @@ def blend_at(trained: Trained, arguments: argparse.Namespace) -> BlendAt:
 def mark_of(trained: Trained, settings: Mapping[str, Any]) -> str:
     """Return what a rendering's file says made it: this program's version, the model's name and hash, the settings."""
     made = {"model": model_name(trained), "sha256": trained.sha256, "settings": dict(settings)}
-    return f"lensblend {lensblend.__version__} {json.dumps(made)}"
+    return f"lensblend {lensblend.__version__} {json_text(made, indent=None)}"
 
 
 def model_name(trained: Trained) -> str:

@@ -24,7 +24,7 @@ from lensblend.ops.resize import Window, resize_bilinear, sample_bilinear
 from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
 
 ENLARGING = ("bilinear", "guided")
-GUIDED_EPS = 1e-2  # of guided enlarging: less, and weights take the photo's texture on; more, and edges soften
+GUIDED_EPS = 3e-3  # of guided enlarging: less, and weights take the photo's texture on; more, and edges soften
 LEAST_SHARE = 1e-3  # of a pixel in a blur without bleeding, so that one deep inside what is sharp has a blur as well
 
 
@@ -108,8 +108,9 @@ class DepthBlend(BokehNetwork):
                 the geometric mean of the two sides' ratios, so that what is in focus stays as sharp as it was taken.
 
         Returns:
-            ``bokeh`` of the size of ``full_photo``, or else of ``photo``; and ``weights`` and ``stack`` of that size,
-            the stack in the light in which it was blended. All are single precision, also under autocast.
+            ``bokeh`` of the size of ``full_photo``, or else of ``photo``; and, of that size, ``weights``, ``mask`` (the
+            photo's own weight, which tells what is in focus) and ``stack``, in the light in which it was blended. All
+            are single precision, also under autocast.
         """
         check_photo(photo)
         return self._blend(photo, self.logits(photo), full_photo)

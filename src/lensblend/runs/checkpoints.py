@@ -122,7 +122,7 @@ class Trained:
 
     @property
     def f_number(self) -> float | None:
-        """Full-frame f-number at which its training's targets were taken, by its card or its data; None where unsaid."""
+        """Full-frame f-number at which its targets were taken, as its card or its data say; None where neither does."""
         if number := self.card.get("f_number"):
             return float(number)
         node = self.config.get("data")
