@@ -138,7 +138,7 @@ def test_where_nothing_can_be_written_a_verb_says_so_before_it_works(run, photo,
 def test_a_training_that_is_told_to_stop_saves_and_says_so(tmp_path, sent):
     process = start(Place(), tmp_path, "train", *TINY, "run_dir=run", "schedule.every_phase.max_epochs=5000")
     status = tmp_path / "run" / "status.json"
-    _wait(lambda: status.exists() and json.loads(status.read_text())["step"] >= 2, process)
+    _wait(lambda: status.exists() and json.loads(status.read_text()).get("step", 0) >= 2, process)
     os.kill(_child(process.pid), getattr(signal, sent))
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 143, errors
