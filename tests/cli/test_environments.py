@@ -165,7 +165,7 @@ def test_too_little_shared_memory_is_said_with_what_to_do(tmp_path):
     large = ["loader.num_workers=2", "schedule.every_phase.image_size=[256,384]"]
     process = start(place, tmp_path, "train", *TINY, *large, "run_dir=run")
     _, errors = process.communicate(timeout=600)
-    assert process.returncode == 1, errors
+    assert process.returncode == 2, errors
     assert b"Traceback" not in errors
     assert b"loader.num_workers=0" in errors, errors
 
