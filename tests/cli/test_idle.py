@@ -101,3 +101,10 @@ def test_what_is_set_to_nothing_is_not_missed(checked):
 
 def test_whatever_takes_up_a_group_lets_it_act(checked):
     checked("model=dmshn", "+callbacks.own.kernels=${kernels.sizes}", "kernels.sizes=[25]")
+
+
+def test_a_data_set_that_asks_for_a_map_is_a_use_of_it(checked):
+    source = ["saliency=onnx", "saliency.path=x.onnx"]
+    checked("data=photos", "data.root=x", *source)
+    with pytest.raises(RequestError, match="nothing here asks for saliency"):
+        checked(*source)

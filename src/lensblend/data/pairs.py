@@ -95,7 +95,7 @@ class Source(ABC):
     Attributes:
         endless: Whether each epoch has training pairs of its own.
         asks: Names of the maps of its own photos that it lacks and needs to make pairs: ``saliency``. `receive` gives
-            them.
+            them. Of a class, what its data sets may ask for.
         rendered_size: ``(height, width)`` at which the pairs are rendered; None where they are files.
     """
 

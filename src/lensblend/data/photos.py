@@ -62,6 +62,7 @@ class Photos(Source):
     """
 
     endless = True
+    asks: tuple[str, ...] = ("saliency",)
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch import nn
 
+from lensblend.data.pairs import Source
 from lensblend.data.transforms import FLIP_PROBABILITIES
 from lensblend.errors import LensblendError, RequestError, nearest, one_of, short
 from lensblend.inference.guidance import guidance_of
@@ -23,7 +24,7 @@ from lensblend.runs.checkpoints import without_weights
 from lensblend.runs.instantiate import build, check_arguments, check_node, classes_in, given_arguments
 from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
-from lensblend.runs.roles import CALLBACK, LOSS, MODULE, OPTIMIZER
+from lensblend.runs.roles import CALLBACK, DATA, LOSS, MODULE, OPTIMIZER
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.cluster import cluster_plugins, without_srun
@@ -66,7 +67,7 @@ def check_request(config: Mapping[str, Any]) -> None:
 
 
 def maps_asked_for(config: Mapping[str, Any]) -> list[str]:
-    """Return the maps, of ``saliency``, ``disparity`` and ``focus``, that a training asks a source for.
+    """Return the maps, of ``saliency``, ``disparity`` and ``focus``, that a training or its data set asks for.
 
     Args:
         config: The whole configuration as plain dicts, known to be valid.
@@ -75,7 +76,8 @@ def maps_asked_for(config: Mapping[str, Any]) -> list[str]:
     terms = [term for name in schedule.run for term in schedule.phases[name].loss.values() if term]
     compared = [str(term.get("compares")) for term in terms]
     scored = [metric.compares for metric in metric_classes(config["metrics"]).values()]
-    return needed_maps([*compared, *scored], guidance_of(config["model"], "model"))
+    kind: Any = next(classes_in(config["data"], "data", DATA)) if config.get("data") else Source
+    return needed_maps([*compared, *scored], [*guidance_of(config["model"], "model"), *kind.asks])
 
 
 def _check_phase(phase: Phase, where: str) -> None:
