@@ -23,7 +23,7 @@ from lensblend.data.sizes import check_image_size, turned
 from lensblend.data.transforms import resize_lanczos, resize_map
 from lensblend.errors import DataError, RequestError, StorageError, WeightsMissingError, one_of
 from lensblend.inference.rendering import device_of, explained, to_batch
-from lensblend.nn.rendering import Network
+from lensblend.nn.rendering import Network, Rendering
 from lensblend.ops.stretching import NORMS
 from lensblend.priors.depth_network import inverse_depth
 from lensblend.runs.checkpoint_files import is_checkpoint
@@ -194,7 +194,7 @@ def estimate(network: Network, photo: NDArray[np.uint8], image_size: tuple[int, 
     """Estimate maps of a photo with a prior network.
 
     Args:
-        network: In evaluation mode.
+        network: In evaluation mode; one that renders bokeh also estimates what is among its intermediates.
         photo: 8-bit sRGB, ``(h, w, 3)``.
         image_size: Height and width to which it is resized with Lanczos; turned, where it stands and the photo lies,
             or the other way round.
@@ -203,7 +203,8 @@ def estimate(network: Network, photo: NDArray[np.uint8], image_size: tuple[int, 
         By name, at the network's size: ``saliency`` as a probability, ``disparity`` as inverse depth over its maximum.
     """
     device, image_size = device_of(network), turned(image_size, photo.shape[:2])
-    maps = estimates(explained(network, to_batch(resize_lanczos(photo, image_size), device)))
+    answer = explained(network, to_batch(resize_lanczos(photo, image_size), device))
+    maps = estimates(answer.aux if isinstance(answer, Rendering) else answer)
     return {name: plane[0, 0].float().cpu().numpy() for name, plane in maps.items()}
 
 
