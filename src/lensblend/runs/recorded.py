@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from lensblend.data.pairs import Source
 from lensblend.errors import DataError, LensblendError, RequestError
@@ -115,9 +116,22 @@ def sketch(node: Any, where: str) -> Network:
     Raises:
         RequestError: It may not be built from a checkpoint, or has no end.
     """
-    with torch.device("meta"), _Count(where):
+    with torch.device("meta"), _Undrawn(), _Count(where):
         network: Network = build_recorded(node, where, *MODELS)
     return network
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draw no normal numbers for weights without memory: PyTorch would load its compiler for that, which takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call what is called, but for what draws."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") == "normal_":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _Count:
