@@ -1,5 +1,10 @@
 """The converter against an independent build of the released graph, its tensors numbered as in the authors' file."""
 
+import pickle
+import struct
+from collections import OrderedDict
+from typing import ClassVar, NamedTuple
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +15,7 @@ from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.priors.depth import load_megadepth, read_megadepth
 from lensblend.priors.depth_network import DepthNetwork
+from lensblend.runs.checkpoints import start_from
 
 
 class Sum(nn.Sequential):
@@ -75,6 +81,48 @@ def save(reference, tmp_path):
     return write
 
 
+class Stored(NamedTuple):
+    tensor: torch.Tensor
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes what PyTorch 0.2 wrote under Python 2.7: strings of bytes, tensors of a GPU, dictionaries of pairs."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+
+    def persistent_id(self, obj):
+        if isinstance(obj, torch.Tensor):  # stands for its storage
+            return "storage", torch.cuda.FloatStorage, str(obj.data_ptr()), "cuda:0", obj.numel(), None
+        return None
+
+    def save_string(self, obj):
+        self.write(pickle.SHORT_BINSTRING + bytes([len(obj)]) + obj.encode())
+        self.memoize(obj)
+
+    def save_stored(self, obj):
+        tensor = obj.tensor
+        parts = (tensor, 0, tuple(tensor.shape), tuple(tensor.stride()))
+        self.save_reduce(torch._utils._rebuild_tensor, parts, obj=obj)
+
+    def save_ordered(self, obj):
+        self.save_reduce(OrderedDict, ([[name, value] for name, value in obj.items()],), obj=obj)
+
+    dispatch |= {str: save_string, Stored: save_stored, OrderedDict: save_ordered}
+
+
+def save_as_python_2(state, path):
+    """Write what MegaDepth's authors published: they name PyTorch 0.2 and Python 2.7."""
+    stored = {str(tensor.data_ptr()): tensor for tensor in state.values()}
+    types = {"short": 2, "int": 4, "long": 4}
+    content = OrderedDict((name, Stored(tensor)) for name, tensor in state.items())
+    header = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": types}]
+    with path.open("wb") as file:
+        for part in (*header, content, list(stored)):
+            Python2Pickler(file, 2).dump(part)
+        for tensor in stored.values():
+            file.write(struct.pack("<q", tensor.numel()) + tensor.numpy().tobytes())
+
+
 def without_counters(state):
     return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
@@ -98,6 +146,20 @@ def test_the_hourglass_computes_the_references_log_depth(reference, save, prefix
     assert expected.std() > 1e-3
     torch.testing.assert_close(head(trunk(photo)), expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
     assert int(weights.trunk["stem.1.num_batches_tracked"]) == (0 if old else 7)
+
+
+@torch.no_grad()
+def test_a_file_of_the_authors_pytorch_and_python_is_read(reference, tmp_path):
+    path = tmp_path / "best_generalization_net_G.pth"
+    state = without_counters({f"module.{name}": tensor for name, tensor in reference.state_dict().items()})
+    save_as_python_2(state, path)
+    assert {name: tuple(t.shape) for name, t in torch.load(path, "cpu", weights_only=False).items()} == {
+        name: tuple(t.shape) for name, t in state.items()
+    }
+    network, photo = DepthNetwork(Hourglass()).eval(), torch.rand(1, 3, 32, 48)
+    assert start_from(network, path) == (path, "the published weights of ")
+    assert torch.equal(network.backbone.skips[0][0].branches[3][3].weight, state["module.3.1.0.3.3.weight"])
+    torch.testing.assert_close(network(photo)["log_depth"], reference(photo), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
