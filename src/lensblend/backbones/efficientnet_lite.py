@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -21,16 +20,19 @@ SCALES = {
 }
 MEAN = STD = (0.5, 0.5, 0.5)
 # Of EfficientNet-B0: expansion, channels, blocks, stride of the first block, kernel (Tan and Le 2019, Table 1).
-STAGES = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3))  # fmt: skip
+STAGES = (
+    *((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3)),
+    *((6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3)),
+)
 STEM = 32  # channels
 DIVISOR = 8  # of channels
 BN_EPS = 1e-3
 
 
 class Same(nn.Conv2d):
-    """A convolution of stride 2 whose border is TensorFlow's: a pixel more on the right and at the bottom if need be."""
+    """A convolution of stride 2 with TensorFlow's border: where it is odd, right and bottom have the pixel more."""
 
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:  # noqa: A002
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         """Convolve; sides become their half, rounded up."""
         missing = [
             max((math.ceil(side / step) - 1) * step + size - side, 0)

@@ -48,7 +48,8 @@ class Dss(PriorNetwork):
     rather than the logit of their mean probability, which is infinite where a probability rounds to one.
 
     A photo is normalised by ImageNet's mean and standard deviation, for which torchvision's VGG-16 was trained. The
-    authors subtract the mean (126.88, 120.24, 112.19) of 0-255 only, for another VGG-16 whose weights do not fit here.
+    authors, and those whose port IPCV IITM used, subtract a mean of 0-255 only, for another VGG-16 whose weights do
+    not fit here; that one pools 3×3 pixels instead of 2×2 the last two times.
 
     Args:
         width_divisor: Divides every width, for tests: 1 is the published network.

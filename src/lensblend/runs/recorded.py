@@ -122,7 +122,7 @@ def sketch(node: Any, where: str) -> Network:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Draw no normal numbers for weights without memory: PyTorch would load its compiler for that, which takes seconds."""
+    """Draw no normal numbers for weights without memory: for that PyTorch loads its compiler, which takes seconds."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
