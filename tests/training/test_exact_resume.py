@@ -31,7 +31,7 @@ from lensblend.training.changes import Consent
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
-from lensblend.training.loggers.metrics_csv import MetricsCsv
+from lensblend.training.loggers.metrics_csv import MetricsCsv, read_rows
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.restoration import Restoration
 from lensblend.training.resume import find_stopped
@@ -300,12 +300,20 @@ def test_the_step_that_was_interrupted_is_the_one_that_is_saved(tmp_path):
         assert read_checkpoint(tmp_path / "phase1" / "last.ckpt")["global_step"] == stop
 
 
-def test_an_epoch_of_other_batches_begins_anew(tmp_path):
+@pytest.mark.parametrize(
+    ("stop", "in_validation", "val_interval"),
+    [(6, False, 1.0), (5, False, 1.0), (4, False, 1.0), (4, True, 1.0), (6, False, 0.5), (6, True, 0.5), (7, False, 0.5)],
+)
+def test_an_epoch_of_other_batches_begins_anew(tmp_path, stop, in_validation, val_interval):
     with pytest.raises(Interrupted):
-        fit(tmp_path, 6)
-    trainer = fit(tmp_path, batch_size=4)
-    # Six steps before; of the second epoch all of its two batches, and the third epoch's.
-    assert trainer.global_step == 6 + 2 + 2
+        fit(tmp_path, stop, in_validation, val_interval=val_interval)
+    trainer = fit(tmp_path, batch_size=4, val_interval=val_interval)
+    # Of the second epoch all of its two batches, and the third epoch's.
+    steps = stop + 2 + 2
+    assert trainer.global_step == steps
+    rows = read_rows(tmp_path / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == list(range(steps))
+    assert all("train/loss" in row for row in rows)
 
 
 class Groups(pl.Callback):

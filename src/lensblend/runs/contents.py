@@ -82,6 +82,7 @@ def _check_record(record: Mapping[str, Any], path: Path) -> None:
         if not all(isinstance(value, str) for value in record.get(key, {}).values()):
             raise _wrong(path, key, record[key], _KINDS[key][1])
     _check_card(record.get("card", {}), path)
+    _check_count(record, path, "rows")
     if "image_size" in record:
         _check_size(record["image_size"], path)
     if "phase" in record and not is_name(record["phase"]):

@@ -199,6 +199,8 @@ class KeepLastAndBest(Checkpoint):
             "position": {"epoch": epoch, "batch": batch, "batches": batches},
         }
         fit = checkpoint["loops"]["fit_loop"]
+        # Lightning counts a step after the validation that may follow it.
+        checkpoint[RECORD]["rows"] = fit["epoch_loop.state_dict"]["_batches_that_stepped"] + self._is_validating
         if self._is_validating:
             # A restart repeats this validation from its start: the scores so far are in no checkpoint.
             fit["epoch_loop.val_loop.batch_progress"].update(total=dict(_MID_EVALUATION), current=dict(_NOT_STARTED))
@@ -220,9 +222,11 @@ class KeepLastAndBest(Checkpoint):
         self._restored_epoch = checkpoint.get(RECORD, {}).get("position", {}).get("epoch")
         data = _data(trainer)
         if data is not None and data.batches_done() != data.start[1]:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-            done = data.batches_done()
-            progress.update(current=dict.fromkeys(_NOT_STARTED, done), is_last_batch=done > 0)
+            fit, done = checkpoint["loops"]["fit_loop"], data.batches_done()
+            fit["epoch_loop.batch_progress"].update(current=dict.fromkeys(_NOT_STARTED, done), is_last_batch=done > 0)
+            if not done and "rows" in checkpoint[RECORD]:  # earlier versions did not keep it
+                # Lightning takes the start of an epoch for a validation, too, whose step it counts once more.
+                fit["epoch_loop.state_dict"]["_batches_that_stepped"] = checkpoint[RECORD]["rows"] - 1
 
     def _improves(self, value: float) -> bool:
         return math.isfinite(value) and (self.best is None or self._beats(value, self.best))
