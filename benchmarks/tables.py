@@ -23,7 +23,8 @@ from rich.progress import track
 from scipy.stats import t
 
 from lensblend.comparison.runs import Entry, every_phase, find_entries
-from lensblend.comparison.scoring import Request, Scored, score_entry
+from lensblend.comparison.scored import Request, Scored
+from lensblend.comparison.scoring import score_entry
 from lensblend.comparison.statistics import CONFIDENCE, difference_interval
 from lensblend.comparison.studies.paper import TABLES, deviations, is_row
 from lensblend.inference.evaluation import aligned

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lensblend.comparison.report import compare as compare_entries
 from lensblend.comparison.report import write_report
 from lensblend.comparison.runs import find_entries
-from lensblend.comparison.scoring import Request
+from lensblend.comparison.scored import Request
 from lensblend.data.embedded import Embedded
 from lensblend.inference.rendering import render_photo
 from lensblend.metrics.per_image import PerImageMetric

@@ -7,7 +7,8 @@ from PIL import Image
 from lensblend.data.catalogue import Folders
 from lensblend.data.files import FilePairs, PairFiles, check_map_fits
 from lensblend.errors import DataError
-from lensblend.inference.guidance import KNOWN, Guided, GuidedSource, MapFiles, Truth, check_guides
+from lensblend.inference.guidance import KNOWN, MapFiles, Truth
+from lensblend.inference.guided_pairs import Guided, GuidedSource, check_guides
 
 PHOTO = (24, 36)  # (height, width)
 

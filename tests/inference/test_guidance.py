@@ -10,7 +10,8 @@ from lensblend.data import pairs
 from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair
 from lensblend.errors import DataError, RequestError, WeightsMissingError
-from lensblend.inference.guidance import FromPair, Guided, GuidedSource, MapFiles, Truth, build_guides, guidance_of
+from lensblend.inference.guidance import FromPair, MapFiles, Truth, build_guides, guidance_of
+from lensblend.inference.guided_pairs import Guided, GuidedSource
 from lensblend.inference.prior_maps import NetworkMap, estimate, estimates
 from lensblend.nn.rendering import PriorNetwork
 

@@ -9,7 +9,7 @@ from lensblend.data.files import FilePairs, PairFiles
 from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair, Pairs, Source
 from lensblend.errors import RequestError
-from lensblend.inference import guidance
+from lensblend.inference import guidance, guided_pairs
 from lensblend.inference.evaluation import score_network
 from lensblend.inference.rendering import render_photo
 from lensblend.losses.pixel import L1
@@ -80,7 +80,7 @@ def test_a_map_of_any_name_reaches_a_network_that_asks_for_it(tmp_path):
     write_image(tmp_path / "a.png", Noise().load(0).photo)
     np.save(tmp_path / "a.npy", normals)
     files = PairFiles("a", tmp_path / "a.png", tmp_path / "a.png", {"normals": tmp_path / "a.npy"})
-    pairs = guidance.Guided(FilePairs([files]), {"slopes": guidance.Truth("normals")})
+    pairs = guided_pairs.Guided(FilePairs([files]), {"slopes": guidance.Truth("normals")})
     assert {n: p.mean() for n, p in pairs.load(0).maps.items()} == {"normals": 1.0, "slopes": 1.0}
     assert np.array_equal(guidance.Truth("normals")(pairs.load(0)), normals)
     pixels = []

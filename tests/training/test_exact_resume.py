@@ -302,12 +302,12 @@ def test_the_step_that_was_interrupted_is_the_one_that_is_saved(tmp_path):
 
 @pytest.mark.parametrize(
     ("stop", "in_validation", "val_interval"),
-    [(6, False, 1.0), (5, False, 1.0), (4, False, 1.0), (4, True, 1.0), (6, False, 0.5), (6, True, 0.5), (7, False, 0.5)],
+    [(6, False, 1), (5, False, 1), (4, False, 1), (4, True, 1), (6, False, 0.5), (6, True, 0.5), (7, False, 0.5)],
 )
 def test_an_epoch_of_other_batches_begins_anew(tmp_path, stop, in_validation, val_interval):
     with pytest.raises(Interrupted):
-        fit(tmp_path, stop, in_validation, val_interval=val_interval)
-    trainer = fit(tmp_path, batch_size=4, val_interval=val_interval)
+        fit(tmp_path, stop, in_validation, val_interval=float(val_interval))
+    trainer = fit(tmp_path, batch_size=4, val_interval=float(val_interval))
     # Of the second epoch all of its two batches, and the third epoch's.
     steps = stop + 2 + 2
     assert trainer.global_step == steps

@@ -111,7 +111,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from rich.progress import track
 
     from lensblend.comparison import report
-    from lensblend.comparison.scoring import Request
+    from lensblend.comparison.scored import Request
     from lensblend.comparison.studies.findings import MAPS
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.building import build_metrics

@@ -61,7 +61,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
     from lensblend.inference.evaluation import means, score_network, score_references, write_scores
-    from lensblend.inference.guidance import KNOWN, Guided, check_guides, give_maps, guides_of
+    from lensblend.inference.guidance import KNOWN, guides_of
+    from lensblend.inference.guided_pairs import Guided, check_guides, give_maps
     from lensblend.inference.rendering import choose_device
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.configuration import config_hash

@@ -12,7 +12,8 @@ from typing import Any
 from lensblend.comparison.gallery import Cell, PageImage, Picture, Section, note, write_gallery
 from lensblend.comparison.labels import label_entries
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
-from lensblend.comparison.scoring import Request, Scored, check_maps, content_hash, data_differences, score_entry
+from lensblend.comparison.scored import Request, Scored
+from lensblend.comparison.scoring import check_maps, content_hash, data_differences, score_entry
 from lensblend.comparison.studies.aim2019_observations import observations_markdown
 from lensblend.comparison.studies.aim2019_table import challenge_csv, challenge_markdown, our_rows
 from lensblend.comparison.studies.analysis import analyse

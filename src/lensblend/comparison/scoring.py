@@ -5,89 +5,32 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import lensblend
 from lensblend.comparison.cost import hardware, metered
 from lensblend.comparison.places import places
 from lensblend.comparison.runs import Entry
+from lensblend.comparison.scored import Request, Scored, read_kept
 from lensblend.comparison.studies import measures
 from lensblend.data.files import raise_all
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.data.regular_files import read_text
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
 from lensblend.inference.evaluation import Pixels, Row, Scores, score_network
-from lensblend.inference.guidance import KNOWN, Guided, build_guides, check_guides, guidance_of
-from lensblend.inference.pictures import ENCODED, encode
+from lensblend.inference.guidance import KNOWN, build_guides, guidance_of
+from lensblend.inference.guided_pairs import Guided, check_guides
+from lensblend.inference.pictures import encode
 from lensblend.inference.prior_maps import Guide
-from lensblend.inference.rendering import BlendAt, device_of
-from lensblend.metrics.per_image import PerImageMetric
+from lensblend.inference.rendering import device_of
 from lensblend.nn.rendering import Rendering
 from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
-from lensblend.runs.documents import read_json
 from lensblend.storage import json_text, remove, write_atomically
 
 FORMAT = 3
-
-
-@dataclass(frozen=True)
-class Request:
-    """How runs are scored.
-
-    Attributes:
-        metrics: By name.
-        device: Where the network runs.
-        blend_at: See `lensblend.inference.rendering.render_photo`.
-        score_at: ``photo`` (the pairs' own size) or ``network`` (both resized to the network's size first).
-        limit: Score the first so many pairs; None scores all.
-        pictures: Keep the pictures of the first so many pairs.
-        lpips_weights: SHA-256 of the file of AlexNet's weights, where one was named.
-        again: Score also what has been scored before.
-        analysis: Also measure the renderings, see `lensblend.comparison.studies.measures`.
-    """
-
-    metrics: Mapping[str, PerImageMetric]
-    device: torch.device
-    blend_at: BlendAt = "network"
-    score_at: str = "photo"
-    limit: int | None = None
-    pictures: int = 24
-    lpips_weights: str | None = None
-    again: bool = False
-    analysis: bool = False
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What is known of one entry.
-
-    Attributes:
-        scores: By image id, then by metric.
-        contents: By image id, a hash of the pair's pixels as they were scored.
-        about: What was scored and how; see `_about`.
-        folder: Holds the pictures of the first pairs.
-        measures: By image id, then by measure; empty where they were not asked for.
-    """
-
-    scores: dict[str, Scores]
-    contents: dict[str, str]
-    about: dict[str, Any]
-    folder: Path
-    measures: dict[str, Scores] = field(default_factory=dict)
-
-    def picture(self, index: int, weight: int | None = None) -> Path:
-        """Return the file of a pair's rendering, or of one of its weight maps."""
-        stem = f"{index:04d}" if weight is None else f"{index:04d}-W{weight}"
-        files = [self.folder / f"{stem}.{suffix}" for suffix in ENCODED]
-        return next((file for file in files if file.is_file() and not file.is_symlink()), files[0])
 
 
 def score_entry(
@@ -141,7 +84,7 @@ def _kept(entry: Entry, about: Mapping[str, Any], ids: Sequence[str], request: R
     """Return what an earlier comparison kept, wherever it lies, or why it cannot be used."""
     reason = "new"
     for folder in places(entry):
-        kept, reason = _read_kept(folder, about, ids, request)
+        kept, reason = read_kept(folder, about, ids, request)
         if kept is not None:
             return kept, "kept"
     return None, reason
@@ -167,65 +110,6 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
 def _guides(entry: Entry) -> dict[str, Guide]:
     """Return the sources of the maps that an entry's network takes."""
     return build_guides(guidance_of(entry.config["model"], "model"), entry.config)
-
-
-def _read_kept(
-    folder: Path, about: Mapping[str, Any], ids: Sequence[str], request: Request
-) -> tuple[Scored | None, str]:
-    """Return what a run's folder holds, or why it cannot be used."""
-    if not os.path.isfile(folder / "about.json"):  # False also where it may not be looked at
-        return None, "new"
-    if request.again:
-        return None, "new, as asked for"
-    try:
-        content = read_json(folder / "about.json")
-        rows = _read_csv(folder / "scores.csv")[: len(ids)]
-        scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows}
-        kept = Scored(scores, {row["id"]: row["content"] for row in rows}, content, folder)
-        changed = [key for key, value in about.items() if not _fits(key, value, content.get(key))]
-        if request.analysis and not changed:
-            for row in _read_csv(folder / "measures.csv")[: len(ids)]:
-                kept.measures[row["id"]] = {name: float(value) for name, value in row.items() if name != "id"}
-        maps = range(len(content["maps"]))
-        if not _is_about(content):
-            raise DataError(f"{folder / 'about.json'} is damaged.")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
-        return None, "new: what was kept is damaged or of other metrics"
-    if changed:
-        return None, f"new: kept scores have another {', '.join(changed)}"
-    if list(scores) != list(ids) or (request.analysis and list(kept.measures) != list(ids)):
-        return None, "new: kept scores are of other images"
-    wanted = range(min(len(ids), request.pictures))
-    if not all(kept.picture(i, weight).is_file() for i in wanted for weight in (None, *maps)):
-        return None, "new: pictures are missing"
-    return kept, "kept"
-
-
-def _is_about(content: Mapping[str, Any]) -> bool:
-    """Tell whether what was measured beside the scores is of the types that tables and pages are made of."""
-    numbers = [content.get(key) for key in ("parameters", "seconds", "macs")]
-    sides = content["image_size"]
-    return (
-        all(number is None or (isinstance(number, int | float) and number >= 0) for number in numbers)
-        and isinstance(content["parameters"], int)
-        and len(sides) == 2
-        and all(isinstance(side, int) and side > 0 for side in sides)
-        and all(isinstance(caption, str) for caption in content["maps"])
-        and all(isinstance(content.get(key) or "", str) for key in ("device", "hardware", "phase"))
-    )
-
-
-def _fits(key: str, wanted: Any, kept: Any) -> bool:
-    """Tell whether a kept value serves; metrics beyond those that are wanted do no harm."""
-    if key == "conventions":
-        return all((kept or {}).get(name) == convention for name, convention in wanted.items())
-    if key == "guidance":
-        return bool(wanted == (kept or {}))
-    return wanted == kept or (key == "lpips_weights_sha256" and wanted is None)
-
-
-def _read_csv(file: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read_text(file))))
 
 
 def _score(

@@ -5,9 +5,7 @@ conf/{saliency,disparity,focus} choose a source; it is built only where a networ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensblend.data.files import check_map_fits, raise_all, scan
+from lensblend.data.files import check_map_fits, scan
 from lensblend.data.images import read_map, read_map_size
-from lensblend.data.pairs import Pair, Pairs, Source, Split
+from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
 from lensblend.inference.onnx_maps import onnx_node
@@ -144,118 +142,6 @@ class MapFiles(Guide):
                 f"name it {name}.png or {name}.npy."
             )
         return files[0]
-
-
-class Guided(Pairs):
-    """Pairs with the maps that were asked for.
-
-    Args:
-        pairs: The pairs.
-        guides: Sources of maps by name.
-        dropped: Maps of the pairs that are left behind, unread where they lie in files; other maps stay.
-    """
-
-    def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
-        self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
-
-    def sized(self, image_size: tuple[int, int]) -> Guided:
-        """Return the pairs as they are rendered for samples of a size."""
-        return Guided(self._pairs.sized(image_size), self._guides, self._dropped)
-
-    def load(self, index: int, epoch: int = 0) -> Pair:
-        """Return one pair with its maps."""
-        pair = self._pairs.load(index, epoch)
-        kept = {name: pair.maps[name] for name in pair.maps if name not in self._dropped and name not in self._guides}
-        return replace(pair, maps={**kept, **{name: guide(pair) for name, guide in self._guides.items()}})
-
-
-class GuidedSource(Source):
-    """A data set whose pairs carry the maps that were asked for.
-
-    Args:
-        source: The data set.
-        guides: By the map's name.
-        dropped: Maps of the data set's own that nothing needs.
-    """
-
-    def __init__(self, source: Source, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
-        self._source, self._guides, self._dropped, self.endless = source, guides, dropped, source.endless
-
-    def split(self, name: Split) -> Guided:
-        """Return the pairs of one split."""
-        return Guided(self._source.split(name), self._guides, self._dropped)
-
-    def prepare(
-        self,
-        key: str,
-        limits: Mapping[Split, int | None],
-        device: torch.device,
-        track: Callable[[Iterable[int], str], Iterable[int]],
-    ) -> None:
-        """Compute what networks have not yet computed, before reading processes would do so one by one on the CPU.
-
-        Args:
-            key: Names the data set; one that has been gone through before is not again.
-            limits: Use only the first pairs of a split.
-            device: Where networks compute; afterwards they are on the CPU.
-            track: Shows how far it is.
-
-        Raises:
-            DataError: Maps are missing, cannot be read or do not fit their photos; all of them are listed.
-        """
-        if self._source.endless:
-            return
-        for split, limit in limits.items():
-            check_guides(self._guides, self._source.split(split), limit)
-        for name, guide in self._guides.items():
-            for split, limit in limits.items():
-                pairs = self._source.split(split)
-                if count := min(len(pairs.ids), limit or len(pairs.ids)):
-                    indices = partial(track, range(count), f"{name.capitalize()} of the {split} split")
-                    guide.prepare(pairs, f"{split}-{count}-{key[:16]}", device, indices)
-
-
-def give_maps(
-    source: Source,
-    nodes: Mapping[str, Any],
-    key: str,
-    device: torch.device,
-    track: Callable[[Iterable[int], str], Iterable[int]],
-    splits: Collection[Split] = ("train", "val"),
-) -> None:
-    """Give a data set that makes pairs of photos alone the maps of these that it asks for.
-
-    Args:
-        source: The data set.
-        nodes: The configuration's nodes by the maps' names.
-        key: Names the data set; one that has been gone through before is not again.
-        device: Where networks compute.
-        track: Shows how far it is.
-        splits: Those that will be drawn from.
-    """
-    guides = build_guides(source.asks, nodes)
-    for name, guide in guides.items():
-        for split in splits:
-            photos = source.photos_of(split)
-            raise_all(guide.problems(photos), f"the {name} maps")
-            indices = partial(track, range(len(photos.ids)), f"{name.capitalize()} of the {split} photos")
-            guide.prepare(photos, f"{split}-photos-{key[:16]}", device, indices)
-    source.receive(guides)
-
-
-def check_guides(guides: Mapping[str, Guide], pairs: Pairs, count: int | None = None) -> None:
-    """Check the maps of all pairs before the first is used.
-
-    Args:
-        guides: Sources of maps by name.
-        pairs: Whose maps are needed.
-        count: Of how many pairs; None for all.
-
-    Raises:
-        DataError: Maps are missing, cannot be read or do not fit their photos; all of them are listed.
-    """
-    for name, guide in guides.items():
-        raise_all(guide.problems(pairs, count), f"the {name} maps")
 
 
 def guidance_of(node: Any, where: str) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from torch import nn
 
 from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
-from lensblend.inference.guidance import KNOWN, GuidedSource, build_guides, give_maps, guidance_of
+from lensblend.inference.guidance import KNOWN, build_guides, guidance_of
+from lensblend.inference.guided_pairs import GuidedSource, give_maps
 from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but

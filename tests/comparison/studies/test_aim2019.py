@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import rankdata, spearmanr
 
 from lensblend.comparison.runs import Entry
-from lensblend.comparison.scoring import Scored
+from lensblend.comparison.scored import Scored
 from lensblend.comparison.statistics import Interval
 from lensblend.comparison.studies.aim2019 import TEAMS, TRACKS, differences_of, phases_compared, team_of, tracks_of
 from lensblend.comparison.studies.aim2019_observations import correlation, observations, our_lines

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lensblend.comparison.runs import Entry
-from lensblend.comparison.scoring import Scored
+from lensblend.comparison.scored import Scored
 from lensblend.comparison.statistics import mean_interval
 from lensblend.comparison.studies.analysis import (
     Analysed,

@@ -10,7 +10,7 @@ from math import floor, isnan, log10
 from statistics import fmean
 
 from lensblend.comparison.runs import Entry
-from lensblend.comparison.scoring import Scored
+from lensblend.comparison.scored import Scored
 from lensblend.comparison.studies.aim2019 import (
     FIDELITY,
     SOURCE,

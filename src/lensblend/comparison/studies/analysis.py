@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lensblend.comparison.runs import Entry
-from lensblend.comparison.scoring import Scored
+from lensblend.comparison.scored import Scored
 from lensblend.comparison.statistics import METHOD, Interval, mean_interval
 from lensblend.comparison.studies.measures import FIFTHS
 from lensblend.inference.evaluation import aligned

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lensblend.comparison.gallery import Cell, Picture, Section
-from lensblend.comparison.scoring import Scored
+from lensblend.comparison.scored import Scored
 from lensblend.comparison.studies import plots
 from lensblend.comparison.studies.analysis import Analysed, analysis_csv, analysis_markdown, coverage, focus_cells
 from lensblend.comparison.studies.claims import Claim, claim_cells, compute_claims
