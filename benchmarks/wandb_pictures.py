@@ -19,9 +19,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from reliability.offline_runs import OfflineRun, read_runs
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))  # where offline runs are read back
 
-PICTURES = Path(__file__).resolve().parents[1] / "docs" / "images"
+from reliability.offline_runs import OfflineRun, read_runs  # noqa: E402
+
+PICTURES = ROOT / "docs" / "images"
 SWEEP = (
     "--multirun",
     "experiment=demo",
