@@ -107,8 +107,8 @@ def page(rows: dict[str, tuple[list[float], float]], load: float, rounds: int) -
     lines = [
         "# Seconds to render one photo, from file to file",
         "",
-        f"Whole processes of `lensblend render`, start included; median of {rounds} (the hourglass: 1) after one that is",
-        "not counted.",
+        f"Whole processes of `lensblend render`, start included; median of {rounds} (the hourglass: 1), after one that",
+        "is not counted.",
         "",
         "| | seconds | least to most | CPU seconds | to the model in the box |",
         "|---|---:|---:|---:|---:|",
