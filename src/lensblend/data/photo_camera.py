@@ -45,7 +45,7 @@ class PhotoCamera:
     noise: float = 0.01
     highlights: float = 4.0
     jitter: float = 1.0
-    cats_eye: float = 0.0
+    cats_eye: float = 0.0  # as in trainings from before it; conf/data/photos.yaml says more
 
     def __post_init__(self) -> None:
         if len(self.radius) != 2 or not 0 < self.radius[0] <= self.radius[1] <= 0.2:
