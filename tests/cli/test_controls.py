@@ -141,7 +141,7 @@ BAD = {
     "--focus 0.5,0.5 --focus-mask mask.png": "`--focus` and `--focus-mask` all say what is in focus; give one of them.",
     "--focus-mask missing.png": "`--focus-mask missing.png` does not exist; correct the path.",
     "--focus-mask disparity.npy": "`--focus-mask disparity.npy` does not exist",
-    "--blades 6": "`--blades` belong to the thin lens, which needs to know what is where: add `--focus-mask FILE`",
+    "--blades 6": "`--blades` would have no effect: a network renders; leave it out, or ask for the thin lens",
     "--blades 2 --focus-mask mask.png": "`blades` is 3 to 32, or 0 for a round aperture, but got 2; use 6.",
     "--blades x --focus-mask mask.png": "`--blades` is a whole number",
     "--rotation 3 --focus-mask mask.png": "`--rotation` turns the blades of an aperture",

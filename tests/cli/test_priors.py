@@ -174,7 +174,7 @@ def test_saliency_is_pictured_by_its_own_network(in_process, scrn, photo, pictur
 def test_depth_is_refused_where_there_is_none(in_process, scrn, photo, tmp_path):
     done = in_process("render", photo, "--model", scrn, "--output", tmp_path / "out", "--depth")
     assert done.code == 2
-    assert "holds Scrn, which predicts no depth; leave `--depth` out" in done.err
+    assert "holds Scrn, which predicts no depth; leave it out" in done.err
 
 
 def test_a_prior_network_is_not_evaluated_or_compared_as_if_it_rendered(in_process, scrn, tmp_path):

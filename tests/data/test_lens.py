@@ -161,6 +161,43 @@ def test_light_of_a_point_is_kept() -> None:
         np.testing.assert_allclose(light, (50.0, 20.0, 5.0), rtol=1e-4)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+@pytest.mark.parametrize("strength", [0.0, 0.3, 0.8])
+def test_discs_are_cut_off_towards_the_corners_and_keep_their_light(strength: float, slope: float) -> None:
+    """Two circles of one size, shifted against each other, have a lens in common: its area is known."""
+    height, width, radius = 90, 120, 9.0
+    slanted = slope * np.linspace(0, 1, width)[None] * np.ones((height, 1))
+    shift, areas, widths = strength * 34 / 44.5, [], []  # of the circles against each other, in radii
+    for row, column in ((45, 60), (45 - 34, 60 - 45)):  # the middle, and three quarters of the way to a corner
+        scene = opaque(np.zeros((height, width, 3)), slanted)
+        scene.colour[row, column] = (50.0, 20.0, 5.0)
+        light = render([scene], Lens(1.0, 2 * radius / float(1 - slanted[row, column]), cats_eye=strength))
+        np.testing.assert_allclose(light.sum(axis=(0, 1)), (50.0, 20.0, 5.0), rtol=0.02)
+        lit = light[..., 0] > light[..., 0].max() / 2
+        areas.append(lit.sum())
+        down, right = (np.nonzero(lit)[axis] - centre for axis, centre in enumerate((row, column)))
+        outwards = np.array([34.0, 45.0]) / np.hypot(34, 45)
+        widths.append(
+            (np.std(down * outwards[0] + right * outwards[1]), np.std(down * outwards[1] - right * outwards[0]))
+        )
+    half = shift / 2
+    overlap = (2 * np.arccos(half) - 2 * half * np.sqrt(1 - half**2)) / np.pi
+    # Shapes are mixed from those of neighbouring points of a grid, whose rims differ by some pixels.
+    assert areas[0] == pytest.approx(np.pi * radius**2, rel=0.1)
+    assert areas[1] == pytest.approx(overlap * np.pi * radius**2, rel=0.1)
+    assert widths[0][0] == pytest.approx(widths[0][1], rel=0.03)
+    if strength:
+        assert widths[1][0] < (1 - shift / 4) * widths[0][0]
+        assert widths[1][0] < (1 - shift / 4) * widths[1][1]
+
+
+def test_an_even_surface_stays_even_and_opaque_under_discs_that_are_cut_off() -> None:
+    behind = opaque(np.full((48, 72, 3), 1.0), 0.0)
+    for far in (0.0, np.linspace(0, 0.4, 72)[None] * np.ones((48, 1))):
+        surface = opaque(np.full((48, 72, 3), 0.25), far)
+        np.testing.assert_allclose(render([behind, surface], Lens(1.0, 16.0, cats_eye=1.0)), 0.25, atol=1e-5)
+
+
 def test_blur_of_a_point_grows_linearly_with_the_disparity_difference() -> None:
     differences = np.array([0.2, 0.4, 0.6, 0.8, 1.0])
     axis = np.arange(64) - 32

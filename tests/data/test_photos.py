@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def test_the_same_key_gives_the_same_pair_and_another_epoch_another_one(folder):
-    pairs = Photos(str(folder), val_fraction=0.3).split("train").sized(SIZE)
+    pairs = Photos(str(folder), val_fraction=0.3, cats_eye=1.0).split("train").sized(SIZE)
     once, again, later = pairs.load(2, 5), pairs.load(2, 5), pairs.load(2, 6)
     assert once.photo.shape == (*SIZE, 3)
     assert np.array_equal(once.photo, again.photo)
@@ -142,6 +142,24 @@ def test_highlights_outshine_the_white_that_the_photo_stored():
     assert bright[:, 50:].max() > plain[:, 50:].max() + 20
 
 
+def test_discs_of_some_photos_are_cut_off_towards_the_corners():
+    """Two fifths of them; the others are, pixel by pixel, those of a lens without a rim."""
+    photo, alpha = bar()
+    photo[12, 84] = 255
+    targets = {
+        strength: [
+            take(np.random.default_rng(key), "bar", photo, alpha, camera(0.06, cats_eye=strength)).target
+            for key in range(100, 140)
+        ]
+        for strength in (0.0, 1.0)
+    }
+    others = [index for index in range(40) if not np.array_equal(targets[0.0][index], targets[1.0][index])]
+    assert 8 <= len(others) <= 24
+    lit = [(targets[1.0][index][:22, 70:] > 62).sum() for index in others]
+    assert max(lit) <= (targets[0.0][0][:22, 70:] > 62).sum()
+    assert len(set(lit)) > len(lit) / 2  # each has another strength
+
+
 def test_folders_may_be_several_and_maps_may_lie_elsewhere(folder, tmp_path):
     other = tmp_path / "other"
     write_image(other / "0.png", np.zeros((40, 60, 3), np.uint8))
@@ -158,6 +176,8 @@ def test_folders_may_be_several_and_maps_may_lie_elsewhere(folder, tmp_path):
         ({"radius": [0.0, 0.01]}, "`radius` is the least and the largest"),
         ({"ground": 1.5}, "`ground` is in"),
         ({"noise": float("nan")}, "`noise` is in"),
+        ({"cats_eye": 1.5}, r"`cats_eye` is in \[0, 1\], but got 1.5"),
+        ({"cats_eye": float("nan")}, "`cats_eye` is in"),
         ({"draws": 0}, "`draws` is in"),
         ({"val_fraction": 1.0}, "`val_fraction` is in"),
         ({"masks": ["a", "b"]}, "lists a folder for each root, but got 2 for 1"),

@@ -7,9 +7,9 @@ from scipy import ndimage
 from lensblend.data.camera import Camera
 from lensblend.data.embedded import Embedded
 from lensblend.data.lens import Layer, Lens, develop, pinhole, render
+from lensblend.data.scattering import scatter
 from lensblend.inference.firming import firmed
 from lensblend.inference.refocusing import ThinLens, brightened, refocus
-from lensblend.inference.scattering import scatter
 from lensblend.ops.apertures import Aperture
 
 SIZE = (48, 72)

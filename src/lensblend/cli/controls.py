@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lensblend.nn.rendering import BokehNetwork
     from lensblend.runs.checkpoints import Trained
 
-_LENS = ("aperture", "blades", "rotation", "cats_eye", "highlights")
 _WIDEST = 0.5  # of the photo's width
 REMEDY = (
     "give `--disparity SOURCE` (a map, a folder of maps, FILE.onnx, or a depth network's run), or `--focus-mask FILE`"
@@ -107,18 +106,12 @@ class Controls:
     def _check_combination(self) -> None:
         widths = [name for name in ("strength", "f_number", "aperture") if vars(self)[name] is not None]
         if len(widths) > 1:
-            raise RequestError(f"{_spelt(widths)} all say how wide the blur is; give one of them.")
+            raise RequestError(f"{spelt(widths)} all say how wide the blur is; give one of them.")
         aims = [name for name in ("focus", "focus_mask", "focus_at") if vars(self)[name] is not None]
         if len(aims) > 1:
-            raise RequestError(f"{_spelt(aims)} all say what is in focus; give one of them.")
+            raise RequestError(f"{spelt(aims)} all say what is in focus; give one of them.")
         if self.focus_at is not None and self.disparity is None:
             raise RequestError(f"`--focus-at {self.focus_at:g}` is a disparity, and there is none: {REMEDY}.")
-        lens = [name for name in _LENS if vars(self)[name] is not None]
-        if lens and not self.uses_lens:
-            raise RequestError(
-                f"{_spelt(lens)} belong to the thin lens, which needs to know what is where: add `--focus-mask FILE`, "
-                "or `--disparity SOURCE` with `--focus X,Y` or `--focus-at D`."
-            )
         if self.rotation is not None and not self.blades:
             raise RequestError(
                 "`--rotation` turns the blades of an aperture, and a round one has none; add `--blades`."
@@ -247,5 +240,11 @@ def _point(text: str | None) -> tuple[float, float] | None:
     return x, y
 
 
-def _spelt(names: list[str]) -> str:
+def spelt(names: Sequence[str]) -> str:
+    """Return flags as they are typed, for a message.
+
+    Example:
+        >>> spelt(["focus_mask", "blades"])
+        '`--focus-mask` and `--blades`'
+    """
     return " and ".join(f"`--{name.replace('_', '-')}`" for name in names)

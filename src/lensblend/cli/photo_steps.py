@@ -113,7 +113,7 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
 
 def estimating_step(trained: Trained, arguments: argparse.Namespace) -> Step:
     """Return what pictures the maps of one photo: saliency, or inverse depth, white = nearest."""
-    from lensblend.data.originals import to_8_bits
+    from lensblend.data.originals import Original, to_8_bits
     from lensblend.inference.prior_maps import estimate
 
     mark = mark_of(trained, {})
@@ -121,7 +121,11 @@ def estimating_step(trained: Trained, arguments: argparse.Namespace) -> Step:
     def step(job: Job) -> tuple[int, int]:
         original = read(job, arguments)
         for name, plane in estimate(trained.network, to_8_bits(original.pixels), trained.image_size).items():
-            _write_map(job, _spoken(name), _enlarged(plane, original), original, mark, alone=job.single)
+            pixels = _enlarged(plane, original)
+            if job.single:
+                write(job, Original(original.pixels), pixels, mark, arguments.quality)
+            else:
+                _write_map(job, _spoken(name), pixels, original, mark)
         return original.pixels.shape[:2]
 
     return step
@@ -161,18 +165,12 @@ def write(job: Job, original: Original, pixels: NDArray[Any], mark: str, quality
         write_atomically(job.target, content)
 
 
-def _write_map(
-    job: Job, name: str, pixels: NDArray[np.uint8], original: Original, mark: str, alone: bool = False
-) -> None:
-    """Write a map, marked so that nobody takes it for a photo; ``alone`` in the place of a rendering."""
+def _write_map(job: Job, name: str, pixels: NDArray[np.uint8], original: Original, mark: str) -> None:
+    """Write a map beside a rendering, marked so that nobody takes it for a photo."""
     from lensblend.data.originals import Original, encoded
 
-    bare = Original(original.pixels)
-    if alone:
-        write(job, bare, pixels, mark, 95)
-        return
     file = job.map_file(name)
-    write_atomically(file, encoded(bare, pixels, "png", mark, where=str(file)))
+    write_atomically(file, encoded(Original(original.pixels), pixels, "png", mark, where=str(file)))
 
 
 def _to_standard_output(content: bytes) -> None:

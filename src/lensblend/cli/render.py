@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lensblend.cli.controls import Controls, add_controls, controls_of
 from lensblend.cli.flags import run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
+from lensblend.cli.ways import check_flags, check_network
 from lensblend.data.listing import FORMATS
 from lensblend.errors import DataError, LensblendError, RequestError, StorageError
 from lensblend.runs.messages import say
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         help="blend at the photo's full size, or at the network's and scale back as the paper does (default: photo, "
         "where the network can)",
     )
-    verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    verb.add_argument("--device", help="where a network computes: auto, cpu or cuda (default: auto)")
     verb.add_argument(
         "--max-megapixels",
         type=_positive,
@@ -120,6 +121,7 @@ def render(arguments: argparse.Namespace) -> None:
     if streams_out(arguments) and arguments.json:
         raise RequestError("`--json` and the picture would both go to standard output; give `--output` a file.")
     controls = controls_of(arguments)
+    check_flags(arguments, controls)
     # Only pictures and JSON go to standard output.
     stream = sys.stdout if arguments.json else None
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
@@ -138,11 +140,11 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     from lensblend.inference.guidance import guides_of
     from lensblend.inference.rendering import choose_device
 
-    device = choose_device("cpu" if controls.uses_lens else arguments.device)
-    trained = None if controls.uses_lens else _trained(arguments, controls, device)
+    device = choose_device("cpu" if controls.uses_lens else arguments.device or "auto")
+    trained = None if controls.uses_lens else _trained(arguments, device)
     names = map_names(trained, arguments) if trained else []
     renders = trained is None or trained.network.renders
-    _check_maps(jobs, names, renders)
+    _check_maps(jobs, names, renders, arguments.format)
     files = {job: written_for(job, names, renders) for job in jobs}
     settings = settings_of(trained, arguments) if trained else controls.settings
     report = Report(files, {"device": str(device), "settings": settings}, stream)
@@ -179,22 +181,14 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     report.conclude(arguments.output)
 
 
-def _trained(arguments: argparse.Namespace, controls: Controls, device: torch.device) -> Trained:
+def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
     from lensblend.runs.checkpoints import load_ensemble
     from lensblend.runs.models import model_file
 
     trained = load_ensemble(arguments.model or [model_file("default")])
-    network = trained.network.to(device)
-    if arguments.depth and "disparity" not in network.estimates:
-        raise RequestError(
-            f"{trained.path} holds {type(network).__name__}, which predicts no depth; leave `--depth` out, or give "
-            "a depth network's or the joint model's checkpoint."
-        )
-    if controls.settings and not network.renders:
-        raise RequestError(
-            f"{trained.path} holds {type(network).__name__}, which renders no bokeh; leave strength and focus out."
-        )
+    trained.network.to(device)
+    check_network(arguments, trained)
     return trained
 
 
@@ -217,8 +211,8 @@ def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int)
     return failures
 
 
-def _check_maps(jobs: Sequence[Job], names: Sequence[str], renders: bool) -> None:
-    """Refuse maps that would be written over one another or over a rendering, and maps beside standard output.
+def _check_maps(jobs: Sequence[Job], names: Sequence[str], renders: bool, image_format: str | None) -> None:
+    """Refuse maps that would be written over one another or over a rendering, beside standard output, or but as PNG.
 
     Raises:
         RequestError: All that is wrong, a line each.
@@ -236,6 +230,8 @@ def _check_maps(jobs: Sequence[Job], names: Sequence[str], renders: bool) -> Non
             if place in taken:
                 problems.append(f"A map of {job.name} and {taken[place]} would have one name, {file}; rename a photo")
             taken[place] = f"one of {job.name}"
+    if not renders and image_format not in (None, "png") and not all(job.single for job in jobs):
+        problems.append(f"`--format {image_format}` would have no effect: maps in folders are PNG; leave it out")
     if not renders and len(names) > 1 and any(job.single for job in jobs):
         problems.append(f"The network estimates {' and '.join(names)}, which are several pictures; name a folder")
     if problems:

@@ -7,7 +7,7 @@ that a scene gives the same bytes in every process.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,8 +16,10 @@ import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 from scipy import fft
 
+from lensblend.data.scattering import scatter
+from lensblend.ops.apertures import Aperture
 from lensblend.ops.colour import srgb_to_linear
-from lensblend.ops.optics import SHARP_RADIUS, circle_of_confusion, defocus_disc
+from lensblend.ops.optics import SHARP_RADIUS, circle_of_confusion
 
 _RADIUS_STEP = 0.25
 
@@ -48,11 +50,13 @@ class Lens:
         focus: Disparity of the plane in focus.
         aperture: Diameter of the disc, in pixels, one unit of disparity away from the plane in focus.
         max_radius: Larger discs are cut to this radius, in pixels.
+        cats_eye: How far its rim cuts discs off towards the frame's corners; see `lensblend.ops.apertures.Aperture`.
     """
 
     focus: float
     aperture: float
     max_radius: float = math.inf
+    cats_eye: float = 0.0
 
     def radius(self, disparity: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         """Return the radius of the disc of each point, in pixels."""
@@ -148,44 +152,47 @@ def _defocus(layer: Layer, lens: Lens) -> Float32[np.ndarray, "4 h w"]:
     least, most = float(radius.min()), float(radius.max())
     if most < SHARP_RADIUS:
         return sharp
-    if least == most:
+    if least == most and not lens.cats_eye:
         spread = np.zeros_like(sharp)
         rows, columns = extent(layer.alpha > 0, margin=math.ceil(most))
-        spread[:, rows, columns] = _spread(sharp, most, rows, columns)
+        spread[:, rows, columns] = scatter(sharp, rows, columns, most, Aperture(), False, _convolved)
         return spread
-    return _spread_by_radius(sharp, radius)
+    return _spread_by_radius(sharp, radius, Aperture(cats_eye=lens.cats_eye))
 
 
 def _spread_by_radius(
-    sharp: Float32[np.ndarray, "4 h w"], radius: Float32[np.ndarray, "h w"]
+    sharp: Float32[np.ndarray, "4 h w"], radius: Float32[np.ndarray, "h w"], shape: Aperture
 ) -> Float32[np.ndarray, "4 h w"]:
     """Let each point scatter over its own disc; an opaque plane stays opaque, and its even light even."""
     light = np.concatenate([sharp, np.ones_like(sharp[:1])])
     spread = np.zeros_like(light)
+    for size, share in _shares(radius):
+        rows, columns = extent(share > 0, margin=math.ceil(size))
+        spread[:, rows, columns] += scatter(light * share, rows, columns, size, shape, False, _convolved)
+    # Discs of different sizes or shapes beside one another cover a plane up to a few thousandths only.
+    return spread[:4] / spread[4]
+
+
+def _shares(radius: Float32[np.ndarray, "h w"]) -> Iterator[tuple[float, Float32[np.ndarray, "h w"]]]:
+    """Yield radii, a quarter of a pixel apart unless all are alike, and which share of each point has such a disc."""
+    if radius.min() == radius.max():
+        yield float(radius.max()), np.ones_like(radius)
+        return
     steps = np.where(radius < SHARP_RADIUS, 0, radius / _RADIUS_STEP).astype(np.float32)
     for step in range(math.floor(steps.min()), math.ceil(steps.max()) + 1):
         share = np.maximum(1 - abs(steps - step), 0)
         if share.any():
-            rows, columns = extent(share > 0, margin=math.ceil(step * _RADIUS_STEP))
-            spread[:, rows, columns] += _spread(light * share, step * _RADIUS_STEP, rows, columns)
-    # Discs of different sizes beside one another cover a plane up to a few thousandths only.
-    return spread[:4] / spread[4]
+            yield step * _RADIUS_STEP, share
 
 
-def _spread(
-    sharp: Float32[np.ndarray, "c h w"], radius: float, rows: slice, columns: slice
-) -> Float32[np.ndarray, "c rows columns"]:
-    """Convolve with the disc of one radius, where the result is wanted."""
-    kernel = defocus_disc(radius).astype(np.float32)
+def _convolved(
+    planes: Float32[np.ndarray, "c h w"], kernel: Float32[np.ndarray, "k k"]
+) -> Float32[np.ndarray, "c m n"]:
+    """Convolve light and, from the fourth plane on, coverage on one thread, where it needs no border."""
     margin = kernel.shape[0] - 1
-    if margin == 0:
-        return sharp[:, rows, columns]
-    reach = margin // 2
-    padded = np.pad(sharp, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
-    window = padded[:, rows.start : rows.stop + margin, columns.start : columns.stop + margin]
-    shape = [fft.next_fast_len(side, real=True) for side in window.shape[1:]]
-    spectrum = fft.rfft2(window, shape, workers=1) * fft.rfft2(kernel, shape, workers=1)
-    blurred = fft.irfft2(spectrum, shape, workers=1)[:, margin : window.shape[1], margin : window.shape[2]]
+    shape = [fft.next_fast_len(side, real=True) for side in planes.shape[1:]]
+    spectrum = fft.rfft2(planes, shape, workers=1) * fft.rfft2(kernel, shape, workers=1)
+    blurred = fft.irfft2(spectrum, shape, workers=1)[:, margin : planes.shape[1], margin : planes.shape[2]]
     blurred = np.maximum(blurred, 0)  # the rounding of the transform leaves about -1e-7 where there is nothing
     blurred[3:] = np.minimum(blurred[3:], 1)
     return blurred

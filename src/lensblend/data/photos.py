@@ -55,6 +55,7 @@ class Photos(Source):
         noise: See there.
         highlights: See there.
         jitter: See there.
+        cats_eye: See there.
 
     Raises:
         RequestError: A folder is none or empty, or leaves nothing to train on.
@@ -81,13 +82,14 @@ class Photos(Source):
         noise: float = PhotoCamera.noise,
         highlights: float = PhotoCamera.highlights,
         jitter: float = PhotoCamera.jitter,
+        cats_eye: float = PhotoCamera.cats_eye,
     ) -> None:
         if seed < 0 or not 1 <= draws <= 1000:
             raise RequestError(f"`seed` is not negative and `draws` is in [1, 1000], but got {seed} and {draws}.")
         if not 0 <= val_fraction < 1:
             raise RequestError(f"`val_fraction` is in [0, 1), but got {val_fraction}.")
         size = None if image_size is None else checked_size(image_size)
-        camera = PhotoCamera((*radius,), ground, exposure, white_balance, shift, noise, highlights, jitter)
+        camera = PhotoCamera((*radius,), ground, exposure, white_balance, shift, noise, highlights, jitter, cats_eye)
         self.roots = [_photos_of(Path(folder)) for folder in _listed(root)]
         of_masks = _masks(masks, self.roots)
         self.asks = ("saliency",) if of_masks is None else ()

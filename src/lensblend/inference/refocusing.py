@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from lensblend.data.lens import Lens, extent
+from lensblend.data.scattering import scatter
 from lensblend.data.slices import part_outlines
 from lensblend.inference.firming import firmed
-from lensblend.inference.scattering import scatter
 from lensblend.ops.apertures import Aperture
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.optics import SHARP_RADIUS

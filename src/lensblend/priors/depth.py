@@ -111,8 +111,8 @@ def load_megadepth(trunk: nn.Module, path: str | Path) -> MegaDepth:
     if not isinstance(trunk, Hourglass) or trunk.out_channels != 64:
         width = f" of {trunk.out_channels} features" if isinstance(trunk, Hourglass) else ""
         raise RequestError(
-            f"MegaDepth's weights fit `Hourglass()` of 64 features, but the backbone is {type(trunk).__name__}{width}; "
-            "use `width_divisor=1`, or start another backbone from weights of its own."
+            f'"{path}" is taken for MegaDepth\'s weights, which fit `Hourglass()` of 64 features, but the backbone is '
+            f"{type(trunk).__name__}{width}; use `width_divisor=1`, or start another backbone from weights of its own."
         )
     weights = read_megadepth(path)
     trunk.load_state_dict(weights.trunk)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from lensblend.backbones.tensor_files import not_finite
@@ -23,7 +24,7 @@ from lensblend.storage import json_text, write_atomically
 SUFFIX = ".safetensors"
 DIGEST = "weights_sha256"
 _LARGEST = 2**31  # bytes
-_LONGEST_HEADER = 2**24  # bytes
+_LONGEST_HEADER = 2**23  # bytes; thousands of tensors and a configuration take a few of 2**20
 _LENGTH = 8  # bytes that say how long the header is
 
 
@@ -68,23 +69,26 @@ def read_network(path: Path) -> dict[str, Any]:
         DamagedError: It is damaged.
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > _LARGEST:
+        if os.fstat(file.fileno()).st_size > _LARGEST:
             raise unreadable(path, f"it is longer than {_LARGEST:,} bytes")
         header = _header(file, path)
-        start = file.tell()
-        file.seek(0)
-        content = file.read(size)
+        state = _mapped(file, path)
+        record = _record(header, path)
+        checked = check_content({RECORD: record, "state_dict": state}, path)
+        require(record, path, DIGEST)
+        if hashlib.file_digest(file, "sha256").hexdigest() != record[DIGEST]:
+            raise DamagedError(f"{path} is damaged: its weights are not those that were exported; use another copy.")
+    return checked
+
+
+def _mapped(file: BufferedReader, path: Path) -> dict[str, Tensor]:
+    """Return a file's tensors by name, which stay on disk until they are used: they may be another network's."""
     try:
-        state = load(content)
+        # Opened by its number, because safetensors takes no names but in UTF-8.
+        with safe_open(f"/dev/fd/{file.fileno()}", "pt") as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118  (it is no mapping)
     except Exception as error:  # what a damaged header leads to; some of it is raised by PyTorch
         raise unreadable(path, str(error) or type(error).__name__) from None
-    record = _record(header, path)
-    checked = check_content({RECORD: record, "state_dict": state}, path)
-    require(record, path, DIGEST)
-    if hashlib.sha256(content[start:]).hexdigest() != record[DIGEST]:
-        raise DamagedError(f"{path} is damaged: its weights are not those that were exported; use another copy.")
-    return checked
 
 
 def holds_network(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -13,12 +13,37 @@ from scipy import fft
 
 from lensblend.ops.apertures import Aperture
 
+Convolve = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Planes ``(c, h, w)`` and a kernel ``(k, k)`` to their convolution where it needs no border."""
+
 _CLIP_STEP = 2.5  # pixels by which the cuts of two neighbouring shapes may differ
 
 
+def by_torch(planes: Float32[np.ndarray, "c h w"], kernel: Float32[np.ndarray, "k k"]) -> Float32[np.ndarray, "c m n"]:
+    """Convolve on all of PyTorch's threads, whose number may change the last bits.
+
+    Example:
+        >>> by_torch(np.ones((1, 5, 6), np.float32), np.full((3, 3), 1 / 9, np.float32)).shape
+        (1, 3, 4)
+    """
+    margin = kernel.shape[0] - 1
+    shape = [fft.next_fast_len(length, real=True) for length in planes.shape[1:]]
+    spectrum = torch.fft.rfft2(torch.from_numpy(planes), s=shape)
+    spectrum *= torch.fft.rfft2(torch.from_numpy(kernel), s=shape)
+    spread = torch.fft.irfft2(spectrum, s=shape)[:, margin : planes.shape[1], margin : planes.shape[2]]
+    # The rounding of the transform leaves about -1e-7 where there is nothing.
+    return spread.clamp_min_(0).numpy()
+
+
 def scatter(
-    planes: Float32[np.ndarray, "4 h w"], rows: slice, columns: slice, radius: float, shape: Aperture, before: bool
-) -> Float32[np.ndarray, "4 rows columns"]:
+    planes: Float32[np.ndarray, "c h w"],
+    rows: slice,
+    columns: slice,
+    radius: float,
+    shape: Aperture,
+    before: bool,
+    convolve: Convolve = by_torch,
+) -> Float32[np.ndarray, "c rows columns"]:
     """Let every pixel scatter over its disc; the frame is mirrored at its border.
 
     A shape that changes is mixed from those of the four nearest points of a grid, so fine that their cuts differ by
@@ -31,6 +56,7 @@ def scatter(
         radius: Of the discs, in pixels.
         shape: Of the discs.
         before: They are those of points nearer than what is in focus.
+        convolve: Spreads light over discs of one shape.
 
     Example:
         >>> planes = np.zeros((4, 9, 9), np.float32)
@@ -41,17 +67,17 @@ def scatter(
     """
     cells = shape.cats_eye * radius / _CLIP_STEP if radius > 1 else 0
     if not cells:
-        return _convolved(planes, rows, columns, shape.disc(radius, before=before))
+        return _spread(planes, rows, columns, shape.disc(radius, before=before), convolve)
     height, width = planes.shape[1:]
     half = math.hypot(height, width) / 2
-    spread = np.zeros((4, rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    spread = np.zeros((len(planes), rows.stop - rows.start, columns.stop - columns.start), np.float32)
     for (down, tall), (right, wide) in product(_tents(height, half / cells), _tents(width, half / cells)):
         kernel = shape.disc(radius, (down / half, right / half), before)
         reach = kernel.shape[0] // 2
         top, left = _reached(tall, rows, reach), _reached(wide, columns, reach)
         if top.stop > top.start and left.stop > left.start:
             part = spread[:, _within(top, rows), _within(left, columns)]
-            part += _convolved(planes, top, left, kernel, tall[:, None] * wide)
+            part += _spread(planes, top, left, kernel, convolve, tall[:, None] * wide)
     return spread
 
 
@@ -75,13 +101,15 @@ def _within(part: slice, whole: slice) -> slice:
     return slice(part.start - whole.start, part.stop - whole.start)
 
 
-def _convolved(
-    planes: Float32[np.ndarray, "4 h w"],
+def _spread(
+    planes: Float32[np.ndarray, "c h w"],
     rows: slice,
     columns: slice,
     kernel: Float64[np.ndarray, "k k"],
+    convolve: Convolve,
     share: Float32[np.ndarray, "h w"] | None = None,
-) -> Float32[np.ndarray, "4 rows columns"]:
+) -> Float32[np.ndarray, "c rows columns"]:
+    """Spread light over discs of one shape, where the result is wanted."""
     reach = kernel.shape[0] // 2
     inner, pads = [], [(0, 0)]
     for side, length in zip((rows, columns), planes.shape[1:], strict=True):
@@ -93,10 +121,4 @@ def _convolved(
         window = window * share[inner[0], inner[1]]
     if reach == 0:
         return window
-    window = np.pad(window, pads, mode="symmetric")
-    shape = [fft.next_fast_len(length, real=True) for length in window.shape[1:]]
-    spectrum = torch.fft.rfft2(torch.from_numpy(window), s=shape)
-    spectrum *= torch.fft.rfft2(torch.from_numpy(kernel.astype(np.float32)), s=shape)
-    spread = torch.fft.irfft2(spectrum, s=shape)[:, 2 * reach : window.shape[1], 2 * reach : window.shape[2]]
-    # The rounding of the transform leaves about -1e-7 where there is nothing.
-    return spread.clamp_min_(0).numpy()
+    return convolve(np.pad(window, pads, mode="symmetric"), kernel.astype(np.float32))
