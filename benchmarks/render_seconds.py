@@ -32,9 +32,7 @@ def main() -> None:
     """Measure, and print or write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("photo", type=Path, help="is resized to 1024×1536 first")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="of the quick commands; slow ones run once (default: 5)"
-    )
+    parser.add_argument("--rounds", type=int, default=5, help="of the quick commands; slow ones run once (default: 5)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="Markdown page to write")
     options = parser.parse_args()
     load = os.getloadavg()[0]

@@ -103,7 +103,11 @@ def trained(data):
     [
         ({"_target_": "lensblend.data.catalogue.Ebb", "root": "x"}, 2.88),
         ({"_target_": "lensblend.data.embedded.Embedded"}, 2.88),
-        ({"_target_": "lensblend.data.photos.Photos", "root": "x"}, 2.88),
+        ({"_target_": "lensblend.data.photos.Photos", "root": "x"}, 2.88 * 0.012 / (0.009 * 0.03) ** 0.5),
+        ({"_target_": "lensblend.data.photos.Photos", "root": "x", "radius": [0.024, 0.024]}, 1.44),
+        ({"_target_": "lensblend.data.photos.Photos", "root": "x", "radius": "wide"}, None),
+        ({"_target_": "lensblend.data.photos.Photos", "root": "x", "radius": [-1, 0.1]}, None),
+        ({"_target_": "lensblend.data.photos.Photos", "root": "x", "radius": []}, None),
         ({"_target_": "lensblend.data.embedded.Embedded", "aperture": 0.048}, 1.44),
         ({"_target_": "lensblend.data.scenes.Scenes", "aperture": 0.0}, None),
         ({"_target_": "lensblend.data.catalogue.Folders", "photos": "x", "targets": "y"}, None),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from lensblend.data.camera import F_NUMBER, checked_size
+from lensblend.data.camera import Camera, checked_size
 from lensblend.data.catalogue import hash_fraction, scan_named
 from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.files import FilePairs, PairFiles, match, raise_all
@@ -107,8 +107,11 @@ class Photos(Source):
 
     @classmethod
     def f_number(cls, node: Mapping[str, Any]) -> float | None:
-        """Return that of EBB!, whose discs these pairs have."""
-        return F_NUMBER
+        """Return that of a lens with the mean of these discs, by its logarithm, for what is far behind the subject."""
+        radius = node.get("radius", PhotoCamera.radius)
+        if not isinstance(radius, list | tuple) or not all(isinstance(r, float | int) and r > 0 for r in radius):
+            return None
+        return Camera.f_number({"aperture": 2 * math.prod(radius) ** (1 / len(radius))}) if radius else None
 
     def split(self, name: Split) -> PhotoPairs:
         """Return the pairs of one split."""
