@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lensblend.cli.controls import Controls, add_controls, controls_of
-from lensblend.cli.flags import run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.data.listing import FORMATS
 from lensblend.errors import DataError, LensblendError, RequestError, StorageError
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         description="Render bokeh into photos of any size; with a saliency or depth network, picture its maps.",
     )
     verb.add_argument(
-        "photos", nargs="+", type=Path, metavar="PHOTO|FOLDER|-", help="photos, folders of photos, - for standard input"
+        "photos", nargs="+", type=path, metavar="PHOTO|FOLDER|-", help="photos, folders of photos, - for standard input"
     )
     verb.add_argument(
         "-m",
@@ -84,7 +84,7 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path,
         metavar="FILE|DIR|-",
         help="a file, by its suffix; a folder; - for standard output (default: NAME-bokeh.SUFFIX beside each photo)",
     )
@@ -140,6 +140,7 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
 
     device = choose_device("cpu" if controls.uses_lens else arguments.device)
     trained = None if controls.uses_lens else _trained(arguments, controls, device)
+    _refuse_unused(trained, arguments)
     names = map_names(trained, arguments) if trained else []
     renders = trained is None or trained.network.renders
     _check_maps(jobs, names, renders)
@@ -196,6 +197,16 @@ def _trained(arguments: argparse.Namespace, controls: Controls, device: torch.de
             f"{trained.path} holds {type(network).__name__}, which renders no bokeh; leave strength and focus out."
         )
     return trained
+
+
+def _refuse_unused(trained: Trained | None, arguments: argparse.Namespace) -> None:
+    """Refuse sources of maps that nothing would look at."""
+    kind = type(trained.network).__name__ if trained else "the thin lens"
+    for name in GUIDANCE:
+        source = vars(arguments)[name]
+        if source is not None and name not in (trained.network.guidance if trained else ("disparity",)):
+            lens = ", or add --focus X,Y for the thin lens" if trained and name == "disparity" else ""
+            raise RequestError(f"`--{name} {source}` would have no effect: {kind} takes no {name}; leave it out{lens}.")
 
 
 def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:
