@@ -92,7 +92,11 @@ def nearest(word: str, known: Collection[str]) -> str:
     Example:
         >>> nearest("phase4", ["phase1", "warm_up"])
         '; did you mean `phase1`? There are: phase1, warm_up.'
+        >>> nearest("phase4", [])
+        '; there are none.'
     """
+    if not known:
+        return "; there are none."
     close = closest(word, known)
     guess = f"; did you mean `{close}`?" if close else "."
     return f"{guess} There are: {', '.join(known)}."

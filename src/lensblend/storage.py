@@ -31,6 +31,7 @@ _REMEDIES = {
     errno.EISDIR: _IN_THE_WAY,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,
+    errno.ELOOP: "links there lead in a circle: remove them",
     errno.ENAMETOOLONG: f"a name has {LONGEST} bytes at most: choose a shorter one",
 }
 DISK_ERRORS = tuple(_REMEDIES)
@@ -56,6 +57,11 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def real(path: str | Path) -> Path:
+    """Return the place that a path leads to, links followed; links that lead in a circle stay as they are."""
+    return Path(os.path.realpath(path))
 
 
 def check_writable(folder: Path) -> None:

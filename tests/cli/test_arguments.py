@@ -65,7 +65,7 @@ def test_what_hydra_reads_as_meant_is_left_alone(argument):
 
 def test_several_values_are_a_multiruns(tmp_path):
     assert as_meant(["data.root=a,b"]) == ['data.root="a,b"']
-    assert as_meant(["data.root=a,b", "-m"]) == ["data.root=a,b", "-m"]
+    assert as_meant(["data.root=a,b", "-m"]) == ["-m", "data.root=a,b"]
 
 
 @pytest.mark.parametrize(("arguments", "one"), [(["seed=1"], True), (["-m"], False), (["--cfg=job"], False)])

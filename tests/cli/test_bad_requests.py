@@ -44,3 +44,14 @@ def test_damaged_inputs_are_named(in_process, tmp_path):
     done = in_process("render", tmp_path / "none.jpg", "--model", "m", "--output", tmp_path / "out")
     assert done.code == 2
     assert "none.jpg does not exist" in done.err
+
+
+@pytest.mark.parametrize(
+    "asked", [["train", "run_dir=loop"], ["train", "run_dir=loop/x"], ["evaluate", "checkpoint=a", "output=loop/x"]]
+)
+def test_links_that_lead_in_a_circle_are_answered_in_a_line(in_process, asked, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    done = in_process(*asked, cwd=tmp_path)
+    assert done.code == 1
+    assert "could not be written" in done.err
+    assert done.err.count("\n") == 1

@@ -92,6 +92,32 @@ def test_folders_score_as_scikit_image_does(in_process, picture, tmp_path):
         assert float(row["ssim"]) == pytest.approx(structural_similarity(theirs, ours, channel_axis=2), abs=1e-5)
 
 
+def test_the_first_of_two_folders_are_scored_where_a_limit_is_set(in_process, tmp_path):
+    for name in ("predictions", "targets"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            Image.new("RGB", (40, 40), (index, 0, len(name))).save(tmp_path / name / f"{index}.png")
+    folders = [f"{name}={tmp_path}/{name}" for name in ("predictions", "targets")]
+    done = in_process("evaluate", *folders, f"output={tmp_path}/out", "limit=2")
+    assert done.code == 0, done.err
+    assert set(scores(tmp_path / "out")) == {"0", "1"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("saliency=truth", "`saliency=truth` would have no effect: neither DepthBlend nor the data takes saliency"),
+        ("disparity=truth", "`disparity=truth` would have no effect: neither DepthBlend nor the data takes disparity"),
+        ("image_size=[]", "`image_size` is (height, width), both positive, but got []"),
+    ],
+)
+def test_what_a_network_has_no_use_for_is_refused(in_process, trained, tmp_path, setting, says):
+    done = in_process("evaluate", f"checkpoint={trained}", f"output={tmp_path}", setting)
+    assert done.code == 2
+    assert says in done.err
+    assert not (tmp_path / "scores.csv").exists()
+
+
 def test_a_missing_partner_ends_with_one_message(in_process, tmp_path):
     for name in ("predictions", "targets"):
         (tmp_path / name).mkdir()

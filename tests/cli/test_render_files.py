@@ -185,6 +185,25 @@ def test_what_was_rendered_before_is_no_photo_of_a_folder(render, tmp_path):
     assert (folder / "a-bokeh-bokeh.jpg").exists()
 
 
+def test_links_that_lead_in_a_circle_are_left_out_like_other_files_that_cannot_be_read(render, tmp_path):
+    save(tmp_path / "photos" / "a.jpg")
+    for name in ("loop.jpg", "folder"):
+        (tmp_path / "photos" / name).symlink_to(name)
+    done = render(tmp_path / "photos", "--recursive", "-o", tmp_path / "out")
+    assert done.code == 1
+    assert "loop.jpg` cannot be read (Too many levels of symbolic links)" in done.err
+    assert made(tmp_path / "out") == ["a.jpg"]
+    (tmp_path / "out" / "a.jpg").unlink()
+    for circle in ("out/x/y", "out/x"):
+        (tmp_path / "out" / "x").unlink(missing_ok=True)
+        (tmp_path / "out" / "x").symlink_to("x")
+        done = render(tmp_path / "photos" / "a.jpg", "-o", tmp_path / circle)
+        assert done.code == 1
+        assert "could not be written (Too many levels of symbolic links" in done.err
+        assert "lead in a circle: remove them" in done.err
+
+
+
 def test_a_folder_without_photos_is_named(in_process, tmp_path):
     (tmp_path / "empty").mkdir()
     done = in_process("render", tmp_path / "empty", "-m", "unused")

@@ -42,10 +42,17 @@ def test_all_problems_of_two_folders_are_listed_at_once(folders):
     (predictions / "0.png").unlink()
     (targets / "1.png").unlink()
     Image.new("RGB", (52, 41)).save(targets / "2.png")
+    for folder in folders:
+        (folder / "3.png").touch()
+    (predictions / "4.png").symlink_to("4.png")
+    Image.new("RGB", (52, 40)).save(targets / "4.png")
     with pytest.raises(DataError) as error:
         match_folders(predictions, targets)
     message = str(error.value)
-    assert "3 of the images" in message
+    assert "6 of the images" in message
+    assert f"`{predictions / '3.png'}` is empty" in message
+    assert f"`{targets / '3.png'}` is empty" in message
+    assert f"`{predictions / '4.png'}` cannot be read (Too many levels of symbolic links)" in message
     assert "targets/0: no prediction" in message
     assert "predictions/1: no target" in message
     assert "2: prediction is 40×52, target 41×52" in message

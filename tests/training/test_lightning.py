@@ -6,7 +6,7 @@ import pytest
 import pytorch_lightning as pl
 
 from lensblend.errors import RequestError
-from lensblend.training.lightning import ENDING, OURS, PASSED, trainer_arguments
+from lensblend.training.lightning import ABOVE_ZERO, ENDING, OURS, PASSED, trainer_arguments
 
 CLASSES = {"passed": PASSED, "ours": OURS, "ending": ENDING}
 
@@ -26,7 +26,20 @@ def test_what_the_runner_sets_or_a_phase_decides_is_refused_with_what_does_it(na
 
 @pytest.mark.parametrize("name", PASSED)
 def test_the_others_are_passed_on(name):
-    assert trainer_arguments({name: 3}) == {name: 3}
+    node = {"gradient_clip_val": 3, name: 3}
+    assert trainer_arguments(node) == node
+
+
+@pytest.mark.parametrize("name", ABOVE_ZERO)
+@pytest.mark.parametrize("value", [0, 0.0, -1, float("nan"), float("inf")])
+def test_numbers_that_train_or_validate_nothing_are_refused_with_what_to_do(name, value):
+    with pytest.raises(RequestError, match=rf"`trainer.{name}` is above 0 and finite, but got {value}; \w+"):
+        trainer_arguments({name: value})
+
+
+def test_a_way_to_clip_nothing_is_refused():
+    with pytest.raises(RequestError, match=r"algorithm='norm'` would have no effect: set trainer\.gradient_clip_val"):
+        trainer_arguments({"gradient_clip_algorithm": "norm"})
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest():
@@ -40,7 +53,7 @@ def test_the_keys_that_are_named_are_there():
 
     known = {"schedule.phases.PHASE": PhaseSchema, "schedule.every_phase": EveryPhaseSchema}
     known |= {"schedule": ScheduleSchema, "loader": Loader}
-    for advice in [*OURS.values(), *ENDING.values()]:
+    for advice in [*OURS.values(), *ENDING.values(), *ABOVE_ZERO.values()]:
         for word in advice.replace(",", " ").replace(";", " ").replace(":", " ").split():
             place, dot, name = word.rpartition(".")
             if dot and place in known:

@@ -19,10 +19,15 @@ PATHS = ("checkpoint", "data.exclude")
 # What Hydra answers instead of running.
 _SHOWN = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--info", "-i", "--package", "-p")
 _MULTIRUN = ("--multirun", "-m")
+# Flags that the next argument is the value of.
+_VALUED = (
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--experimental-rerun", "--allow"),
+)
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:
-    """Return a command line in which paths that Hydra would read as something else stand in quotes.
+    """Return a command line in which paths that Hydra would read as something else stand in quotes, and flags first.
 
     ``run_dir=a, b`` is a folder, and so is ``resume=lr=1e-3``. What Hydra reads as a text, as a list where there may be
     one, or as several values of a multirun is left alone, unless a file of just that name exists.
@@ -30,10 +35,22 @@ def as_meant(arguments: Sequence[str]) -> list[str]:
     Example:
         >>> as_meant(["resume=runs/lr=1e-3, a b", "seed=1", "checkpoint=[a,b]", "run_dir='a b'"])
         ['resume="runs/lr=1e-3, a b"', 'seed=1', 'checkpoint=[a,b]', "run_dir='a b'"]
+        >>> as_meant(["seed=1,2", "--config-dir", "a=b", "data=ebb", "--multirun", "~debug"])
+        ['--config-dir', 'a=b', '--multirun', 'seed=1,2', 'data=ebb', '~debug']
     """
     multirun = any(argument in _MULTIRUN for argument in arguments)
     arguments = _lightnings_folder_last(list(arguments))
-    return [_as_meant(argument, multirun) for argument in arguments]
+    return _flags_first([_as_meant(argument, multirun) for argument in arguments])
+
+
+def _flags_first(arguments: Sequence[str]) -> list[str]:
+    """Put overrides after all flags: Python's argparse takes none that stand on both sides of one."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument, before in zip(arguments, ["", *arguments[:-1]], strict=True):
+        is_override = before not in _VALUED and re.match(r"~|[+\w][^=]*=", argument)
+        (overrides if is_override else flags).append(argument)
+    return [*flags, *overrides]
 
 
 def _lightnings_folder_last(arguments: list[str]) -> list[str]:

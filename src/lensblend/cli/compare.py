@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.cli.flags import run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
 from lensblend.storage import check_writable, new_folder
@@ -26,9 +26,9 @@ def parser() -> argparse.ArgumentParser:
         description="Score finished runs on the same validation images and set them side by side.",
     )
     verb.add_argument(
-        "runs", nargs="+", type=Path, metavar="FOLDER", help="runs' folders, or folders below which runs lie (sweeps)"
+        "runs", nargs="+", type=path, metavar="FOLDER", help="runs' folders, or folders below which runs lie (sweeps)"
     )
-    verb.add_argument("--output", type=Path, metavar="DIR", help="default: outputs/compare/<date and time>")
+    verb.add_argument("--output", type=path, metavar="DIR", help="default: outputs/compare/<date and time>")
     verb.add_argument("--against", metavar="NAME|FOLDER", help="the run that differences are to (default: the first)")
     verb.add_argument("--phase", metavar="NAME", help="compare this phase (default: each run's last)")
     verb.add_argument(
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         default="photo",
         help="score at the photos' own size (default), or resized to the network's size",
     )
-    verb.add_argument("--lpips-weights", type=Path, metavar="PATH", help="torchvision's alexnet-owt-7be5be79.pth")
+    verb.add_argument("--lpips-weights", type=path, metavar="PATH", help="torchvision's alexnet-owt-7be5be79.pth")
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     verb.add_argument("--again", action="store_true", help="score also what an earlier comparison has scored")
     return verb

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lensblend.cli.flags import run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared
 from lensblend.cli.surroundings import safe_path
 from lensblend.errors import LensblendError
 from lensblend.runs.commands import command, override
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train DBSI on embedded data in three phases, evaluate it, and render photos with it and with the "
         "model in the box.",
     )
-    verb.add_argument("--output", type=Path, default=Path("outputs/demo"), metavar="DIR", help="default: outputs/demo")
+    verb.add_argument("--output", type=path, default=Path("outputs/demo"), metavar="DIR", help="default: outputs/demo")
     verb.add_argument(
         "--model", default="default", metavar="CHECKPOINT", help="what renders beside (default: the model in the box)"
     )
@@ -96,11 +96,11 @@ def _photo(output: Path) -> Path:
 
     from lensblend.data.images import write_image
 
-    path = output / "photo" / "motorcycle.jpg"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    photo = output / "photo" / "motorcycle.jpg"
+    photo.parent.mkdir(parents=True, exist_ok=True)
     _, right, _ = data.stereo_motorcycle()  # type: ignore[no-untyped-call]
-    write_image(path, right)
-    return path
+    write_image(photo, right)
+    return photo
 
 
 def _side_by_side(output: Path, model: str) -> Path:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lensblend.cli.hydra_app import plain, run_verb
+from lensblend.cli.idle import refuse_set
 from lensblend.errors import DataError, RequestError, one_of
 from lensblend.storage import check_writable
 
 if TYPE_CHECKING:
     from lensblend.data.pairs import Source, Split
     from lensblend.metrics.per_image import MetricClasses
+    from lensblend.nn.rendering import BokehNetwork
+
+# What is looked at only where a network renders.
+RENDERING = (
+    *("data", "split", "image_size", "blend_at", "score_at", "saliency", "disparity", "references", "gallery"),
+    "device",
+)
 
 
 def evaluate(config: DictConfig) -> None:
@@ -23,22 +32,35 @@ def evaluate(config: DictConfig) -> None:
     # Paths are meant from where the command was typed, also with hydra.job.chdir=true.
     os.chdir(HydraConfig.get().runtime.cwd)
     node = plain(config)
+    empty = [key for key in ("output", "predictions", "targets") if node[key] == ""]
+    if empty:
+        raise RequestError(f"`{empty[0]}` is a folder, but got ''; write . for the current one.")
     folders = node["predictions"], node["targets"]
     if (node["checkpoint"] is None) == (folders == (None, None)) or (None in folders and folders != (None, None)):
         raise RequestError("Give either `checkpoint=PATH`, or both `predictions=DIR` and `targets=DIR`.")
     one_of("split", node["split"], ("train", "val"))
-    one_of("score_at", node["score_at"], ("photo", "network"))
+    for key in ("blend_at", "score_at"):
+        one_of(key, node[key], ("photo", "network"))
     if node["limit"] is not None and node["limit"] < 1:
         raise RequestError(f"`limit` is 1 or more, or null for all pairs, but got {node['limit']}.")
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    if node["checkpoint"] is None:
+        refuse_set(overrides, RENDERING, "`predictions` are scored as they are; it goes beside `checkpoint`")
     from lensblend.runs.building import build_metrics, check_parts
 
     check_parts(node, "data", "metrics", "saliency", "disparity")
     check_writable(Path(node["output"]))
     metrics, _ = build_metrics(node["metrics"])
+    for name, metric in metrics.items():
+        if metric.compares != "bokeh":
+            raise RequestError(
+                f"`metrics.{name}` scores {metric.compares}, but `evaluate` scores renderings; choose metrics=default, "
+                f"or leave it out: metrics.{name}=null"
+            )
     if node["checkpoint"] is None:
         _evaluate_folders(node, metrics)
     else:
-        _evaluate_checkpoint(node, metrics)
+        _evaluate_checkpoint(node, metrics, overrides)
 
 
 def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -47,14 +69,14 @@ def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from lensblend.inference.evaluation import match_folders, means, score_folders, write_scores
 
     classes = {name: type(metric) for name, metric in metrics.items()}
-    files = match_folders(Path(node["predictions"]), Path(node["targets"]))
+    files = match_folders(Path(node["predictions"]), Path(node["targets"]))[: node["limit"]]
     scores = score_folders(metrics, track(files, "Scoring"))
     about = {"predictions": node["predictions"], "targets": node["targets"]}
     write_scores(Path(node["output"]), classes, scores, about)
     _conclude(Path(node["output"]), classes, {"predictions": means(scores)}, len(scores))
 
 
-def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
+def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], overrides: Sequence[str]) -> None:
     from rich.progress import track
 
     from lensblend.comparison.gallery import Gallery
@@ -78,7 +100,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         raise RequestError(f"`checkpoint` is a .ckpt file or a run's folder, or a list of them, but got {wrong[0]!r}.")
     trained = load_ensemble(paths)
     network = check_renders(trained)
-    image_size = check_image_size(node["image_size"]) if node["image_size"] else trained.image_size
+    image_size = check_image_size(node["image_size"]) if node["image_size"] is not None else trained.image_size
     data = node["data"] or trained.config.get("data")
     if node["data"]:
         source: Source = build(node["data"], "data", DATA)
@@ -86,6 +108,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
         source = recorded_data(trained.config, trained.path, trained.is_run)
         if trained.is_run and (changed := changed_since(trained.run_dir, source)):
             say(changed)
+    _refuse_unused(network, source, overrides)
     for doubt in source.doubts():
         say(f"Doubt: {doubt}")
     maps = {name: node[name] or trained.config.get(name) for name in source.asks}
@@ -124,6 +147,16 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     if gallery:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
     _conclude(output, classes, rows, len(scores))
+
+
+def _refuse_unused(network: BokehNetwork, source: Source, overrides: Sequence[str]) -> None:
+    """Refuse sources of maps that neither the network nor the data takes, and references to blurs that it lacks."""
+    kind = type(network).__name__
+    for name in ("saliency", "disparity"):
+        if name not in (*network.guidance, *source.asks):
+            refuse_set(overrides, [name], f"neither {kind} nor the data takes {name}; leave it out")
+    if network.reference_bank is None:
+        refuse_set(overrides, ["references"], f"{kind} has no bank of kernels; leave it out")
 
 
 def _conclude(output: Path, classes: MetricClasses, rows: dict[str, Any], count: int) -> None:

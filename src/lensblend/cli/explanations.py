@@ -38,12 +38,17 @@ def explain(error: Exception, config_name: str) -> str:
         below = re.findall(r"full_key: ([\w.]+)", text)
         full = next((key for key in below if key.startswith(f"{unknown.group(1)}.")), unknown.group(1))
         return unknown_key(full, *_known_keys(config_name))
+    # Where Hydra looked is no help to who asked.
+    return answered(text) or text.partition("Config search path:")[0].strip()
+
+
+def answered(text: str) -> str | None:
+    """Return what is said instead of what Hydra or OmegaConf say; None for what is not known here."""
     for pattern, answer in ANSWERS:
         found = re.search(pattern, text)
         if found:
             return answer(found)
-    # Where Hydra looked is no help to who asked.
-    return text.partition("Config search path:")[0].strip()
+    return None
 
 
 def unknown_key(key: str, known: Sequence[str], free: Sequence[str] = ()) -> str:
@@ -120,6 +125,26 @@ def _several(found: Match[str]) -> str:
     return f"`{key}={values}` is several values: add --multirun to run each, or write {key}=[{values}] for a list."
 
 
+def _typed(pattern: str) -> str:
+    """Return the argument of the command line in which something is written, or what was looked for."""
+    return next((argument for argument in sys.argv[1:] if re.search(pattern, argument)), pattern)
+
+
+def _no_choice(found: Match[str]) -> str:
+    options = {folder.name: folder for folder in config_folder().iterdir() if folder.is_dir()}
+    for argument in sys.argv[1:]:
+        group, _, value = argument.lstrip("+").partition("=")
+        if group in options and (not value.isidentifier() or value.lower() in ("null", "true", "false")):
+            names = ", ".join(sorted(file.stem for file in options[group].glob("*.yaml")))
+            return f"`{argument}` is not an option; leave it out, or choose one. There are: {names}."
+    return f"`{_typed('^=')}` names no key: write KEY=VALUE, or GROUP=NAME."
+
+
+def _no_key(found: Match[str]) -> str:
+    said = f"`${{{found.group(1)}}}` stands for a key of the configuration, but there is none"
+    return f"`{_typed(re.escape(found.group(1)))}`: {said}; a text that begins so is written \\${{...}}."
+
+
 _KINDS = {"dict": "a group of keys", "list": "a list"}
 # What Hydra and OmegaConf say, and what is said instead; the first that fits.
 ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
@@ -150,6 +175,17 @@ ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
     (
         r"Invalid \w+ assigned: \w+ is not a (?:subclass of \w+|\w*[Dd]ict\w*)[\s\S]*full_key: (\S+)",
         lambda m: f"`{m.group(1)}` is a group of keys; set one of them: {m.group(1)}.KEY=VALUE.",
+    ),
+    (
+        r"field '[\w.]+' is not Optional\s+full_key: (\S+)",
+        lambda m: f"`{m.group(1)}` is never null; leave it out to keep its default, or set another value.",
+    ),
+    (r"Could not load '[\w/]+/(\w*)'", _no_choice),
+    (r"Config group override must be a string or a list\. Got (\w+)", _no_choice),
+    (r"Interpolation key '(.+?)' not found", _no_key),
+    (
+        r"Recursive interpolation detected",
+        lambda m: f"`{_typed(re.escape('${'))}` stands for a key that leads back to itself; write its value.",
     ),
     (r"Could not find '([\w/]+)/(\w*)'[\s\S]*Available options in '[\w/]+':([\s\S]*)", _no_option),
     (r"Ambiguous value for argument '(.+)'", _several),

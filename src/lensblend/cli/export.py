@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.cli.flags import run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared
 from lensblend.errors import RequestError
 from lensblend.runs.messages import say
 from lensblend.storage import check_writable
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder")
     verb.add_argument("--format", choices=list(FORMATS), default="safetensors", help="default: safetensors")
-    verb.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file to write: NAME.safetensors")
+    verb.add_argument("--output", required=True, type=path, metavar="FILE", help="the file to write: NAME.safetensors")
     verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")
     verb.add_argument("--overwrite", action="store_true", help="replace the file, where there is one")
     verb.add_argument("--licence", metavar="TEXT", help="of the weights, to be written into the file")

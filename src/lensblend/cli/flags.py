@@ -26,6 +26,17 @@ def shared() -> argparse.ArgumentParser:
     return part
 
 
+def path(text: str) -> Path:
+    """Return the path that an argument names; an empty one, of a variable without a value, is not the current folder.
+
+    Raises:
+        argparse.ArgumentTypeError: It is empty.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("is a path, but got ''; write . for the current folder")
+    return Path(text)
+
+
 def run_flags(verb: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
     """Run a verb with ordinary flags and exit; an error that a user can correct is answered with its message alone."""
     settle()

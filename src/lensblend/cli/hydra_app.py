@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lensblend.cli.arguments import as_meant
 from lensblend.cli.config import config_folder, register
-from lensblend.cli.explanations import dotted, explain, unknown_key
+from lensblend.cli.explanations import answered, dotted, explain, unknown_key
 from lensblend.cli.flags import shared
 from lensblend.cli.surroundings import settle
 from lensblend.errors import Interrupted, LensblendError, RequestError, StorageError, printable
@@ -91,6 +91,8 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 
 def _refusal(error: BaseException) -> str:
+    if known := answered(str(error)):
+        return known
     reason = " ".join(str(error).partition("reference_type=")[0].split())[:300]
     null = "; a key below one that is null is set after an option for the group, such as data=embedded"
     return f"Hydra refuses the command: {reason.rstrip('.')}{null if reason.startswith(_BELOW_NULL) else ''}."

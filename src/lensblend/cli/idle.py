@@ -1,4 +1,4 @@
-"""Choices on the command line that the training they stand beside has no use for: refused rather than ignored."""
+"""Choices on the command line that the work they stand beside has no use for: refused rather than ignored."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def refuse_idle(overrides: Sequence[str], content: Mapping[str, Any], config: Di
     from lensblend.runs.messages import say
     from lensblend.training.request import maps_asked_for
 
-    parsed = [one for one in OverridesParser.create().parse_overrides(list(overrides)) if not one.is_delete()]
-    keys = [str(one.package or one.key_or_group) for one in parsed]
+    parsed = _parsed(overrides)
+    keys = [key for key, _ in parsed]
     asked = maps_asked_for(content)
-    for one, key in zip(parsed, keys, strict=True):
+    for key, one in parsed:
         group = key.partition(".")[0]
         if one.value() is None:
             continue
@@ -59,6 +59,28 @@ def refuse_idle(overrides: Sequence[str], content: Mapping[str, Any], config: Di
             say(f"`{one.input_line}` has no effect in this job: {why}.")
         elif why:
             raise RequestError(f"`{one.input_line}` would have no effect: {why}.")
+
+
+def refuse_set(overrides: Sequence[str], keys: Sequence[str], why: str) -> None:
+    """Refuse what a command sets below keys that nothing would look at; null and false ask for nothing.
+
+    Args:
+        overrides: The command line, as Hydra takes it.
+        keys: Keys, or groups of them.
+        why: Nothing would, and what to do instead.
+
+    Raises:
+        RequestError: One of them is set.
+    """
+    for key, one in _parsed(overrides):
+        if is_below(key, keys) and one.value() not in (None, False):
+            raise RequestError(f"`{one.input_line}` would have no effect: {why}.")
+
+
+def _parsed(overrides: Sequence[str]) -> list[tuple[str, Override]]:
+    """Return what a command line sets, by the dotted key."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [(str(one.package or one.key_or_group), one) for one in parsed if not one.is_delete()]
 
 
 def _not_filled_in(group: str, keys: Sequence[str], config: DictConfig | None) -> str | None:

@@ -22,7 +22,7 @@ from lensblend.data.listing import (
 )
 from lensblend.errors import DataError, RequestError, StorageError
 from lensblend.runs.messages import say
-from lensblend.storage import check_writable, fitting
+from lensblend.storage import check_writable, fitting, real
 
 STREAM = Path("-")
 END = "-bokeh"
@@ -125,7 +125,7 @@ def _photos(path: Path, recursive: bool, output: Path | None) -> Iterable[tuple[
     from lensblend.data.originals import is_rendering
 
     folders, photos, notes = [path], [], []
-    beside = set() if output is None or output == STREAM else {output.resolve()}
+    beside = set() if output is None or output == STREAM else {real(output)}
     for folder in folders:
         try:
             below, images, others = subfolders(folder), images_in(folder), passed_over(folder)
@@ -139,7 +139,7 @@ def _photos(path: Path, recursive: bool, output: Path | None) -> Iterable[tuple[
         notes += [(file, "which lensblend has rendered already; name the file itself to render it") for file in ours]
         if recursive:
             # What goes into a folder within the photos' is not taken for photos the next time.
-            folders += [entry for entry in below if entry.resolve() not in beside]
+            folders += [entry for entry in below if real(entry) not in beside]
         else:
             notes += [(entry, "a subfolder; add --recursive") for entry in below]
     _say_passed_over(notes)
@@ -218,16 +218,16 @@ def _check_targets(jobs: Iterable[Job]) -> None:
         RequestError: All that is wrong, a line each.
     """
     jobs, problems, taken = list(jobs), [], dict[Path, Job]()
-    photos = {job.source.resolve(): job for job in jobs}
+    photos = {real(job.source): job for job in jobs}
     for job in jobs:
         if job.target == STREAM:
             continue
-        place = job.target.resolve()
-        if place == job.source.resolve():
+        place = real(job.target)
+        if place == real(job.source):
             problems.append(f"{job.name} would be overwritten by its rendering; choose another --output")
         elif place in photos:
             problems.append(f"{photos[place].name} would be overwritten by the rendering of {job.name}; rename a photo")
-        elif place in taken and taken[place].source.resolve() != job.source.resolve():
+        elif place in taken and real(taken[place].source) != real(job.source):
             problems.append(f"{job.name} and {taken[place].name} would both be written to {job.target}")
         elif job.target.is_dir():
             problems.append(f"{job.target} is a folder; move it, or choose another --output")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lensblend.cli.controls import Controls, add_controls, controls_of
-from lensblend.cli.flags import run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.cli.ways import check_flags, check_network
 from lensblend.data.listing import FORMATS
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         description="Render bokeh into photos of any size; with a saliency or depth network, picture its maps.",
     )
     verb.add_argument(
-        "photos", nargs="+", type=Path, metavar="PHOTO|FOLDER|-", help="photos, folders of photos, - for standard input"
+        "photos", nargs="+", type=path, metavar="PHOTO|FOLDER|-", help="photos, folders of photos, - for standard input"
     )
     verb.add_argument(
         "-m",
@@ -85,7 +85,7 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=path,
         metavar="FILE|DIR|-",
         help="a file, by its suffix; a folder; - for standard output (default: NAME-bokeh.SUFFIX beside each photo)",
     )

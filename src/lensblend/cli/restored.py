@@ -19,6 +19,7 @@ from lensblend.runs.commands import typed
 from lensblend.runs.configuration import read_config
 from lensblend.runs.instantiate import refuse_positional
 from lensblend.runs.messages import say
+from lensblend.storage import real
 
 # Arguments by which callbacks and loggers are told where to write.
 PLACES = ("dirpath", "save_dir", "exclude_batches_path", "tracking_uri", "artifact_location")
@@ -115,7 +116,7 @@ def _leads_out(key: str, place: str, run_dir: Path) -> bool:
     path = Path(place.removeprefix("file:"))
     if key in PARTS:
         return path.is_absolute() or ".." in path.parts
-    return not place.startswith(("http://", "https://")) and not path.resolve().is_relative_to(run_dir.resolve())
+    return not place.startswith(("http://", "https://")) and not real(path).is_relative_to(real(run_dir))
 
 
 def _uncached(node: Any, where: str, run_dir: Path, given: Sequence[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,13 @@ def _refuse_several_devices(config: DictConfig) -> None:
         )
 
 
+def _refuse_empty(folders: Mapping[str, str | None]) -> None:
+    """Refuse a folder's name without a letter, of a variable without a value: it would begin a new training."""
+    for key, folder in folders.items():
+        if folder == "":
+            raise RequestError(f"`{key}` is a folder, but got ''; name it, or leave `{key}` out.")
+
+
 def main() -> None:
     """Run the verb and exit."""
     settle()
@@ -112,6 +119,7 @@ def main() -> None:
     resumed, *others = (given(sys.argv[1:], key) for key in ("resume", "run_dir", "hydra.run.dir"))
     with ExitStack() as stack:
         with explained_errors("train"):
+            _refuse_empty(dict(zip(("resume", "run_dir", "hydra.run.dir"), (resumed, *others), strict=True)))
             # Before Hydra makes a folder of that name.
             if resumed:
                 read_config(Path(resumed))

@@ -12,6 +12,7 @@ from typing import Any
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.configuration import read_config
 from lensblend.runs.status_file import FINISHED, read_status
+from lensblend.storage import real
 
 PhaseChoice = Callable[[Mapping[str, Any], Sequence[str]], Sequence[str]]
 """Takes a run's configuration and its finished phases, at least one, in their order; returns those to compare."""
@@ -185,7 +186,7 @@ def choose_reference(entries: Sequence[Entry], labels: Sequence[str], against: s
         return 0
     if against in labels:
         return labels.index(against)
-    folder = Path(against).resolve()
+    folder = real(against)
     for index, entry in enumerate(entries):
         if folder in (entry.run_dir.resolve(), (entry.run_dir / entry.phase).resolve()):
             return index

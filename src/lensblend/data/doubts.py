@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from lensblend.data.files import FilePairs, PairFiles
 from lensblend.data.images import read_map, read_photo
 from lensblend.errors import DataError, RequestError
+from lensblend.storage import real
 
 _LOOKED_AT = 4  # pairs
 _SHARPER = 1.2
@@ -28,7 +29,7 @@ def refuse_one_folder_twice(folders: Mapping[str, str | Path | None]) -> None:
     for argument, folder in folders.items():
         if folder is None:
             continue
-        place = Path(folder).resolve()
+        place = real(folder)
         if place in taken:
             raise RequestError(
                 f"`{taken[place]}` and `{argument}` are one folder, `{folder}`; name the folder of each."

@@ -43,7 +43,8 @@ def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Pat
 
     Raises:
         RequestError: Both are one folder.
-        DataError: Partners are missing, names are doubled or alike, or sizes differ; all of them are listed.
+        DataError: Partners are missing, names are doubled or alike, sizes differ, or files cannot be read; all of
+            them are listed.
     """
     refuse_one_folder_twice({"predictions": predictions, "targets": targets})
     ours, theirs = _by_stem(predictions), _by_stem(targets)
@@ -54,12 +55,18 @@ def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Pat
         if len(ours[name]) > 1 or len(theirs[name]) > 1:
             problems.append(f"{name}: several files of this name")
             continue
-        sizes = read_size(ours[name][0]), read_size(theirs[name][0])
-        if sizes[0] != sizes[1]:
+        sizes = []
+        for file in (ours[name][0], theirs[name][0]):
+            try:
+                sizes.append(read_size(file))
+            except DataError as error:
+                problems.append(str(error))
+        if len(set(sizes)) > 1:
             problems.append(f"{name}: prediction is {_size(sizes[0])}, target {_size(sizes[1])} (height×width)")
     if problems:
         raise DataError(
-            f"{len(problems)} of the images cannot be scored; make names and sizes equal:\n  " + "\n  ".join(problems)
+            f"{len(problems)} of the images cannot be scored; make names and sizes equal, and repair what cannot be "
+            "read:\n  " + "\n  ".join(problems)
         )
     return [(name, ours[name][0], theirs[name][0]) for name in ours]
 

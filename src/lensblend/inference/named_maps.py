@@ -13,6 +13,7 @@ from lensblend.inference.prior_maps import Guide, NetworkMap
 from lensblend.priors.depth_network import DepthNetwork
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import MAP_SOURCE
+from lensblend.storage import real
 
 _MEGADEPTH_SIZE = (384, 512)
 
@@ -26,7 +27,7 @@ class MapFile(MapFiles):
     """
 
     def __init__(self, name: str, file: str | Path) -> None:
-        self.name, self.identity = name, str(Path(file).resolve())
+        self.name, self.identity = name, str(real(file))
         self._path = Path(file)
 
     def _file(self, name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lensblend.data.regular_files import open_regular
 from lensblend.errors import DataError
-from lensblend.storage import TEMPORARY
+from lensblend.storage import TEMPORARY, real
 
 _LONGEST_NAME = 100  # bytes; a file system takes 255, of a whole name with all that is added to it
 
@@ -31,7 +31,7 @@ def below(folder: Path, name: str) -> Path:
         DataError: A link of that name leads out of the folder: what is written would end up elsewhere.
     """
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not real(path).is_relative_to(real(folder)):
         raise DataError(f"{path} is a link that leads out of {folder}; put the folder itself in its place.")
     return path
 

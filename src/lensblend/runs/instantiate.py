@@ -211,8 +211,11 @@ def _given(node: Mapping[str, Any], definition: type) -> dict[str, Any]:
 
 
 def _hints(definition: type) -> dict[str, Any]:
-    """Return the types of the arguments of one of our own classes; those of others are not written to be checked."""
-    return _types(definition) if definition.__module__.startswith("lensblend.") else {}
+    """Return the types of the arguments of one of our own classes, or of Lightning's.
+
+    Those of others are not written to be checked.
+    """
+    return _types(definition) if definition.__module__.startswith(("lensblend.", "pytorch_lightning.")) else {}
 
 
 def _types(definition: type) -> dict[str, Any]:

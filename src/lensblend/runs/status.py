@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.status_file import FINISHED, read_status
-from lensblend.storage import json_text, write_atomically
+from lensblend.storage import json_text, real, write_atomically
 
 LOCK = ".lock"
 
@@ -97,7 +97,7 @@ class Lock:
         self._made: list[Path] = []
 
     def __enter__(self) -> Lock:
-        if not is_first_process() or self._run_dir.resolve() in self._taken:
+        if not is_first_process() or real(self._run_dir) in self._taken:
             return self
         self._made = [path for path in (self._run_dir, *self._run_dir.parents) if not path.exists()]
         self._run_dir.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ class Lock:
             ) from None
         except OSError:
             pass  # some network file systems have no locks
-        self._taken.add(self._run_dir.resolve())
+        self._taken.add(real(self._run_dir))
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
@@ -124,7 +124,7 @@ class Lock:
     def __exit__(self, *error: object) -> None:
         if self._file is None:
             return
-        self._taken.discard(self._run_dir.resolve())
+        self._taken.discard(real(self._run_dir))
         if self._made and os.listdir(self._run_dir) == [LOCK]:
             (self._run_dir / LOCK).unlink()
             with contextlib.suppress(OSError):  # somebody else has begun to write there

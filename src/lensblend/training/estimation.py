@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ class Estimation(Fit):
     """
 
     network: PriorNetwork
+    renders: ClassVar[bool | None] = False
 
     def __init__(self, *, scales: Sequence[float | int] = (1.0,), **arguments: Any) -> None:
         super().__init__(**arguments)

@@ -49,6 +49,7 @@ class Fit(pl.LightningModule, ABC):
     Attributes:
         reads: Maps of the data set, ``mask`` or ``disparity``, that it takes from a batch itself: those that neither
             the network nor a loss or metric asks for do not reach a batch otherwise.
+        renders: Whether its network renders bokeh, or else estimates maps; None where it may be either.
         own_terms: Names of what it adds to the terms of ``loss``.
 
     Raises:
@@ -57,6 +58,7 @@ class Fit(pl.LightningModule, ABC):
 
     network: Network
     reads: ClassVar[tuple[str, ...]] = ()
+    renders: ClassVar[bool | None] = None
     # What a training gives to its module; the rest is its configuration's.
     given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", *_OF_THE_PHASE, "record")
     own_terms: ClassVar[Sequence[str]] = ()

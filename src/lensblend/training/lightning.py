@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,17 @@ ENDING = {
     "fast_dev_run": "debug=smoke tries a whole training in seconds",
 }
 
+# Numbers with which Lightning would train nothing, validate nothing, or do nothing at all.
+ABOVE_ZERO = {
+    "accumulate_grad_batches": "leave it out to take a step on every batch",
+    "limit_train_batches": "a phase trains on one batch at least; loader.limit_train keeps the first pairs alone",
+    "limit_val_batches": "a phase's best.ckpt is chosen by validation; schedule.every_phase.validate_every lets "
+    "epochs pass between two",
+    "gradient_clip_val": "leave it out, or null, to clip nothing",
+    "val_check_interval": "leave it out to validate after the epoch",
+    "log_every_n_steps": "choose logger=none to log nothing",
+}
+
 
 def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is passed on to Lightning's trainer; null stands for what was not given.
@@ -53,6 +65,7 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         RequestError: An argument is not one of Lightning's, or not to be set there; the message names the key that is.
+            Or it would have no effect, or keep anything from being trained or validated.
 
     Example:
         >>> trainer_arguments({"devices": 1, "max_time": None})
@@ -69,6 +82,13 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
             raise RequestError(f"`trainer.{key}={short(value)}` is not taken: {ENDING[key]}.")
         if key not in PASSED:
             raise RequestError(f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), PASSED)}")
+        if key in ABOVE_ZERO and isinstance(value, int | float) and not 0 < value < math.inf:
+            raise RequestError(f"`trainer.{key}` is above 0 and finite, but got {short(value)}; {ABOVE_ZERO[key]}.")
+    if "gradient_clip_algorithm" in given and "gradient_clip_val" not in given:
+        raise RequestError(
+            f"`trainer.gradient_clip_algorithm={short(given['gradient_clip_algorithm'])}` would have no effect: set "
+            "trainer.gradient_clip_val, or leave it out."
+        )
     return given
 
 

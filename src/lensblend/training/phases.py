@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -70,7 +71,7 @@ class Phase:
             if getattr(self, name) < 1:
                 raise RequestError(f"`{name}` is at least 1, but got {getattr(self, name)}.")
         for name in ("lr", "lr_final"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise RequestError(f"`{name}` is a positive learning rate, but got {getattr(self, name)}.")
         one_of("lr_path", self.lr_path, LR_PATHS)
         self._check_lr_every()

@@ -62,6 +62,13 @@ def check_request(config: Mapping[str, Any]) -> None:
     _check_trainer(config["trainer"], module, config["module"])
     _check_callbacks(config, schedule, module)
     network = sketch(without_weights(config["model"]), "model")
+    if module.renders is not None and module.renders != network.renders:
+        does = "renders bokeh" if network.renders else "estimates maps"
+        kind = "restoration" if network.renders else "estimation"
+        raise RequestError(
+            f"`module` is {module.__qualname__}, but `model` is {type(network).__name__}, which {does}; use "
+            f"module={kind}, or another model."
+        )
     for name in schedule.run:
         freeze_all_but(network, schedule.phases[name].trainable)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.nn.rendering import BokehNetwork, Rendering
@@ -17,6 +17,7 @@ class Restoration(Fit):
     """
 
     network: BokehNetwork
+    renders: ClassVar[bool | None] = True
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return ``bokeh`` and all that the network tells beside it, given the guidance that it asks for."""
