@@ -203,7 +203,6 @@ def test_links_that_lead_in_a_circle_are_left_out_like_other_files_that_cannot_b
         assert "lead in a circle: remove them" in done.err
 
 
-
 def test_a_folder_without_photos_is_named(in_process, tmp_path):
     (tmp_path / "empty").mkdir()
     done = in_process("render", tmp_path / "empty", "-m", "unused")
