@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
@@ -19,6 +19,7 @@ from lensblend.runs.instantiate import build, build_recorded, classes_in, refuse
 from lensblend.runs.roles import DATA, GENERATED_DATA, MODELS, plays
 from lensblend.runs.weights import check_fits, load_weights
 
+_DRAWING = (Tensor.normal_, nn.init.normal_)
 _MOST_PARTS = 10_000  # modules in modules; the largest published network here has under 2,000
 # A network may take more memory than its weights in the file: those may be halved in precision, buffers are not kept.
 _FACTOR, _ALLOWANCE = 4, 64 * 2**20
@@ -129,7 +130,7 @@ class _Undrawn(TorchFunctionMode):
     ) -> Any:
         """Call what is called, but for what draws."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") == "normal_":
+        if func in _DRAWING:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
 
