@@ -285,6 +285,7 @@ def test_a_photo_is_not_rendered_by_it(answer, tmp_path, kind, name):
     check_refused(answer(KINDS[kind][name]), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in TRAINED_FROM for name in TRAINED_FROM[kind]])
 def test_a_training_does_not_start_from_it(answer, tmp_path, kind, name):
     check_refused(answer(KINDS[kind][name], "train"), tmp_path)
