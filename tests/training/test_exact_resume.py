@@ -23,6 +23,7 @@ from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
 from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.runs.checkpoint_files import copy_checkpoint, read_checkpoint
+from lensblend.runs.signals import STOPS
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.progress import PlainProgress
@@ -96,13 +97,13 @@ def adversarial(**arguments):
 class Stop(pl.Callback):
     """Send a real signal to this process in a training batch, or in the validation after it, or at its end."""
 
-    def __init__(self, interruption, batch, in_validation):
-        self.interruption, self.batch, self.in_validation, self.done = interruption, batch, in_validation, 0
+    def __init__(self, interruption, batch, in_validation, number):
+        self.interruption, self.batch, self.in_validation, self.number = interruption, batch, in_validation, number
 
     def _signal(self, trainer, wanted):
         if wanted and self.batch == trainer.fit_loop.total_batch_idx + 1:
             with self.interruption, self.interruption.deferred():
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), self.number)
 
     def on_train_batch_end(self, trainer, *_):
         self._signal(trainer, not self.in_validation)
@@ -129,6 +130,7 @@ def fit(
     average=False,
     further=(),
     log_every=1,
+    number=signal.SIGTERM,
     **optimizer,
 ):
     folder = run / "phase1"
@@ -161,7 +163,7 @@ def fit(
         check_val_every_n_epoch=validate_every,
         val_check_interval=val_interval,
         callbacks=[
-            Stop(interruption, stop, in_validation),
+            Stop(interruption, stop, in_validation, number),
             Reseed(5),
             KeepLastAndBest(folder, "val/psnr", Psnr.beats, interruption),
             *([EMAWeightAveraging(decay=0.9)] if average else []),
@@ -291,6 +293,15 @@ def test_again_and_again_with_validations_within_an_epoch(tmp_path, whole):
 @pytest.mark.parametrize(("stop", "in_validation"), [(1, False), (6, False), (8, True), (4, "at its end")])
 def test_with_an_average_of_the_weights(tmp_path, whole, stop, in_validation):
     check(tmp_path, whole(average=True), [(stop, in_validation)], average=True)
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_every_signal_stops_the_training(tmp_path, number):
+    for stop, in_validation in [(3, False), (4, True)]:
+        with pytest.raises(Interrupted) as stopped:
+            fit(tmp_path, stop, in_validation, number=number)
+        assert (stopped.value.signal, stopped.value.saved) == (number.name, True)
+        assert read_checkpoint(tmp_path / "phase1" / "last.ckpt")["global_step"] == stop
 
 
 def test_the_step_that_was_interrupted_is_the_one_that_is_saved(tmp_path):

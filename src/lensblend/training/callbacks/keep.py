@@ -19,7 +19,7 @@ from lensblend.runs.contents import RECORD
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
 
-# What a process wants between two steps; higher numbers are the signal that asked it to stop.
+# What a process wants between two steps; what is above SAVE by a signal's number is to save and stop for that signal.
 NOTHING, SAVE = 0, 1
 _MID_EVALUATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 _NOT_STARTED = {"ready": 0, "started": 0, "processed": 0, "completed": 0}
@@ -156,11 +156,11 @@ class KeepLastAndBest(Checkpoint):
             self._save(trainer)
         if request != SAVE:
             saved = trainer.global_step == self._saved_step and trainer.global_step > 0
-            raise Interrupted(signal.Signals(request).name, saved)
+            raise Interrupted(signal.Signals(request - SAVE).name, saved)
 
     def _request(self, step: int) -> int:
         if self._interruption.received is not None:
-            return self._interruption.received
+            return SAVE + self._interruption.received
         steps, seconds = step - self._saved_step, time.monotonic() - self._saved_at
         by_steps = self._every_steps is not None and steps >= self._every_steps
         by_time = self._every_seconds is not None and seconds >= self._every_seconds and steps > 0
