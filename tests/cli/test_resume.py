@@ -31,6 +31,7 @@ SMALL = [
     "schedule.every_phase.max_epochs=3",
 ]
 STEPS = 6
+STARTED = []
 
 
 def status(run_dir):
@@ -341,7 +342,18 @@ def start(run_dir, *arguments):
     command = [sys.executable, "-m", "lensblend.cli.main", "train", *arguments, f"run_dir={run_dir}"]
     values = {**os.environ, "OMP_NUM_THREADS": "1", "HYDRA_FULL_ERROR": "0"}
     with run_dir.with_suffix(".log").open("w") as log:
-        return subprocess.Popen(command, env=values, stdout=log, stderr=log)
+        STARTED.append(subprocess.Popen(command, env=values, stdout=log, stderr=log))
+    return STARTED[-1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on():
+    """Whatever a test that failed has left behind ends with it; data workers end with their training."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
 
 
 def ended(process, run_dir):
