@@ -81,11 +81,10 @@ class Comparison:
         """Say what was compared, and how."""
         how = self.scored[0].about
         at = "the photos' own size" if how["score_at"] == "photo" else "the network's size"
-        data = class_name(how["data"])
         count = len({entry.run_dir for entry in self.entries})
         return [
-            f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {data} · blended at the "
-            f"{how['blend_at']}'s size · scored at {at}"
+            f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {class_name(how['data'])} · "
+            f"blended at the {how['blend_at']}'s size · scored at {at}"
         ]
 
     def load(self, index: int) -> Pair:
