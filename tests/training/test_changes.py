@@ -115,7 +115,7 @@ def test_what_acts_from_now_on_may_change_by_consent(tmp_path, key):
     (line,) = check(tmp_path, {key: CARRIED_OUT[key]})
     assert line.startswith(f"{key}: ")
     with pytest.raises(RequestError, match=rf"{key}: .*or allow the change: 'resume_overrides=\[{key}\]'"):
-        check(tmp_path, {key: CARRIED_OUT[key]}, allowed=["evil"])
+        check(tmp_path, {key: CARRIED_OUT[key]}, allowed=["name"])
 
 
 @pytest.mark.parametrize("key", REFUSED)
@@ -168,3 +168,13 @@ def test_every_key_is_free_carried_out_or_refused(tmp_path, key):
     except RequestError as refused:
         said = [key] if f"{key}: " in str(refused) or f"`{key.rpartition('.')[2]}`" in str(refused) else []
     assert said == [key]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "guess"),
+    [("schedule.phases.first.lrr", "did you mean `schedule.phases.first.lr`"), ("nothing", "name keys, or what")],
+)
+def test_what_is_allowed_to_change_is_a_key(tmp_path, allowed, guess):
+    with pytest.raises(RequestError, match=f"allows `{allowed}` to change, which is not a key of this run; {guess}"):
+        check_changes(CONFIG, CONFIG, tmp_path, ["seed", allowed], {})
+    check_changes(CONFIG, CONFIG, tmp_path, ["seed", "schedule.phases.first", "kernels"], {})

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, closest
 from lensblend.runs.commands import typed
-from lensblend.runs.configuration import differing, is_below
+from lensblend.runs.configuration import differing, flat, is_below
 from lensblend.training.phases import Schedule
 from lensblend.training.request import maps_asked_for
 from lensblend.training.truths import NEEDS
@@ -62,8 +62,9 @@ def check_changes(
 
     Raises:
         RequestError: A key differs that may not, or whose change would have no effect; the message names each with
-            both values, why, and what to do.
+            both values, why, and what to do. Or what is allowed is no key.
     """
+    _check_allowed(allowed, trained, requested)
     changed = differing(trained, requested)
     lines = {k: f"{k}: {old!r} then, {new!r} now" for k, (old, new) in changed.items()}
     reasons = _obstacles(trained, requested, list(changed), standing) if changed else {}
@@ -81,6 +82,16 @@ def check_changes(
             f"command to continue it (or `{typed('resume', run_dir)}`), give another `run_dir`, {remedy}."
         )
     return list(lines.values())
+
+
+def _check_allowed(allowed: Sequence[str], trained: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    """Refuse names of which no configuration has a key, nor keys below."""
+    keys = sorted({*trained, *requested, *flat(trained), *flat(requested)})
+    for name in allowed:
+        if not any(is_below(key, [name]) for key in keys):
+            close = closest(name, keys)
+            guess = f"did you mean `{close}`?" if close else "name keys, or what they begin with, such as loader."
+            raise RequestError(f"`resume_overrides` allows `{name}` to change, which is not a key of this run; {guess}")
 
 
 def _obstacles(

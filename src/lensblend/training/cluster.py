@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 
+from lensblend.errors import RequestError
 from lensblend.runs.messages import is_first_process
 
 
@@ -20,6 +22,21 @@ def tell_lightning_its_rank() -> None:
     """
     if not is_first_process() and not getattr(rank_zero_only, "rank", 0):
         setattr(rank_zero_only, "rank", 1)  # noqa: B010  # any but 0, until Lightning sets the right one
+
+
+def check_machines(nodes: int | None) -> None:
+    """Refuse several machines where nothing says which this one is: it would wait for the others for ever.
+
+    Raises:
+        RequestError: Neither SLURM nor variables say where the first machine is and which this one is.
+    """
+    told = all(name in os.environ for name in ("MASTER_ADDR", "MASTER_PORT"))
+    ranked = "NODE_RANK" in os.environ or "GROUP_RANK" in os.environ
+    if (nodes or 1) > 1 and not SLURMEnvironment.detect() and not (told and ranked):
+        raise RequestError(
+            f"`trainer.num_nodes={nodes}` would wait for machines that nothing names: start it on each with "
+            "MASTER_ADDR, MASTER_PORT and NODE_RANK set (docs/slurm.md), by torchrun, or through hydra/launcher=slurm."
+        )
 
 
 def cluster_plugins() -> list[SLURMEnvironment]:

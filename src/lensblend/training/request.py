@@ -27,7 +27,7 @@ from lensblend.runs.recorded import sketch
 from lensblend.runs.roles import CALLBACK, DATA, LOSS, MODULE, OPTIMIZER
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
-from lensblend.training.cluster import cluster_plugins, without_srun
+from lensblend.training.cluster import check_machines, cluster_plugins, without_srun
 from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
@@ -173,6 +173,7 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
                     f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, "
                     "where Lightning cannot do that; leave it out, or use module=restoration."
                 )
+    check_machines(node.get("num_nodes"))
     quiet_lightning()
     aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
     try:
