@@ -45,6 +45,7 @@ test-gpu: setup  ## run the tests that need a CUDA device
 
 lint: setup  ## check style and formatting
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --select F821 --config 'lint.ignore=[]' benchmarks examples tests  # where no shapes stand as annotations
 	$(BIN)/ruff format --check .
 
 types: setup  ## check the annotations

@@ -123,7 +123,7 @@ def _orderings(rows: Sequence[Row], figures: Sequence[Sequence[float]]) -> str:
             verdict = "reproduced" if same else "not reproduced"
             if not found.excludes_zero:
                 verdict = f"cannot be said, {'the same' if same else 'the other'} sign but the interval includes zero"
-            digits = decimals(metric)
+            digits = METRICS[metric].decimals
             compared = f"{metric.upper()}, {rows[second].name} against {rows[first].name}"
             lines.append(
                 f"- {compared}: paper {printed:+.{digits}f}, ours "
@@ -151,7 +151,7 @@ def _further(entries: Sequence[Entry], scored: Mapping[tuple[Path, str], Scored]
             ours, against = Row(what, members, scored), Row("", random, scored)
             for metric in METRICS:
                 found = difference_interval(ours.per_image(metric), against.per_image(metric))
-                digits = decimals(metric)
+                digits = METRICS[metric].decimals
                 starts.append(
                     f"- {phase}, {metric.upper()}: {found.mean:+.{digits}f} "
                     f"[{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
