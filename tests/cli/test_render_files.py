@@ -261,6 +261,11 @@ def test_quality_is_heard(render, photo, tmp_path):
     for quality in (10, 95):
         assert render(photo, "-o", tmp_path / f"{quality}.jpg", "--quality", quality).code == 0
     assert (tmp_path / "10.jpg").stat().st_size < (tmp_path / "95.jpg").stat().st_size / 2
+    for name in ("90.png", "90.tif"):
+        refused = render(photo, "-o", tmp_path / name, "--quality", 90)
+        assert refused.code == 2
+        assert "`--quality 90` would have no effect: nothing is lost in" in refused.err
+        assert not (tmp_path / name).exists()
 
 
 def test_full_size_is_the_default_and_the_papers_way_is_there(render, photo, picture, tmp_path):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lensblend.cli.controls import Controls, add_controls, controls_of
 from lensblend.cli.flags import path, run_flags, shared
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
-from lensblend.cli.ways import check_flags, check_network
+from lensblend.cli.ways import check_flags, check_network, check_quality
 from lensblend.data.listing import FORMATS
 from lensblend.errors import DataError, LensblendError, RequestError, StorageError
 from lensblend.runs.messages import say
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 GUIDANCE = ("saliency", "disparity")  # maps whose source can be named on the command line
 LENS_TOO = ", and for the thin lens, also as one map for one photo"
 MEGAPIXELS = 100
+QUALITY = 95
 
 
 def parser() -> argparse.ArgumentParser:
@@ -95,7 +96,7 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
     there.add_argument("--skip-existing", action="store_true", help="leave out photos whose renderings are there")
     verb.add_argument("--format", choices=FORMATS, help="of renderings (default: as the photo, or by -o's suffix)")
     verb.add_argument(
-        "--quality", type=_quality, default=95, metavar="1-100", help="of JPEG and WebP (default: 95); others lose none"
+        "--quality", type=_quality, metavar="1-100", help=f"of JPEG and WebP (default: {QUALITY}); others lose none"
     )
     verb.add_argument("--json", action="store_true", help="say on standard output what became of each photo, as JSON")
 
@@ -127,6 +128,8 @@ def render(arguments: argparse.Namespace) -> None:
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         spool = tempfile.TemporaryDirectory(prefix="lensblend-") if STREAM in arguments.photos else None
         jobs = jobs_of(arguments, Path(stack.enter_context(spool)) if spool else None)
+        check_quality(arguments.quality, {job.image_format for job in jobs})
+        arguments.quality = arguments.quality or QUALITY
         _render_all(jobs, arguments, controls, stream)
 
 

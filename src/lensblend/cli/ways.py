@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from lensblend.cli.controls import Controls, spelt
@@ -83,6 +83,21 @@ def check_network(arguments: argparse.Namespace, trained: Trained) -> None:
         _refuse(["depth"], f"{holds} predicts no depth; leave it out, or give a depth network's or the joint model's.")
     if arguments.weights and not _has_weights(trained):
         _refuse(["weights"], f"{holds} blends nothing by weights; leave it out.")
+
+
+def check_quality(quality: int | None, formats: Collection[str]) -> None:
+    """Refuse a quality where no picture is stored with a loss.
+
+    Args:
+        quality: As given; None where it was not.
+        formats: Of the pictures that will be written, of `lensblend.data.listing.FORMATS`.
+    """
+    if quality is not None and formats and not set(formats) & {"jpeg", "webp"}:
+        lossless = " and ".join(sorted(name.upper() for name in formats))
+        raise RequestError(
+            f"`--quality {quality}` would have no effect: nothing is lost in {lossless}; leave it out, or write JPEG "
+            "or WebP (`--format`, or the suffix of `--output`)."
+        )
 
 
 def _beside(arguments: argparse.Namespace, way: str) -> list[str]:
