@@ -15,9 +15,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lensblend.errors import RequestError
-from lensblend.ops.banded import Border, Borders, blur_separable, cached_band
+from lensblend.ops.banded import Borders, blur_separable, cached_band
 from lensblend.ops.constants import may_keep
 from lensblend.ops.fourier import Transform, blur_dense, cached_spectrum, transform
+from lensblend.ops.padding import Border
 from lensblend.ops.precision import at_least_float32, full_precision
 
 
