@@ -125,7 +125,7 @@ class PerImageMetric(Metric):
         if _at_hand(truth):
             self.check_range(low.item(), high.item())
         else:
-            self.extremes = torch.maximum(self.extremes, torch.stack([-low, high]).float())
+            self.extremes = torch.maximum(self.extremes.to(low.device), torch.stack([-low, high]).float())
 
     def check_range(self, low: float, high: float) -> None:
         """Refuse truths that would give a number that lies: photos far from [0, 1].
