@@ -123,10 +123,10 @@ def moved(module):
 
     for part in module.modules():
         for key, parameter in part._parameters.items():
-            if parameter is not None:
+            if parameter is not None and parameter.device != GPU:
                 part._parameters[key] = torch.nn.Parameter(fake(parameter), requires_grad=parameter.requires_grad)
         for key, buffer in part._buffers.items():
-            if buffer is not None:
+            if buffer is not None and buffer.device != GPU:
                 part._buffers[key] = fake(buffer)
         if isinstance(part, Metric):
             for key in part._defaults:
