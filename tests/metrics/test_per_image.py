@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lensblend.errors import RequestError
+from lensblend.metrics import per_image
 from lensblend.metrics.per_image import PerImageMetric, to_levels
 
 
@@ -113,12 +114,41 @@ def test_no_images_are_an_error_rather_than_a_number() -> None:
 )
 def test_photos_that_would_give_a_wrong_number_are_refused(bokeh: Tensor, target: Tensor, message: str) -> None:
     # The undecorated method is what a training runs: the test run checks shapes on top.
-    per_image = Brightness.per_image
-    while hasattr(per_image, "__wrapped__"):
-        per_image = per_image.__wrapped__
+    score = Brightness.per_image
+    while hasattr(score, "__wrapped__"):
+        score = score.__wrapped__
     with pytest.raises(RequestError, match=message):
-        per_image(Brightness(), bokeh, target)
+        score(Brightness(), bokeh, target)
 
 
 def test_an_overshoot_of_resampling_is_clipped() -> None:
     assert Brightness().per_image(grey(1.1), grey(1.1)).item() == 255
+
+
+@pytest.mark.parametrize("value", [200.0, -0.9, 1.1])
+def test_values_out_of_reach_are_refused_with_the_mean_if_not_before(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(per_image, "_at_hand", lambda tensor: False)
+    metric = Brightness()
+    for level in (0.5, value, 0.2):
+        metric.update(grey(0.5), grey(level))
+    if value == 1.1:
+        assert metric.compute() == 128
+        return
+    low, high = min(0.2, value), max(0.5, value)
+    with pytest.raises(RequestError, match=rf"in \[0, 1\], but got values from {low:g} to {high:g}; bring"):
+        metric.compute()
+    metric.reset()
+    metric.update(grey(0.5), grey(0.5))
+    assert metric.compute() == 128
+
+
+def test_what_one_process_saw_is_refused_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(per_image, "_at_hand", lambda tensor: False)
+    ours, theirs = Brightness(), Brightness()
+    ours.update(grey(0.5), grey(0.5))
+    theirs.update(grey(0.5), grey(255.0))
+    ours.merge_state(theirs)
+    with pytest.raises(RequestError, match=r"from 0\.5 to 255"):
+        ours.compute()

@@ -175,6 +175,21 @@ def test_maps_that_would_give_a_wrong_number_are_refused(
         per_image(metric(), logits, truth)
 
 
+@pytest.mark.parametrize("metric", ORACLES)
+@pytest.mark.parametrize(("value", "message"), [(torch.nan, "nan to nan"), (2.0, "0 to 2"), (-0.1, "-0.1 to 0")])
+def test_truths_out_of_reach_are_refused_with_the_mean(
+    metric: type, value: float, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lensblend.metrics.per_image._at_hand", lambda tensor: False)
+    one = metric()
+    truth = torch.zeros(2, 1, 4, 4)
+    truth[1, 0, 2, 2] = value
+    for batch in (truth[:1], truth, truth[:1]):
+        one.update(torch.zeros_like(batch), batch)
+    with pytest.raises(RequestError, match=rf"saliency is in \[0, 1\], but got values from {message}; divide"):
+        one.compute()
+
+
 def test_every_metric_has_a_name_of_its_own_a_direction_and_what_it_is_on() -> None:
     assert {metric.name: (metric.higher_is_better, metric.compares) for metric in ORACLES} == {
         "mae": (False, "saliency_logits"),

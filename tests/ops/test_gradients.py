@@ -17,3 +17,10 @@ def test_sobel_is_scipys_in_both_directions():
 
 def test_a_constant_image_has_no_gradient_up_to_its_border():
     assert sobel(torch.full((1, 2, 4, 5), 0.7)).abs().max() < 1e-6
+
+
+def test_autocast_changes_nothing():
+    image = torch.rand(1, 2, 9, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sobel(image)
+    assert torch.equal(found, sobel(image))

@@ -17,14 +17,18 @@ def user_allows_tf32():
 @pytest.mark.usefixtures("user_allows_tf32")
 def test_the_users_switches_are_put_back():
     def switches():
-        return torch.backends.cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision
+        backends = torch.backends
+        chosen = backends.cuda.matmul, backends.mkldnn.matmul, backends.cudnn.conv, backends.mkldnn.conv
+        return [switch.fp32_precision for switch in chosen]
 
-    assert switches() == ("tf32", "bf16")
+    before = switches()
+    assert before[:3] == ["tf32", "bf16", "tf32"]
     with contextlib.suppress(KeyError), full_precision(torch.device("cpu")):
-        assert switches() == ("ieee", "ieee")
+        assert switches() == ["ieee"] * 4
         raise KeyError
-    assert switches() == ("tf32", "bf16")
+    assert switches() == before
     assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_autocast_is_off_inside_only():

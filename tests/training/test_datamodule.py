@@ -3,15 +3,16 @@
 from types import SimpleNamespace
 
 import pytest
+from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
 from lensblend.data.embedded import Embedded
 from lensblend.errors import RequestError
 from lensblend.training.datamodule import PairsDataModule
 
 
-def module(val, rank=0, world_size=1, **options):
+def module(val, rank=0, world_size=1, accelerator=None, **options):
     data = PairsDataModule(Embedded(image_size=[32, 48], train=2, val=val), (32, 48), 2, **options)
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, accelerator=accelerator or CPUAccelerator())
     return data
 
 
@@ -22,6 +23,13 @@ def test_every_process_needs_a_validation_pair():
         (batch,) = module(3, rank, 3).val_dataloader()
         assert len(batch["id"]) == 1
     assert len(module(0, 0, 3).val_dataloader()) == 0  # no validation at all is allowed: `best` is `last`
+
+
+def test_batches_are_pinned_for_a_gpu_that_trains_and_not_for_one_that_is_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    on_cpu, on_gpu = module(2), module(2, accelerator=CUDAAccelerator())
+    assert [loader.pin_memory for loader in (on_cpu.train_dataloader(), on_cpu.val_dataloader())] == [False, False]
+    assert [loader.pin_memory for loader in (on_gpu.train_dataloader(), on_gpu.val_dataloader())] == [True, True]
 
 
 def test_a_negative_number_of_workers_is_refused():

@@ -35,7 +35,8 @@ class PerImageMetric(Metric):
 
     Photos are sRGB in [0, 1] and are rounded to 8 bit before they are compared. Values outside are clipped, as
     in a file; a NaN in a rendering makes its score, and so the mean, NaN. Values are float64 or float32 with autocast
-    off; the sum is float64. A metric of something else than photos overrides `prepare` and names it in ``compares``.
+    off; the sum is float64. A metric of something else than photos overrides `prepare` and names it in ``compares``;
+    where its truth has a range, it calls `look_at` there and says in `check_range` which.
 
     Every metric says the attributes below on its class, and nothing else in the project knows them.
 
@@ -58,6 +59,7 @@ class PerImageMetric(Metric):
     is_differentiable = False
     total: Tensor
     count: Tensor
+    extremes: Tensor
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Refuse a metric that leaves out what it is to say of itself.
@@ -94,6 +96,8 @@ class PerImageMetric(Metric):
         super().__init__()
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        # Of the truths on a GPU, the least value with its sign turned, and the largest.
+        self.add_state("extremes", torch.full((2,), -torch.inf), dist_reduce_fx="max")
 
     @abstractmethod
     def score(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -103,10 +107,38 @@ class PerImageMetric(Metric):
         """Check a batch, and bring it to the form in which it is compared.
 
         Raises:
-            RequestError: Shapes differ, or photos are not floats in [0, 1].
+            RequestError: Shapes differ, or photos are not floats in [0, 1]; see `look_at`.
         """
         _check_photos(predicted, truth)
+        self.look_at(truth)
         return to_levels(predicted), to_levels(truth)
+
+    def look_at(self, truth: Tensor) -> None:
+        """Check the values of a truth, on a GPU not before the mean is computed: a look would wait for all work there.
+
+        Raises:
+            RequestError: On the CPU, `check_range` refuses them; on a GPU, `compute` raises it.
+        """
+        if not truth.numel():
+            return
+        low, high = truth.aminmax()
+        if _at_hand(truth):
+            self.check_range(low.item(), high.item())
+        else:
+            self.extremes = torch.maximum(self.extremes.to(low.device), torch.stack([-low, high]).float())
+
+    def check_range(self, low: float, high: float) -> None:
+        """Refuse truths that would give a number that lies: photos far from [0, 1].
+
+        Args:
+            low: Their least value, or infinity where there is none.
+            high: Their largest, or minus infinity.
+
+        Raises:
+            RequestError: They are refused.
+        """
+        if low < TARGET_RANGE[0] or high > TARGET_RANGE[1]:
+            raise RequestError(f"Targets are in [0, 1], but got values from {low:g} to {high:g}; bring them to [0, 1].")
 
     @torch.no_grad()
     def per_image(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -132,10 +164,12 @@ class PerImageMetric(Metric):
         """Return the mean of the images' values.
 
         Raises:
-            RequestError: No image was scored, because then there is no mean.
+            RequestError: No image was scored, because then there is no mean; or truths on a GPU are refused.
         """
         if self.count == 0:
             raise RequestError(f"`{self.name}` is a mean over images, but got none; check that the split is not empty.")
+        turned, high = self.extremes.tolist()
+        self.check_range(-turned, high)
         return self.total / self.count
 
 
@@ -143,7 +177,7 @@ MetricClasses = Mapping[str, type[PerImageMetric]]
 
 
 def _check_photos(bokeh: Tensor, target: Tensor) -> None:
-    """Refuse what would give a number that lies."""
+    """Refuse what are no two batches of photos alike."""
     if bokeh.shape != target.shape or target.ndim != 4 or target.shape[1] != 3:
         raise RequestError(
             "`bokeh` and `target` are equally large photos (b, 3, h, w), "
@@ -151,7 +185,8 @@ def _check_photos(bokeh: Tensor, target: Tensor) -> None:
         )
     if not (bokeh.is_floating_point() and target.is_floating_point()):
         raise RequestError(f"Photos are floats in [0, 1], but got {bokeh.dtype} and {target.dtype}; divide by 255.")
-    if target.numel():
-        low, high = (bound.item() for bound in target.aminmax())
-        if low < TARGET_RANGE[0] or high > TARGET_RANGE[1]:
-            raise RequestError(f"Targets are in [0, 1], but got values from {low:g} to {high:g}; bring them to [0, 1].")
+
+
+def _at_hand(tensor: Tensor) -> bool:
+    """Say whether values can be looked at without waiting for a device."""
+    return tensor.device.type == "cpu"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lensblend.errors import RequestError
@@ -27,7 +27,7 @@ class SaliencyMetric(PerImageMetric):
         """Return saliency and truth in float64.
 
         Raises:
-            RequestError: Shapes differ, or are not those of maps; or the truth is not in [0, 1].
+            RequestError: Shapes differ, or are not those of maps; or the truth is not in [0, 1], see `look_at`.
         """
         if predicted.shape != truth.shape or truth.ndim != 4 or truth.shape[1] != 1:
             raise RequestError(
@@ -39,14 +39,20 @@ class SaliencyMetric(PerImageMetric):
                 f"Logits and their truth are floats, but got {predicted.dtype} and {truth.dtype}; "
                 "convert a mask by `.float()`, and divide 8-bit values by 255."
             )
-        if truth.numel():
-            low, high = (bound.item() for bound in truth.aminmax())
-            if not (low >= 0 and high <= 1):  # NaN too: a threshold would hide it
-                raise RequestError(
-                    f"The truth of saliency is in [0, 1], but got values from {low:g} to {high:g}; "
-                    "divide 8-bit values by 255."
-                )
+        self.look_at(truth)
         return predicted.double().sigmoid(), truth.double()
+
+    def check_range(self, low: float, high: float) -> None:
+        """Refuse truths outside [0, 1], and NaN, which a threshold would hide.
+
+        Raises:
+            RequestError: They are refused.
+        """
+        if not (low >= 0 and high <= 1):
+            raise RequestError(
+                f"The truth of saliency is in [0, 1], but got values from {low:g} to {high:g}; "
+                "divide 8-bit values by 255."
+            )
 
 
 class MeanAbsoluteError(SaliencyMetric):
@@ -107,8 +113,9 @@ class FMeasure(SaliencyMetric):
         level = (predicted * (LEVELS - 1)).nan_to_num().long()
         histogram = _count(level + LEVELS * mask, 2 * LEVELS).view(-1, 2, LEVELS)
         # How many pixels lie at a level or above it, of the background and of the foreground; level 0 is no threshold.
-        false, true = histogram.flip(-1).cumsum(-1).flip(-1)[..., 1:].unbind(dim=1)
-        positives = histogram[:, 1].sum(dim=-1, keepdim=True)
+        # Whole numbers, because a GPU adds up floats in no fixed order.
+        false, true = histogram.flip(-1).cumsum(-1).flip(-1)[..., 1:].double().unbind(dim=1)
+        positives = histogram[:, 1].sum(dim=-1, keepdim=True).double()
         scores = (1 + BETA_SQUARED) * true / (true + false + BETA_SQUARED * positives).clamp_min(BETA_SQUARED)
         return _or_nan(scores.amax(dim=-1), predicted)
 
@@ -139,11 +146,10 @@ class Iou(SaliencyMetric):
         return _or_nan(torch.where(union > 0, overlap / union.clamp_min(1), 1.0), predicted)
 
 
-def _count(values: Integer[Tensor, "b 1 h w"], bins: int) -> Float[Tensor, "b bins"]:
-    """Count how often each of the values 0 to ``bins - 1`` occurs in each image."""
-    images = len(values)
-    offsets = bins * torch.arange(images, device=values.device).view(-1, 1, 1, 1)
-    return torch.bincount((values + offsets).flatten(), minlength=bins * images).view(images, bins).double()
+def _count(values: Int64[Tensor, "b 1 h w"], bins: int) -> Int64[Tensor, "b bins"]:
+    """Count how often each of the values 0 to ``bins - 1`` occurs in each image, without waiting for a GPU."""
+    flat = values.flatten(1)
+    return flat.new_zeros(len(flat), bins).scatter_add_(1, flat, torch.ones_like(flat))
 
 
 def _or_nan(values: Float[Tensor, " b"], saliency: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:

@@ -70,7 +70,8 @@ class EdgeGuidedResidual(BokehNetwork):
             raise RequestError(f"`width` is a positive number of features, but got {width}; the published one is 64.")
         self.colour = one_of("colour", colour, COLOURS)
         exponents = EXPONENTS[one_of("variant", variant, EXPONENTS)]
-        self.sigmas = tuple(1.6 * sqrt(2) ** exponent for exponent in exponents)
+        with torch.device("cpu"):
+            self.kernels = tuple(gaussian_kernel(KERNEL_SIZE, 1.6 * sqrt(2) ** exponent) for exponent in exponents)
         merged = 3 * SCALES
         self.branches = nn.ModuleList(_branch(width, nn.ReLU if attention else nn.Tanh) for _ in range(SCALES))
         self.attention = _SelfAttention(merged) if attention else nn.Identity()
@@ -90,7 +91,7 @@ class EdgeGuidedResidual(BokehNetwork):
         photo = at_least_float32(photo)
         seen = 2 * photo - 1 if self.colour == "rgb" else (2 * luma(photo) - 1).expand_as(photo)
         edges = canny(seen, EDGE_THRESHOLD)
-        copies = blur_stack(seen, [gaussian_kernel(KERNEL_SIZE, sigma) for sigma in self.sigmas])[:, 1:]
+        copies = blur_stack(seen, self.kernels)[:, 1:]
         features = torch.cat(
             [
                 branch(torch.cat([copy, edges], dim=1))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lensblend.ops.kernels import kernel_from_bytes, kernel_to_bytes
+from lensblend.ops.padding import Border, extend
 
-Border = Literal["reflect", "replicate"]
 Borders = tuple[Border, Border]
 """How columns and how rows are continued."""
 
@@ -31,7 +30,7 @@ def _blur_rows(photo: Tensor, band: Tensor, border: Border) -> Tensor:
     batch, channels, height, width = photo.shape
     block, reach = band.shape
     radius = (reach - block) // 2
-    padded = functional.pad(photo, (radius, radius, 0, 0), mode=border)
+    padded = extend(photo, radius, -1, border)
     if rest := -width % block:  # padding by nothing would copy the photo
         padded = functional.pad(padded, (0, rest))
     windows = padded.flatten(0, 2).unfold(1, reach, block).transpose(0, 1)  # views: (blocks, lines, reach)
@@ -43,7 +42,7 @@ def _blur_columns(photo: Tensor, band: Tensor, border: Border) -> Tensor:
     batch, channels, height, width = photo.shape
     block, reach = band.shape
     radius = (reach - block) // 2
-    padded = functional.pad(photo, (0, 0, radius, radius), mode=border)
+    padded = extend(photo, radius, -2, border)
     if rest := -height % block:
         padded = functional.pad(padded, (0, 0, 0, rest))
     windows = padded.flatten(0, 1).unfold(1, reach, block).transpose(-1, -2)  # views: (planes, blocks, reach, width)

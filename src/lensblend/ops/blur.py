@@ -15,8 +15,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lensblend.errors import RequestError
-from lensblend.ops.banded import Border, Borders, blur_separable, cached_band
+from lensblend.ops.banded import Borders, blur_separable, cached_band
+from lensblend.ops.constants import may_keep
 from lensblend.ops.fourier import Transform, blur_dense, cached_spectrum, transform
+from lensblend.ops.padding import Border
 from lensblend.ops.precision import at_least_float32, full_precision
 
 
@@ -68,7 +70,7 @@ def blurs(
         [torch.Size([1, 3, 8, 9])]
     """
     photo = at_least_float32(photo).contiguous()
-    keep = _keeps_results(photo)
+    keep = may_keep(photo)
     transforms: dict[Borders, Transform] = {}
     for kernel in kernels:
         with full_precision(photo.device):
@@ -106,8 +108,3 @@ def _borders(kernel: Tensor, photo: Tensor) -> Borders:
 
 def _border(radius: int, length: int) -> Border:
     return "reflect" if radius < length else "replicate"
-
-
-def _keeps_results(photo: Tensor) -> bool:
-    """Say whether matrices may be kept: never while tracing, where tensors are fakes that outlive their trace."""
-    return not torch.compiler.is_compiling() and type(photo) in (Tensor, torch.nn.Parameter)

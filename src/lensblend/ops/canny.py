@@ -7,16 +7,14 @@ from math import pi, tan
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 
 from lensblend.errors import RequestError
 from lensblend.ops.blur import blur
-from lensblend.ops.gradients import SOBEL
+from lensblend.ops.gradients import sobel
 from lensblend.ops.kernels import gaussian_kernel
-from lensblend.ops.precision import full_precision
 
-KERNEL_SIZE = 5
-SIGMA = 1.0
+GAUSSIAN = gaussian_kernel(5, sigma=1.0)
 # Of the angle up to which a gradient counts as horizontal or vertical, half of the 45 degrees between neighbours.
 TANGENT = tan(pi / 8)
 # How much stronger a neighbour must be to count as stronger: at a straight step, rounding alone would choose.
@@ -54,21 +52,10 @@ def canny(photo: Float[Tensor, "b c h w"], threshold: float) -> Float[Tensor, "b
     """
     if not threshold >= 0:
         raise RequestError(f"`threshold` is a squared gradient, not negative, but got {threshold}; use 0 for no limit.")
-    smooth = blur(photo, gaussian_kernel(KERNEL_SIZE, SIGMA))
-    with full_precision(photo.device):
-        horizontal, vertical = _sobel(smooth)
+    horizontal, vertical = sobel(blur(photo, GAUSSIAN)).unbind(dim=2)
     strength = (horizontal.square() + vertical.square()).sum(dim=1, keepdim=True)
     stays = _is_largest(strength, horizontal.sum(dim=1, keepdim=True), vertical.sum(dim=1, keepdim=True))
     return torch.where(stays & (strength > threshold), strength, 0)
-
-
-def _sobel(photo: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of every channel to the right and down."""
-    kernel = photo.new_tensor(SOBEL)
-    kernels = torch.stack([kernel, kernel.T])[:, None]
-    planes = pad(photo, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[:, None]
-    right, down = conv2d(planes, kernels).reshape(*photo.shape[:2], 2, *photo.shape[2:]).unbind(dim=2)
-    return right, down
 
 
 def _is_largest(strength: Tensor, right: Tensor, down: Tensor) -> Tensor:

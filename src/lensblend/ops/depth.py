@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lensblend.errors import RequestError
+from lensblend.ops.constants import constant
 from lensblend.ops.precision import at_least_float32
 
 
@@ -83,6 +84,6 @@ def paired_differences(depth: Float[Tensor, "b 1 h w"], count: int) -> Float[Ten
         >>> paired_differences(torch.zeros(2, 1, 32, 32), 5).shape
         torch.Size([2, 5])
     """
-    first, second = pixel_pairs(depth.shape[-2:], count).to(depth.device)
+    first, second = constant(pixel_pairs, tuple(depth.shape[-2:]), count, image=depth, dtype=torch.int64)
     values = depth.flatten(1)
     return values[:, first] - values[:, second]

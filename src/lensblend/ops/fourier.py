@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from lensblend.ops.banded import Borders
 from lensblend.ops.kernels import kernel_from_bytes, kernel_to_bytes
+from lensblend.ops.padding import extend
 
 
 class Transform(NamedTuple):
@@ -28,8 +29,7 @@ def transform(photo: Tensor, borders: Borders, radius: int) -> Transform:
     height, width = photo.shape[-2:]
     # Without its mean, a constant photo is as good as zero and stays constant; rounding errors get seven times smaller.
     mean = photo.mean((-2, -1), keepdim=True)
-    padded = functional.pad(photo - mean, (radius, radius, 0, 0), mode=borders[1])
-    padded = functional.pad(padded, (0, 0, radius, radius), mode=borders[0])
+    padded = extend(extend(photo - mean, radius, -1, borders[1]), radius, -2, borders[0])
     padded_size = (_fast_length(height + 2 * radius), _fast_length(width + 2 * radius))
     return Transform(torch.fft.rfft2(padded, s=padded_size), padded_size, radius, photo, mean)
 

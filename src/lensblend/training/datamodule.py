@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader
 
 from lensblend.data.pairs import Source
@@ -140,6 +141,10 @@ class PairsDataModule(pl.LightningDataModule):
                 "(docker run --shm-size=2g)."
             )
 
+    def _trains_on_cuda(self) -> bool:
+        """Say whether batches are copied to a GPU: pinning them opens a context on one, also where none is used."""
+        return self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator)
+
     def _loader(self, samples: Samples, sampler: KeyedSampler) -> DataLoader:
         self._check_shared_memory()
         return DataLoader(
@@ -150,6 +155,6 @@ class PairsDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             # Its own generator: without one, the loader draws from the global one and changes what the network draws.
             generator=torch.Generator().manual_seed(self.seed),
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._trains_on_cuda(),
             worker_init_fn=leave_signals_to_parent,
         )
