@@ -203,6 +203,25 @@ def test_preparing_computes_the_pairs_that_are_used_and_passes_over_them_the_nex
     assert Brightness.asked == 3
 
 
+def test_processes_that_start_at_once_prepare_a_share_each(weights, monkeypatch):
+    asked = []
+    for rank in (0, 1, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        guide = NetworkMap("saliency", Brightness(), str(weights), [32, 48])
+        source = GuidedSource(Source(), {"saliency": guide})
+        source.prepare("k" * 64, {"train": None}, torch.device("cpu"), lambda indices, title: indices)
+        asked.append(Brightness.asked)
+    assert asked == [2, 3, 3]
+    marks = sorted(path.name for path in guide.cache.folder.glob("*.done"))
+    assert marks == [f"train-3-{'k' * 16}-{rank}-of-2.done" for rank in range(2)]
+    # Whoever starts alone later goes through all, and what is there is not computed again.
+    monkeypatch.delenv("RANK")
+    source.prepare("k" * 64, {"train": None}, torch.device("cpu"), lambda indices, title: indices)
+    assert Brightness.asked == 3
+    assert (guide.cache.folder / f"train-3-{'k' * 16}.done").is_file()
+
+
 def test_guided_pairs_carry_the_maps_beside_all_else():
     pair = Guided(Pairs(), {"saliency": Truth("saliency")}).load(1)
     assert pair.id == "b"

@@ -53,12 +53,13 @@ class Guide(ABC):
         """Say what is wrong with the maps of the first pairs, as far as that is known before they are made or read."""
         return []
 
-    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:  # noqa: B027
+    def prepare(self, pairs: Pairs, marks: Sequence[str], device: torch.device, indices: Track) -> None:  # noqa: B027
         """Compute the maps that are not there yet; a source that computes none has nothing to do.
 
         Args:
             pairs: Pairs that will be asked for.
-            mark: Names those of ``indices``; once gone through, they are not again.
+            marks: Names of sets that those of ``indices`` are in, they alone last; a set that has been gone through is
+                not again.
             device: Where a network computes; afterwards it is on the CPU.
             indices: Begins to show how far it is, and returns the pairs' indices.
         """
@@ -92,17 +93,19 @@ class KeptMap(Guide):
             DataError: There is none: it is not finite, say.
         """
 
-    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
+    def prepare(self, pairs: Pairs, marks: Sequence[str], device: torch.device, indices: Track) -> None:
         """Compute the maps; reading processes would do so one by one on the CPU."""
-        done = self.cache.folder / f"{mark}.done"
-        if done.is_file():
+        done = [self.cache.folder / f"{mark}.done" for mark in marks]
+        if any(file.is_file() for file in done):
             return
         self.move_to(device)
         for index in indices():
             self(pairs.load(index))
         self.move_to(torch.device("cpu"))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the training needs it
         with contextlib.suppress(StorageError):
-            write_atomically(done, "")
+            write_atomically(done[-1], "")
 
     def move_to(self, device: torch.device) -> None:
         """Move the network to where it is to compute, if it can be moved."""

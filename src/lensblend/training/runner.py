@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.inference.guidance import KNOWN, build_guides, guidance_of
 from lensblend.inference.guided_pairs import GuidedSource, give_maps
-from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
@@ -33,6 +32,7 @@ from lensblend.storage import write_atomically
 from lensblend.training.changes import Consent, Standing, check_changes
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.devices import device_of_process
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
@@ -190,10 +190,9 @@ class Training:
         guided = GuidedSource(source, build_guides(names, self.config), dropped)
         loader = self.config["loader"]
         limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
-        device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
-        key = config_hash(self.config["data"])
-        give_maps(source, self.config, key, device, lambda i, title: track(list(i), title))
-        guided.prepare(key, limits, device, lambda i, title: track(list(i), title))
+        device, key = device_of_process(self.config["trainer"]), config_hash(self.config["data"])
+        give_maps(source, self.config, key, device, _tracked)
+        guided.prepare(key, limits, device, _tracked)
         return guided
 
     def _phase_fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> PhaseFit:
@@ -268,6 +267,10 @@ class Training:
             record=describe(self.config["model"], name, phase.image_size, self.config, parent),
         )
         return module
+
+
+def _tracked(indices: Iterable[int], title: str) -> Iterable[int]:
+    return track(list(indices), title, disable=not is_first_process())
 
 
 def _introduce(name: str, phase: Phase, network: nn.Module, own_terms: Sequence[str], start: str) -> None:
