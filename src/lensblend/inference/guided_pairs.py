@@ -23,20 +23,32 @@ class Guided(Pairs):
         pairs: The pairs.
         guides: Sources of maps by name.
         dropped: Maps of the pairs that are left behind, unread where they lie in files; other maps stay.
+        image_size: (height, width) of the samples that are made of the pairs, at which the maps are given; None gives
+            them at the photo's own.
     """
 
-    def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        guides: Mapping[str, Guide],
+        dropped: Collection[str] = (),
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
         self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
+        self._image_size = image_size
 
     def sized(self, image_size: tuple[int, int]) -> Guided:
         """Return the pairs as they are rendered for samples of a size."""
-        return Guided(self._pairs.sized(image_size), self._guides, self._dropped)
+        return Guided(self._pairs.sized(image_size), self._guides, self._dropped, image_size)
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
+        # Before the pair: a file that changes in between has another stamp the next time.
+        stamp = self._pairs.stamp(index)
         pair = self._pairs.load(index, epoch)
         kept = {name: pair.maps[name] for name in pair.maps if name not in self._dropped and name not in self._guides}
-        return replace(pair, maps={**kept, **{name: guide(pair) for name, guide in self._guides.items()}})
+        size = self._image_size or (pair.photo.shape[0], pair.photo.shape[1])
+        return replace(pair, maps=kept | {name: guide.at(pair, size, stamp) for name, guide in self._guides.items()})
 
 
 class GuidedSource(Source):
