@@ -36,6 +36,7 @@ from lensblend.training.devices import device_of_process
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
+from lensblend.training.introduction import introduce
 from lensblend.training.lightning import quiet_lightning, trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
@@ -207,7 +208,7 @@ class Training:
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped, network.takes_coordinates)
         kind: type[Fit] = next(classes_in(self.config["module"], "module", MODULE))
-        _introduce(name, phase, network, kind.own_terms, start)
+        introduce(name, phase, network, kind.own_terms, self.config["trainer"], start)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
@@ -271,21 +272,3 @@ class Training:
 
 def _tracked(indices: Iterable[int], title: str) -> Iterable[int]:
     return track(list(indices), title, disable=not is_first_process())
-
-
-def _introduce(name: str, phase: Phase, network: nn.Module, own_terms: Sequence[str], start: str) -> None:
-    """Say what a phase trains, how, and from what."""
-    parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))
-    height, width = phase.image_size
-    if not trained:
-        say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
-        return
-    epochs = f"{phase.max_epochs} epoch{'s' if phase.max_epochs > 1 else ''}"
-    terms = [term for term, node in phase.loss.items() if node]
-    count, of_it = (sum(p.numel() for p in some) for some in (parameters, trained))
-    crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
-    say(
-        f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, batch {phase.batch_size}, "
-        f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
-        f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; {start}"
-    )
