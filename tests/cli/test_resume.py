@@ -135,7 +135,7 @@ def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process, mo
         lambda self, *a, **k: (seen.append(self.param_groups[0]["lr"]), step(self, *a, **k))[1],
     )
     allowed = ["schedule.every_phase.lr=0.01", "resume_overrides=[schedule.every_phase]"]
-    done = in_process("train", f"resume={stopped}", "loader.num_workers=1", *allowed)
+    done = in_process("train", f"resume={stopped}", "loader.num_workers=1", "loader.val_batch_size=2", *allowed)
     assert done.code == 0, done.err
     assert "Changed, as allowed: schedule.every_phase.lr: None then, 0.01 now" in done.out
     assert "learning rate 0.01 → 0.0005" in done.out

@@ -7,8 +7,10 @@ from skimage.transform import resize
 from torch import nn
 
 from lensblend.data import pairs
+from lensblend.data.files import FilePairs, PairFiles
 from lensblend.data.images import write_image
 from lensblend.data.pairs import Pair
+from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.inference.guidance import FromPair, MapFiles, Truth, build_guides, guidance_of
 from lensblend.inference.guided_pairs import Guided, GuidedSource
@@ -203,6 +205,25 @@ def test_preparing_computes_the_pairs_that_are_used_and_passes_over_them_the_nex
     assert Brightness.asked == 3
 
 
+def test_processes_that_start_at_once_prepare_a_share_each(weights, monkeypatch):
+    asked = []
+    for rank in (0, 1, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        guide = NetworkMap("saliency", Brightness(), str(weights), [32, 48])
+        source = GuidedSource(Source(), {"saliency": guide})
+        source.prepare("k" * 64, {"train": None}, torch.device("cpu"), lambda indices, title: indices)
+        asked.append(Brightness.asked)
+    assert asked == [2, 3, 3]
+    marks = sorted(path.name for path in guide.cache.folder.glob("*.done"))
+    assert marks == [f"train-3-{'k' * 16}-{rank}-of-2.done" for rank in range(2)]
+    # Whoever starts alone later goes through all, and what is there is not computed again.
+    monkeypatch.delenv("RANK")
+    source.prepare("k" * 64, {"train": None}, torch.device("cpu"), lambda indices, title: indices)
+    assert Brightness.asked == 3
+    assert (guide.cache.folder / f"train-3-{'k' * 16}.done").is_file()
+
+
 def test_guided_pairs_carry_the_maps_beside_all_else():
     pair = Guided(Pairs(), {"saliency": Truth("saliency")}).load(1)
     assert pair.id == "b"
@@ -250,3 +271,73 @@ def test_focus_comes_from_the_pair_or_its_mask_or_a_saliency_network(weights):
 def test_a_map_for_rendering_cannot_come_from_the_target():
     with pytest.raises(RequestError, match="`saliency` cannot come from photo and target"):
         FromPair("saliency")
+
+
+@pytest.fixture
+def in_files(tmp_path):
+    """Two pairs in files, the second photo standing."""
+    files = []
+    for index, name in enumerate(["a", "b"]):
+        pair = Pairs().load(index)
+        for part, image in (("photo", pair.photo), ("target", np.roll(pair.photo, 9, axis=1))):
+            write_image(tmp_path / part / f"{name}.png", image.transpose(1, 0, 2) if index else image)
+        files.append(PairFiles(name, tmp_path / "photo" / f"{name}.png", tmp_path / "target" / f"{name}.png", {}))
+    return FilePairs(files)
+
+
+def loaded(guide, kind="focus", rendered=None, size=(20, 30)):
+    return [Guided(rendered, {kind: guide}).sized(size).load(index).maps[kind] for index in range(2)]
+
+
+def test_what_is_in_focus_is_computed_once_per_pair_and_size(in_files, monkeypatch):
+    asked = []
+    compute = FromPair.compute
+    monkeypatch.setattr(FromPair, "compute", lambda self, pair: (asked.append(pair.id), compute(self, pair))[1])
+    first = loaded(FromPair("focus"), rendered=in_files)
+    assert asked == ["a", "b"]
+    assert [plane.shape for plane in first] == [(20, 30)] * 2
+    for again in (loaded(FromPair("focus"), rendered=in_files) for _ in range(2)):  # another epoch, another process
+        assert [plane.tobytes() for plane in again] == [plane.tobytes() for plane in first]
+    assert asked == ["a", "b"]
+    for index, plane in enumerate(first):
+        whole = compute(FromPair("focus"), in_files.load(index))
+        np.testing.assert_allclose(plane, resize_map(whole, (20, 30)), atol=2**-11)
+    loaded(FromPair("focus"), rendered=in_files, size=(10, 15))
+    assert asked == ["a", "b"] * 2
+    write_image(in_files.files[0].target, in_files.load(0).photo)
+    guide = FromPair("focus")
+    assert loaded(guide, rendered=in_files)[0].min() == 1  # target and photo are equal now
+    assert asked == [*["a", "b"] * 2, "a"]
+
+
+def test_what_is_in_focus_of_rendered_pairs_is_not_kept(tmp_path):
+    guide = FromPair("focus")
+    loaded(guide, rendered=Pairs())
+    assert list(tmp_path.glob("cache/**/*.npy")) == []
+
+
+def test_a_pairs_pixels_are_hashed_once_until_its_files_change(in_files, weights, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(NetworkMap, "content", lambda self, pair: (hashed.append(pair.id), (pair.photo,))[1])
+    guide = NetworkMap("saliency", Brightness(), str(weights), [32, 48])
+    for _ in range(2):
+        planes = loaded(guide, "saliency", in_files)
+        assert hashed == ["a", "b"]
+    write_image(in_files.files[0].photo, np.full((40, 60, 3), 255, dtype=np.uint8))
+    assert loaded(guide, "saliency", in_files)[0].min() > planes[0].max()
+    assert hashed == ["a", "b", "a"]
+    in_files.files[0].target.unlink()
+    assert in_files.stamp(0) is None
+
+
+def test_a_kept_map_is_not_enlarged_to_the_photo_for_smaller_samples(in_files, weights, monkeypatch):
+    guide = NetworkMap("saliency", Brightness(), str(weights), [32, 48])
+    sizes = []
+    monkeypatch.setattr(
+        "lensblend.inference.prior_maps.resize_map",
+        lambda plane, size: (sizes.append(size), resize_map(plane, size))[1],
+    )
+    small = loaded(guide, "saliency", in_files)
+    assert sizes == [(20, 30)] * 2
+    two_steps = [resize_map(guide(in_files.load(index)), (20, 30)) for index in range(2)]
+    np.testing.assert_allclose(small, two_steps, atol=0.02)

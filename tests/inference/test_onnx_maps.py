@@ -128,9 +128,9 @@ def test_maps_are_computed_before_they_are_asked_for_and_that_is_remembered(tmp_
         def load(self, index, epoch=0):
             return pair(seed=index)
 
-    guide.prepare(Two(), "train", torch.device("cpu"), lambda: range(2))
+    guide.prepare(Two(), ["train"], torch.device("cpu"), lambda: range(2))
     assert len(list(guide.cache.folder.glob("*.npy"))) == 2
-    guide.prepare(Two(), "train", torch.device("cpu"), lambda: pytest.fail("gone through twice"))
+    guide.prepare(Two(), ["train"], torch.device("cpu"), lambda: pytest.fail("gone through twice"))
 
 
 def test_a_known_network_needs_no_facts_and_each_may_be_replaced(tmp_path):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from lensblend.errors import RequestError
-from lensblend.launchers.devices import Pool, on_gpu, processes, visible_gpus
+from lensblend.launchers.devices import Pool, on_gpu, visible_gpus
 from lensblend.launchers.jobs import Job
+from lensblend.runs.processes import processes
 
 FOUR = {"CUDA_VISIBLE_DEVICES": "0,1,GPU-abc,7", "HOME": "/home"}
 

@@ -16,9 +16,9 @@ from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
+from lensblend.training.introduction import introduce
 from lensblend.training.phases import Phase
 from lensblend.training.restoration import Restoration
-from lensblend.training.runner import _introduce
 
 BATCHES = 4
 
@@ -210,5 +210,5 @@ def test_the_line_that_introduces_a_phase_names_the_adversarial_losses(capsys):
     values = {"image_size": [32, 48], "batch_size": 1, "max_epochs": 1, "lr": 1e-4, "lr_final": 1e-4}
     phase = Phase(**values, loss={"vgg": None, "mask": {"weight": 1.0, "compares": "mask", "loss": {}}})
     for kind, said in ((Adversarial, "mask + generator + features"), (Restoration, "mask")):
-        _introduce("phase1", phase, torch.nn.Linear(2, 3), kind.own_terms, "starts from nothing")
+        introduce("phase1", phase, torch.nn.Linear(2, 3), kind.own_terms, {}, "starts from nothing")
         assert f"phase1: 1 epoch at 32×48 (height×width), batch 1, {said}, learning rate" in capsys.readouterr().out

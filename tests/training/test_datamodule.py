@@ -37,6 +37,19 @@ def test_a_negative_number_of_workers_is_refused():
         module(2, num_workers=-1)
 
 
+def test_an_empty_validation_batch_is_refused():
+    with pytest.raises(RequestError, match=r"`loader\.val_batch_size` is 1 or more, but got 0"):
+        module(2, val_batch_size=0)
+
+
+def test_validation_has_batches_of_its_own():
+    """A recipe that trains on crops by the dozen validates whole photos: as many of those may be too much memory."""
+    data = module(3)
+    assert [len(batch["id"]) for batch in data.train_dataloader()] == [2]
+    assert [len(batch["id"]) for batch in data.val_dataloader()] == [1, 1, 1]
+    assert [len(batch["id"]) for batch in module(3, val_batch_size=2).val_dataloader()] == [2, 1]
+
+
 @pytest.mark.slow
 def test_a_training_on_more_processes_than_validation_pairs_is_refused(lensblend, tmp_path):
     done = lensblend(
@@ -57,3 +70,12 @@ def test_workers_need_shared_memory_for_what_they_hand_over(monkeypatch, workers
     else:
         with pytest.raises(RequestError, match=r"/dev/shm has 0\.1 MiB free, .*loader\.num_workers=0.*--shm-size"):
             data.train_dataloader()
+
+
+def test_shared_memory_is_reckoned_for_crops_and_for_whole_photos(monkeypatch):
+    """One validation batch of whole photos may need more than a training batch of crops."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=92_159))
+    data = module(val=2, num_workers=2, crop=(16, 24), val_batch_size=4)
+    assert len(data.train_dataloader()) == 1
+    with pytest.raises(RequestError, match="/dev/shm"):
+        data.val_dataloader()

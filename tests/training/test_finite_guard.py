@@ -53,16 +53,17 @@ class Small(pl.LightningModule):
         checkpoint["lensblend"] = {"network": {}, **checkpoint["lensblend"]}
 
 
-def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1):
+def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1, module=None, further=()):
     torch.manual_seed(0)
-    module = Small()
+    module = module or Small()
+    guard = FiniteGuard(folder / "phase1", policy, limit)
+    keep = KeepLastAndBest(
+        folder / "phase1", "val/psnr", Psnr.beats, every_steps=every_steps, before_saving=guard.settle
+    )
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,
-        callbacks=[
-            FiniteGuard(folder / "phase1", policy, limit),
-            KeepLastAndBest(folder / "phase1", "val/psnr", Psnr.beats, every_steps=every_steps),
-        ],
+        callbacks=[guard, keep, *further],
         plugins=[AtomicCheckpointIO()],
         logger=MetricsCsv(PhaseRun(folder, "phase1", "group")),
         accumulate_grad_batches=accumulate,
@@ -81,6 +82,55 @@ def test_stop_says_what_and_where(tmp_path):
     with pytest.raises(TrainingError, match=r"phase1.last\.ckpt holds the state before"):
         fit(tmp_path, "stop", bad=[5], every_steps=1)
     assert read_checkpoint(tmp_path / "phase1" / "last.ckpt")["global_step"] == 2
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Read verdicts as on a GPU, where waiting for them costs time."""
+    monkeypatch.setattr("lensblend.training.callbacks.finite_guard.reads_late", lambda device: True)
+
+
+def test_on_a_gpu_stop_is_one_step_late(late, tmp_path):
+    module = Small()
+    with pytest.raises(
+        TrainingError, match=r"phase1, step 2: `photo` of the batch is not finite \(pairs: pair4, pair5"
+    ):
+        fit(tmp_path, "stop", bad=[5], module=module)
+    assert len(module.weights) == 4  # the batch after the bad one, and none after that
+    assert list(tmp_path.glob("phase1/*.ckpt")) == []
+
+
+def test_on_a_gpu_the_loss_of_a_bad_step_is_named_though_its_weights_are_spoilt(late, tmp_path):
+    class Infinite(Small):
+        def training_step(self, batch, index):
+            return super().training_step(batch, index) * (float("inf") if index == 2 else 1)
+
+    with pytest.raises(TrainingError, match=r"phase1, step 2: the loss is inf \(pairs: pair4, pair5\)"):
+        fit(tmp_path, "stop", module=Infinite())
+
+
+@pytest.mark.parametrize(("bad", "saved"), [(5, 2), (9, 4)])
+def test_on_a_gpu_no_spoilt_weights_are_saved(late, tmp_path, bad, saved):
+    """Neither between two steps nor after the last one, whose verdict no further step reads."""
+    message = rf"step {saved}: `photo`.*phase1.last\.ckpt holds the state before"
+    with pytest.raises(TrainingError, match=message):
+        fit(tmp_path, "stop", bad=[bad], every_steps=1)
+    assert read_checkpoint(tmp_path / "phase1" / "last.ckpt")["global_step"] == saved
+
+
+def test_on_a_gpu_nobody_else_saves_spoilt_weights(late, tmp_path):
+    class Saver(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
+
+    with pytest.raises(TrainingError, match="step 2: `photo`"):
+        fit(tmp_path, "stop", bad=[5], further=[Saver()])
+    assert sorted(p.name for p in tmp_path.glob("*.ckpt")) == ["1.ckpt", "2.ckpt"]
+
+
+def test_on_a_gpu_skip_still_comes_before_the_step(late, tmp_path):
+    module = fit(tmp_path, "skip", bad=[5])
+    torch.testing.assert_close(module.weights[3], module.weights[2], rtol=0, atol=0)
 
 
 def test_skip_leaves_weights_moments_and_statistics_as_they_were(tmp_path, capsys):

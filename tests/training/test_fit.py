@@ -271,3 +271,14 @@ def test_a_state_has_the_networks_own_keys_and_strangers_are_refused():
             module.load_state_dict(wrong)
     found = module.load_state_dict({"other": torch.ones(())}, strict=False)
     assert (len(found.missing_keys), len(found.unexpected_keys)) == (1, 1)
+
+
+def test_scores_do_not_depend_on_the_validation_batch(batch):
+    """Why a validation can take one whole photo at a time, whatever is trained on."""
+    both, one = (fit_of(Restoration, Both(), "l1", metrics={"psnr": Psnr()}) for _ in range(2))
+    both.validation_step(batch, 0)
+    for index in range(2):
+        one.validation_step({name: value[index : index + 1] for name, value in batch.items()}, index)
+    for module in (both, one):
+        module.on_validation_epoch_end()
+    assert one.kept["val/psnr"] == pytest.approx(float(both.kept["val/psnr"]), rel=1e-6)

@@ -35,12 +35,15 @@ class Loader:
         flips: ``random`` (horizontal and vertical, p = 0.5 each), ``expand`` (the paper's: original, horizontal and
             vertical copies, three samples a pair and epoch), ``horizontal`` (p = 0.5) or ``none``.
         num_workers: Processes that read and resize; 0 reads in the training process.
+        val_batch_size: Pairs of one validation batch and device, whatever a phase's ``batch_size``: validation sees
+            whole photos where training sees crops. Scores are per image; only memory and time depend on it.
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
     """
 
     flips: str = "random"
     num_workers: int = 2
+    val_batch_size: int = 1
     limit_train: int | None = None
     limit_val: int | None = None
 

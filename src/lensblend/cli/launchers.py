@@ -98,7 +98,8 @@ class JobLauncher(Launcher):
         """Run jobs and return how they ended, in their order."""
 
     def _job(self, number: int, overrides: Sequence[str]) -> Job:
-        from lensblend.launchers.devices import on_gpu, processes
+        from lensblend.launchers.devices import on_gpu
+        from lensblend.runs.processes import processes
 
         config = self._context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):

@@ -19,10 +19,10 @@ from lensblend.cli.idle import refuse_idle
 from lensblend.cli.restored import restored
 from lensblend.cli.surroundings import settle
 from lensblend.errors import DataError, RequestError
-from lensblend.launchers.devices import processes
 from lensblend.runs.configuration import overrides_hash, read_config
 from lensblend.runs.earlier import refuse_earlier_keys
 from lensblend.runs.places import placed
+from lensblend.runs.processes import processes
 from lensblend.runs.status import Lock
 
 SEEDS = 2**32  # as many as NumPy takes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,15 @@ class FilePairs(Pairs):
     def size(self, index: int) -> tuple[int, int]:
         """Return a photo's (height, width) from its header."""
         return read_size(self.files[index].photo)
+
+    def stamp(self, index: int) -> Hashable | None:
+        """Return paths, times and sizes of photo and target; None where one is gone."""
+        entry = self.files[index]
+        files = [file for file in (entry.photo, entry.target) if file is not None]
+        try:
+            return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        except OSError:
+            return None
 
     def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:
         """Name the photos without such a map, and the maps that cannot be read or are of another shape."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -76,6 +76,10 @@ class Pairs(ABC):
 
     def size(self, index: int) -> tuple[int, int] | None:
         """Return a photo's (height, width), where that is known without reading its pixels."""
+        return None
+
+    def stamp(self, index: int) -> Hashable | None:
+        """Return what changes as soon as a pair's photo or target does; None where they do not lie in files."""
         return None
 
     def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:

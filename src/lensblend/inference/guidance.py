@@ -5,7 +5,7 @@ conf/{saliency,disparity,focus} choose a source; it is built only where a networ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError
 from lensblend.inference.onnx_maps import onnx_node
-from lensblend.inference.prior_maps import Guide
+from lensblend.inference.prior_maps import Guide, KeptMap, Track
 from lensblend.inference.rendering import to_batch
 from lensblend.nn.rendering import Network
-from lensblend.ops.focus import focus_from_pair
+from lensblend.ops.focus import HIGH, LOW, SIGMA, focus_from_pair
 from lensblend.runs.checkpoints import Trained, without_weights
 from lensblend.runs.instantiate import OPENING, build, classes_in
 from lensblend.runs.roles import MAP_SOURCE, MODELS
@@ -65,8 +65,11 @@ class Truth(Guide):
         return pairs.map_problems(STAND_INS.get(self.name, self.name), count)
 
 
-class FromPair(Guide):
+class FromPair(KeptMap):
     """Where the target is as sharp as the photo; see `lensblend.ops.focus.focus_from_pair`.
+
+    For samples of a size, the maps of pairs in files are computed once, by whoever asks for one first, and kept at that
+    size in half precision: 2 bytes a pixel. Pairs that are rendered may be others in each epoch, and theirs are not.
 
     Args:
         name: ``focus``.
@@ -75,15 +78,40 @@ class FromPair(Guide):
         RequestError: Another map is asked for: a photo to be rendered has no target.
     """
 
-    identity = "from_pair"
-
     def __init__(self, name: str) -> None:
         if name != "focus":
             raise RequestError(
                 f"`{name}` cannot come from photo and target: a photo to be rendered has none; use file."
             )
+        super().__init__(name, ["from_pair", LOW, HIGH, SIGMA])
+
+    def prepare(self, pairs: Pairs, marks: Sequence[str], device: torch.device, indices: Track) -> None:
+        """Leave the maps to the reading processes: no network computes them."""
+
+    def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the photo's size."""
+        return photo_size
+
+    def content(self, pair: Pair) -> Iterable[NDArray[np.uint8]]:
+        """Return photo and target."""
+        return pair.photo, pair.captured()
 
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the map at the photo's size, in [0, 1]."""
+        return self.compute(pair)
+
+    def at(self, pair: Pair, image_size: tuple[int, int], stamp: Hashable | None = None) -> NDArray[np.float32]:
+        """Return the map at another size, in [0, 1]; kept where the pair has a stamp."""
+
+        def resized() -> NDArray[np.float32]:
+            return resize_map(self.compute(pair), image_size)
+
+        if stamp is None:
+            return resized()
+        height, width = image_size
+        return self.kept(f"{self.named(pair, stamp)}-{height}x{width}", image_size, resized)
+
+    def compute(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map at the photo's size, in [0, 1]."""
         photo, target = (to_batch(image, torch.device("cpu")) for image in (pair.photo, pair.captured()))
         return focus_from_pair(photo, target)[0, 0].numpy()

@@ -13,6 +13,7 @@ from lensblend.data.files import raise_all
 from lensblend.data.pairs import Pair, Pairs, Source, Split
 from lensblend.inference.guidance import build_guides
 from lensblend.inference.prior_maps import Guide
+from lensblend.runs.messages import share
 
 
 class Guided(Pairs):
@@ -22,20 +23,32 @@ class Guided(Pairs):
         pairs: The pairs.
         guides: Sources of maps by name.
         dropped: Maps of the pairs that are left behind, unread where they lie in files; other maps stay.
+        image_size: (height, width) of the samples that are made of the pairs, at which the maps are given; None gives
+            them at the photo's own.
     """
 
-    def __init__(self, pairs: Pairs, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        pairs: Pairs,
+        guides: Mapping[str, Guide],
+        dropped: Collection[str] = (),
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
         self.ids, self._pairs, self._guides, self._dropped = pairs.ids, pairs, guides, dropped
+        self._image_size = image_size
 
     def sized(self, image_size: tuple[int, int]) -> Guided:
         """Return the pairs as they are rendered for samples of a size."""
-        return Guided(self._pairs.sized(image_size), self._guides, self._dropped)
+        return Guided(self._pairs.sized(image_size), self._guides, self._dropped, image_size)
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
+        # Before the pair: a file that changes in between has another stamp the next time.
+        stamp = self._pairs.stamp(index)
         pair = self._pairs.load(index, epoch)
         kept = {name: pair.maps[name] for name in pair.maps if name not in self._dropped and name not in self._guides}
-        return replace(pair, maps={**kept, **{name: guide(pair) for name, guide in self._guides.items()}})
+        size = self._image_size or (pair.photo.shape[0], pair.photo.shape[1])
+        return replace(pair, maps=kept | {name: guide.at(pair, size, stamp) for name, guide in self._guides.items()})
 
 
 class GuidedSource(Source):
@@ -63,6 +76,8 @@ class GuidedSource(Source):
     ) -> None:
         """Compute what networks have not yet computed, before reading processes would do so one by one on the CPU.
 
+        Processes that were started at once compute a share each, and meet when they join for the training.
+
         Args:
             key: Names the data set; one that has been gone through before is not again.
             limits: Use only the first pairs of a split.
@@ -79,9 +94,9 @@ class GuidedSource(Source):
         for name, guide in self._guides.items():
             for split, limit in limits.items():
                 pairs = self._source.split(split)
-                if count := min(len(pairs.ids), limit or len(pairs.ids)):
-                    indices = partial(track, range(count), f"{name.capitalize()} of the {split} split")
-                    guide.prepare(pairs, f"{split}-{count}-{key[:16]}", device, indices)
+                count = min(len(pairs.ids), limit or len(pairs.ids))
+                title = f"{name.capitalize()} of the {split} split"
+                _prepare(guide, pairs, count, f"{split}-{count}-{key[:16]}", device, track, title)
 
 
 def give_maps(
@@ -107,9 +122,26 @@ def give_maps(
         for split in splits:
             photos = source.photos_of(split)
             raise_all(guide.problems(photos), f"the {name} maps")
-            indices = partial(track, range(len(photos.ids)), f"{name.capitalize()} of the {split} photos")
-            guide.prepare(photos, f"{split}-photos-{key[:16]}", device, indices)
+            title = f"{name.capitalize()} of the {split} photos"
+            _prepare(guide, photos, len(photos.ids), f"{split}-photos-{key[:16]}", device, track, title)
     source.receive(guides)
+
+
+def _prepare(
+    guide: Guide,
+    pairs: Pairs,
+    count: int,
+    mark: str,
+    device: torch.device,
+    track: Callable[[Iterable[int], str], Iterable[int]],
+    title: str,
+) -> None:
+    """Prepare this process's share of the first pairs."""
+    rank, processes = share()
+    indices = range(rank, count, processes)
+    if indices:
+        marks = [mark] if processes == 1 else [mark, f"{mark}-{rank}-of-{processes}"]
+        guide.prepare(pairs, marks, device, partial(track, indices, title))
 
 
 def check_guides(guides: Mapping[str, Guide], pairs: Pairs, count: int | None = None) -> None:

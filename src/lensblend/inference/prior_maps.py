@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,16 +49,27 @@ class Guide(ABC):
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map at the photo's size, in [0, 1]."""
 
+    def at(self, pair: Pair, image_size: tuple[int, int], stamp: Hashable | None = None) -> NDArray[np.float32]:
+        """Return the map at another size, in [0, 1].
+
+        Args:
+            pair: The pair.
+            image_size: (height, width) of samples.
+            stamp: What `lensblend.data.pairs.Pairs.stamp` says of the pair: while it stays, so do its pixels.
+        """
+        return resize_map(self(pair), image_size)
+
     def problems(self, pairs: Pairs, count: int | None = None) -> list[str]:
         """Say what is wrong with the maps of the first pairs, as far as that is known before they are made or read."""
         return []
 
-    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:  # noqa: B027
+    def prepare(self, pairs: Pairs, marks: Sequence[str], device: torch.device, indices: Track) -> None:  # noqa: B027
         """Compute the maps that are not there yet; a source that computes none has nothing to do.
 
         Args:
             pairs: Pairs that will be asked for.
-            mark: Names those of ``indices``; once gone through, they are not again.
+            marks: Names of sets that those of ``indices`` are in, they alone last; a set that has been gone through is
+                not again.
             device: Where a network computes; afterwards it is on the CPU.
             indices: Begins to show how far it is, and returns the pairs' indices.
         """
@@ -79,6 +90,7 @@ class KeptMap(Guide):
         self.name = name
         self.identity = hashlib.sha256(json.dumps([FORMAT, *recipe]).encode()).hexdigest()[:16]
         self.cache = Cache(cache_folder("guidance"), self.identity)
+        self._names: dict[Hashable, str] = {}
 
     @abstractmethod
     def size_for(self, photo_size: tuple[int, int]) -> tuple[int, int]:
@@ -92,34 +104,60 @@ class KeptMap(Guide):
             DataError: There is none: it is not finite, say.
         """
 
-    def prepare(self, pairs: Pairs, mark: str, device: torch.device, indices: Track) -> None:
+    def prepare(self, pairs: Pairs, marks: Sequence[str], device: torch.device, indices: Track) -> None:
         """Compute the maps; reading processes would do so one by one on the CPU."""
-        done = self.cache.folder / f"{mark}.done"
-        if done.is_file():
+        done = [self.cache.folder / f"{mark}.done" for mark in marks]
+        if any(file.is_file() for file in done):
             return
         self.move_to(device)
         for index in indices():
             self(pairs.load(index))
         self.move_to(torch.device("cpu"))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the training needs it
         with contextlib.suppress(StorageError):
-            write_atomically(done, "")
+            write_atomically(done[-1], "")
 
     def move_to(self, device: torch.device) -> None:
         """Move the network to where it is to compute, if it can be moved."""
 
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map, enlarged bilinearly to the photo's size."""
-        name = f"{hashlib.sha256(pair.photo.tobytes()).hexdigest()[:24]}.npy"
         height, width = pair.photo.shape[:2]
-        size = self.size_for((height, width))
-        small = self.cache.read(lambda folder: _read(folder / name, size))
-        if small is None:
-            small = self.compute(pair).astype(np.float16)
+        return self.at(pair, (height, width))
+
+    def at(self, pair: Pair, image_size: tuple[int, int], stamp: Hashable | None = None) -> NDArray[np.float32]:
+        """Return the map, resized from the network's size at once, not by way of the photo's."""
+        height, width = pair.photo.shape[:2]
+        kept = self.kept(self.named(pair, stamp), self.size_for((height, width)), lambda: self.compute(pair))
+        return resize_map(kept, image_size)
+
+    def content(self, pair: Pair) -> Iterable[NDArray[np.uint8]]:
+        """Return the pixels that decide a map."""
+        return (pair.photo,)
+
+    def named(self, pair: Pair, stamp: Hashable | None) -> str:
+        """Return the name of what is kept of a pair, a hash of its pixels; found once for each stamp."""
+        if stamp is not None and stamp in self._names:
+            return self._names[stamp]
+        digest = hashlib.sha256()
+        for image in self.content(pair):
+            digest.update(image.tobytes())
+        name = digest.hexdigest()[:24]
+        if stamp is not None:
+            self._names[stamp] = name
+        return name
+
+    def kept(self, name: str, size: tuple[int, int], make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return a map of a size that is kept under a name; where it is not, make and keep it."""
+        half = self.cache.read(lambda folder: _read(folder / f"{name}.npy", size))
+        if half is None:
+            half = make().astype(np.float16)
             content = io.BytesIO()
-            np.save(content, small)
+            np.save(content, half)
             with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
-                write_atomically(self.cache.folder / name, content.getvalue())
-        return resize_map(small.astype(np.float32), (height, width))
+                write_atomically(self.cache.folder / f"{name}.npy", content.getvalue())
+        return half.astype(np.float32)
 
 
 class NetworkMap(KeptMap):

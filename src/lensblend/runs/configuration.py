@@ -44,6 +44,7 @@ FREE_KEYS = (
     "deterministic",
     "schedule.run",
     "loader.num_workers",
+    "loader.val_batch_size",
     "module.compile",
     "data.cache",
     "data.root",

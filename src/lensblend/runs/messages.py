@@ -10,6 +10,21 @@ from lensblend.errors import printable
 # By what launchers tell a process its place; the first that is set counts.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
+# By what they tell it of processes that all started at once: its number and how many they are.
+_PLACES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
+
+
+def share() -> tuple[int, int]:
+    """Return this process's number among those that were started at once to train together, and how many they are.
+
+    One that starts the others itself is still alone, and those that it starts come later: both are 0 of 1.
+    """
+    for names in _PLACES:
+        if all(os.environ.get(name) for name in names):
+            rank, count = (int(os.environ[name]) for name in names)
+            return rank, count
+    return 0, 1
+
 
 def is_first_process() -> bool:
     """Tell whether this process writes files and speaks, among several that train together.

@@ -20,7 +20,7 @@ from lensblend.training.interruption import leave_signals_to_parent
 SHARED_MEMORY = "/dev/shm"
 
 
-def check_loader(num_workers: int, limit_train: int | None, limit_val: int | None) -> None:
+def check_loader(num_workers: int, val_batch_size: int, limit_train: int | None, limit_val: int | None) -> None:
     """Refuse numbers of workers and pairs that cannot be.
 
     Raises:
@@ -28,6 +28,8 @@ def check_loader(num_workers: int, limit_train: int | None, limit_val: int | Non
     """
     if num_workers < 0:
         raise RequestError(f"`loader.num_workers` is 0 or more, but got {num_workers}.")
+    if val_batch_size < 1:
+        raise RequestError(f"`loader.val_batch_size` is 1 or more, but got {val_batch_size}.")
     for name, limit in (("limit_train", limit_train), ("limit_val", limit_val)):
         if limit is not None and limit < 1:
             raise RequestError(f"`loader.{name}` is 1 or more, or null for all pairs, but got {limit}.")
@@ -42,7 +44,7 @@ class PairsDataModule(pl.LightningDataModule):
     Args:
         source: The data set.
         image_size: Height and width in pixels.
-        batch_size: Pairs per step and process.
+        batch_size: Pairs per training step and process.
         flips: ``random``, ``expand``, ``horizontal`` or ``none``.
         seed: Of the order and the flips.
         num_workers: Reading processes; 0 reads in this one.
@@ -50,6 +52,8 @@ class PairsDataModule(pl.LightningDataModule):
         limit_val: Use the first so many validation pairs only.
         crop: Height and width of the random part of each training pair; None trains on the whole.
         coordinates: Whether training samples know where their pixels were in the photo.
+        val_batch_size: Pairs of one validation batch and process. Scores are per image, so it decides no score, only
+            how much memory a validation of whole photos takes beside a training on crops.
         start: The epoch that a restart goes on with, the batches of it that are done, and how many it had then; where
             it has another number of batches now, it begins anew.
     """
@@ -66,14 +70,16 @@ class PairsDataModule(pl.LightningDataModule):
         limit_val: int | None = None,
         crop: Sequence[int] | None = None,
         coordinates: bool = False,
+        val_batch_size: int = 1,
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
-        check_loader(num_workers, limit_train, limit_val)
+        check_loader(num_workers, val_batch_size, limit_train, limit_val)
         self.batch_size = batch_size
+        self.val_batch_size = val_batch_size
         self.seed = seed
         self.num_workers = num_workers
-        self._size = tuple(crop) if crop else image_size
+        self._size, self._crop = image_size, tuple(crop) if crop else image_size
         self.start = start
         self.train = Samples(source.split("train"), image_size, flips, seed, limit_train, crop, coordinates)
         self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
@@ -104,7 +110,7 @@ class PairsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return shuffled, flipped batches, as many for every process."""
         start = (self.start[0], self.batches_done() * self.batch_size)
-        return self._loader(self.train, self._train_sampler(start))
+        return self._loader(self.train, self._train_sampler(start), self.batch_size, self._crop)
 
     def val_dataloader(self) -> DataLoader:
         """Return each validation pair exactly once over all processes.
@@ -121,18 +127,18 @@ class PairsDataModule(pl.LightningDataModule):
         sampler = KeyedSampler(
             len(self.val), seed=self.seed, shuffle=False, rank=rank, world_size=world_size, pad=False
         )
-        return self._loader(self.val, sampler)
+        return self._loader(self.val, sampler, self.val_batch_size, self._size)
 
-    def _check_shared_memory(self) -> None:
+    def _check_shared_memory(self, batch_size: int, size: tuple[int, ...]) -> None:
         """Refuse workers whose batches do not fit into the memory through which they hand them over.
 
         They would end with a bus error, in the midst of the training.
         """
         if self.num_workers == 0 or not os.path.isdir(SHARED_MEMORY):
             return
-        height, width = self._size
+        height, width = size
         # Photo and target; each worker is two batches ahead, and one is in use.
-        needed = 6 * height * width * self.batch_size * (2 * self.num_workers + 1)
+        needed = 6 * height * width * batch_size * (2 * self.num_workers + 1)
         free = shutil.disk_usage(SHARED_MEMORY).free
         if free < needed:
             raise RequestError(
@@ -145,11 +151,11 @@ class PairsDataModule(pl.LightningDataModule):
         """Say whether batches are copied to a GPU: pinning them opens a context on one, also where none is used."""
         return self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator)
 
-    def _loader(self, samples: Samples, sampler: KeyedSampler) -> DataLoader:
-        self._check_shared_memory()
+    def _loader(self, samples: Samples, sampler: KeyedSampler, batch_size: int, size: tuple[int, ...]) -> DataLoader:
+        self._check_shared_memory(batch_size, size)
         return DataLoader(
             samples,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

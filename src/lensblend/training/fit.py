@@ -160,11 +160,12 @@ class Fit(pl.LightningModule, ABC):
         size = len(batch["photo"])
         found = {name: value.detach() for name, value in {**parts, "loss": total}.items()}
         found = self._means.add(found, size) if self._is_short else found
-        self.log("train/loss", found["loss"], prog_bar=True, batch_size=size)
+        # Neither in Lightning's bar nor as a plain number, for which it would wait for the device in every step.
+        self.log("train/loss", found["loss"], batch_size=size)
         self.log_dict({f"train/{name}": found[name] for name in parts}, batch_size=size)
         if not total.requires_grad:
             return None
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=size)
+        self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]), batch_size=size)
         return total
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

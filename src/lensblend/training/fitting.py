@@ -71,11 +71,13 @@ class PhaseFit:
         self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
         self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
         self._epochs = phase.max_epochs if self._trains else 1
+        self._finite = FiniteGuard(phase_run.folder, **self._config["not_finite"])
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
             monitored(phase, module.scores).beats,
             interruption,
+            before_saving=self._finite.settle,
             on_saved=lambda step: status.update_phase(phase_run.phase, step=step),
             **self._config["checkpoint"],
         )
@@ -138,7 +140,6 @@ class PhaseFit:
         nodes = self._config["callbacks"].items()
         configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
         same, reseed = SameConfig(self._config, self._run.run_dir), Reseed(self._config["seed"])
-        finite = FiniteGuard(self._run.folder, **self._config["not_finite"])
         chosen = trainer_arguments(self._config["trainer"])
         if chosen.get("profiler") in PROFILERS:
             # By its name alone, Lightning would give its report to a logger that is silent here.
@@ -149,7 +150,7 @@ class PhaseFit:
                 default_root_dir=self._run.folder,
                 check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[same, *configured, reseed, finite, self._keep, self._began, FinalScores(self._keep)],
+                callbacks=[same, *configured, reseed, self._finite, self._keep, self._began, FinalScores(self._keep)],
                 plugins=[self._files, *cluster_plugins()],
                 deterministic=self._config["deterministic"],
                 num_sanity_val_steps=0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.inference.guidance import KNOWN, build_guides, guidance_of
 from lensblend.inference.guided_pairs import GuidedSource, give_maps
-from lensblend.inference.rendering import choose_device
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
@@ -33,9 +32,11 @@ from lensblend.storage import write_atomically
 from lensblend.training.changes import Consent, Standing, check_changes
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
+from lensblend.training.devices import device_of_process
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
+from lensblend.training.introduction import introduce
 from lensblend.training.lightning import quiet_lightning, trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
@@ -190,10 +191,9 @@ class Training:
         guided = GuidedSource(source, build_guides(names, self.config), dropped)
         loader = self.config["loader"]
         limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
-        device = choose_device("cpu" if self.config["trainer"].get("accelerator") == "cpu" else "auto")
-        key = config_hash(self.config["data"])
-        give_maps(source, self.config, key, device, lambda i, title: track(list(i), title))
-        guided.prepare(key, limits, device, lambda i, title: track(list(i), title))
+        device, key = device_of_process(self.config["trainer"]), config_hash(self.config["data"])
+        give_maps(source, self.config, key, device, _tracked)
+        guided.prepare(key, limits, device, _tracked)
         return guided
 
     def _phase_fit(self, name: str, phase: Phase, source: Source, metrics: Mapping[str, Any]) -> PhaseFit:
@@ -208,7 +208,7 @@ class Training:
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped, network.takes_coordinates)
         kind: type[Fit] = next(classes_in(self.config["module"], "module", MODULE))
-        _introduce(name, phase, network, kind.own_terms, start)
+        introduce(name, phase, network, kind.own_terms, self.config["trainer"], start)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
@@ -270,19 +270,5 @@ class Training:
         return module
 
 
-def _introduce(name: str, phase: Phase, network: nn.Module, own_terms: Sequence[str], start: str) -> None:
-    """Say what a phase trains, how, and from what."""
-    parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))
-    height, width = phase.image_size
-    if not trained:
-        say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
-        return
-    epochs = f"{phase.max_epochs} epoch{'s' if phase.max_epochs > 1 else ''}"
-    terms = [term for term, node in phase.loss.items() if node]
-    count, of_it = (sum(p.numel() for p in some) for some in (parameters, trained))
-    crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
-    say(
-        f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, batch {phase.batch_size}, "
-        f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
-        f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; {start}"
-    )
+def _tracked(indices: Iterable[int], title: str) -> Iterable[int]:
+    return track(list(indices), title, disable=not is_first_process())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from lensblend.errors import RequestError, TrainingError, one_of
 from lensblend.runs.checkpoint_files import LAST, read_checkpoint
 from lensblend.runs.messages import say
+from lensblend.training.late import Late, reads_late
 
 POLICIES = ("stop", "skip", "roll_back")
 
@@ -30,6 +32,13 @@ class FiniteGuard(pl.Callback):
     Both log ``train/not_finite``, the number so far, and stop after ``limit`` in one phase. Under ``16-mixed`` a
     gradient that overflows is the gradient scaler's affair; the loss is checked all the same.
 
+    On the CPU the answer precedes the optimizer's step, whatever the policy, and so it does on a GPU with ``skip`` and
+    ``roll_back``, which wait for the GPU in each step. With ``stop`` on a GPU nobody waits: the verdict on a step is
+    read at the next one, while the GPU computes that, and the message is the same, but that it does not look for
+    weights that were not finite before. By then the weights in memory are spoilt. Those on disk are not: the verdict is
+    also read before every validation and before anything is saved (`settle`), and a training that it ends saves
+    nothing more.
+
     Args:
         folder: The phase's folder.
         policy: One of the three.
@@ -46,6 +55,7 @@ class FiniteGuard(pl.Callback):
         self._batches: list[Mapping[str, Any]] = []
         self._losses: list[Tensor] = []
         self._statistics: list[Tensor] = []
+        self._awaited: tuple[_Step, Late] | None = None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -77,23 +87,45 @@ class FiniteGuard(pl.Callback):
             shared = wrong.int()
             torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
             wrong = shared > 0
-        if wrong:
-            self._answer(trainer, pl_module)
+        step = _Step(trainer.global_step, self._batches, self._losses)
         self._losses = []  # a batch may have further steps
+        if self.policy == "stop" and reads_late(wrong.device):
+            self.settle()
+            self._awaited = step, Late(wrong)
+        elif wrong:
+            self._answer(trainer, pl_module, step)
 
-    def _answer(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        phase, step = self.folder.name, trainer.global_step
-        text = f"{phase}, step {step}: {self._reason(module)} (pairs: {', '.join(self._pairs())})"
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let no spoilt weights be scored."""
+        self.settle()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let no epoch end with spoilt weights."""
+        self.settle()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let no spoilt weights be saved, whoever saves."""
+        self.settle()
+
+    def settle(self) -> None:
+        """Read the verdict that is still on its way, if there is one.
+
+        Raises:
+            TrainingError: That step was not finite.
+        """
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None and awaited[1].read():
+            raise self._end(self._text(awaited[0]))
+
+    def _answer(self, trainer: pl.Trainer, module: pl.LightningModule, step: _Step) -> None:
+        text = self._text(step, module)
         self.count += 1
         if self.policy == "stop" or self.count > self.limit:
-            so_far = "" if self.policy == "stop" else f" This is number {self.count}, the limit is {self.limit}."
-            kept = f" {self.folder / LAST} holds the state before." if (self.folder / LAST).exists() else ""
-            raise TrainingError(
-                f"{text}.{so_far}{kept} Lower the learning rate, train with trainer.precision=32-true, look at these "
-                "pairs, or leave such steps out with not_finite.policy=skip."
-            )
+            raise self._end(text)
         for logger in trainer.loggers:
-            logger.log_metrics({"train/not_finite": float(self.count), "epoch": trainer.current_epoch}, step)
+            logger.log_metrics({"train/not_finite": float(self.count), "epoch": trainer.current_epoch}, step.number)
         if self.policy == "roll_back":
             self._roll_back(trainer, module, text)
         else:
@@ -102,6 +134,18 @@ class FiniteGuard(pl.Callback):
             say(f"{text}; the step is left out.")
         # Without gradients an optimizer changes neither weights nor moments; all of them, where there are two.
         module.zero_grad(set_to_none=True)
+
+    def _end(self, text: str) -> TrainingError:
+        so_far = "" if self.policy == "stop" else f" This is number {self.count}, the limit is {self.limit}."
+        kept = f" {self.folder / LAST} holds the state before." if (self.folder / LAST).exists() else ""
+        return TrainingError(
+            f"{text}.{so_far}{kept} Lower the learning rate, train with trainer.precision=32-true, look at these "
+            "pairs, or leave such steps out with not_finite.policy=skip."
+        )
+
+    def _text(self, step: _Step, module: pl.LightningModule | None = None) -> str:
+        pairs = [str(name) for batch in step.batches for name in batch.get("id", [])]
+        return f"{self.folder.name}, step {step.number}: {_reason(step, module)} (pairs: {', '.join(pairs)})"
 
     def _roll_back(self, trainer: pl.Trainer, module: pl.LightningModule, text: str) -> None:
         last = self.folder / LAST
@@ -117,23 +161,6 @@ class FiniteGuard(pl.Callback):
                 group["lr"] = rate
         say(f"{text}; back to the weights of step {content['global_step']}, on with the next batch.")
 
-    def _pairs(self) -> list[str]:
-        return [str(name) for batch in self._batches for name in batch.get("id", [])]
-
-    def _reason(self, module: pl.LightningModule) -> str:
-        """Name the first thing that is not finite, from the input on."""
-        for batch in self._batches:
-            for name, value in batch.items():
-                if isinstance(value, Tensor) and not value.isfinite().all():
-                    return f"`{name}` of the batch is not finite"
-        for name, parameter in module.network.named_parameters():  # type: ignore[union-attr]
-            if not parameter.isfinite().all():
-                return f"the weights `{name}` are not finite"
-        for loss in self._losses:
-            if not loss.isfinite():
-                return f"the loss is {float(loss)}"
-        return "the gradient is not finite"
-
     @property
     def state_key(self) -> str:
         """The name under which checkpoints hold the count: what this class was called when the first were written."""
@@ -146,3 +173,27 @@ class FiniteGuard(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on counting."""
         self.count = state_dict["count"]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is remembered of an optimizer step until it is known to be finite."""
+
+    number: int
+    batches: Sequence[Mapping[str, Any]]
+    losses: Sequence[Tensor]
+
+
+def _reason(step: _Step, module: pl.LightningModule | None) -> str:
+    """Name the first thing that is not finite, from the input on; weights where the step has not changed them yet."""
+    for batch in step.batches:
+        for name, value in batch.items():
+            if isinstance(value, Tensor) and not value.isfinite().all():
+                return f"`{name}` of the batch is not finite"
+    for name, parameter in [] if module is None else module.network.named_parameters():  # type: ignore[union-attr]
+        if not parameter.isfinite().all():
+            return f"the weights `{name}` are not finite"
+    for loss in step.losses:
+        if not loss.isfinite():
+            return f"the loss is {float(loss)}"
+    return "the gradient is not finite"

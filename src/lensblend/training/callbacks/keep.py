@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
 
 from lensblend.errors import DataError, Interrupted, RequestError, TrainingError
 from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
 from lensblend.runs.contents import RECORD
+from lensblend.training.agreement import Agreement, take_over_signals
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
 
@@ -29,7 +29,8 @@ class KeepLastAndBest(Checkpoint):
     """Write ``last.ckpt`` after every epoch and in between, and ``best.ckpt`` whenever the monitored score improves.
 
     In between is when a signal asks the training to stop, every so many steps or minutes, and always between two
-    optimizer steps: at no other moment would the loggers' files and the checkpoint agree on which steps are done. A
+    optimizer steps: at no other moment would the loggers' files and the checkpoint agree on which steps are done.
+    Several processes agree on that; on GPUs they save or stop at most one step later (`Agreement`). A
     signal during a validation saves as well; the restart repeats the validation. Without validation pairs, or where no
     score was a finite number, ``best`` is ``last``.
 
@@ -40,6 +41,7 @@ class KeepLastAndBest(Checkpoint):
         interruption: Where signals arrive.
         every_steps: Also save after so many optimizer steps.
         every_minutes: Also save after so much time.
+        before_saving: Called before each save; may raise where what would be saved is known to be wrong.
         on_saved: Called with the number of finished steps after each save.
 
     Raises:
@@ -54,6 +56,7 @@ class KeepLastAndBest(Checkpoint):
         interruption: Interruption | None = None,
         every_steps: int | None = None,
         every_minutes: float | None = None,
+        before_saving: Callable[[], None] | None = None,
         on_saved: Callable[[int], None] | None = None,
     ) -> None:
         for name, value in (("every_steps", every_steps), ("every_minutes", every_minutes)):
@@ -68,7 +71,8 @@ class KeepLastAndBest(Checkpoint):
         self._interruption = interruption or Interruption()
         self._every_steps = every_steps
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
-        self._on_saved = on_saved
+        self._before_saving, self._on_saved = before_saving, on_saved
+        self._agreement = Agreement()
         self._saved_step = 0
         self._saved_at = time.monotonic()
         self._position = (0, 0)
@@ -79,12 +83,12 @@ class KeepLastAndBest(Checkpoint):
         self._restored_epoch: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back from Lightning, which has just set its own handlers.
+        """Take the signals, and see whether all of the checkpoint has been found.
 
         Raises:
             DataError: Lightning has not found all that the checkpoint is to hold, and would go on with something new.
         """
-        self._interruption.install()
+        take_over_signals(trainer, self._interruption)
         now = (len(trainer.optimizers), len(trainer.lr_scheduler_configs), trainer.global_step)
         # At an epoch's end the next one is the position, and Lightning counts the one before.
         epoch = self._restored_epoch
@@ -149,9 +153,10 @@ class KeepLastAndBest(Checkpoint):
             copy_checkpoint(self.folder / LAST, best)
 
     def _answer(self, trainer: pl.Trainer) -> None:
-        request = _agreed(trainer, self._request(trainer.global_step))
+        request = self._agreement.of(trainer, self._request(trainer.global_step))
         if request == NOTHING:
             return
+        self._agreement.forget()
         if trainer.global_step > self._saved_step:
             self._save(trainer)
         if request != SAVE:
@@ -167,6 +172,8 @@ class KeepLastAndBest(Checkpoint):
         return SAVE if by_steps or by_time else NOTHING
 
     def _save(self, trainer: pl.Trainer, name: str = LAST) -> None:
+        if self._before_saving is not None:
+            self._before_saving()
         wrong = [k for k, v in trainer.lightning_module.state_dict().items() if not v.isfinite().all()]
         if wrong:
             raise TrainingError(
@@ -248,12 +255,3 @@ class KeepLastAndBest(Checkpoint):
 def _data(trainer: pl.Trainer) -> PairsDataModule | None:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     return data if isinstance(data, PairsDataModule) else None
-
-
-def _agreed(trainer: pl.Trainer, request: int) -> int:
-    """Return what any of the processes that train together wants."""
-    if trainer.world_size == 1:
-        return request
-    shared = torch.tensor(request, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
-    return int(shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -10,6 +11,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
 from lensblend.training.rates import steps_per_epoch
+
+_LOSS = "train/loss"
+_LOSS_EVERY = 0.5  # seconds
 
 
 class Progress(pl.Callback):
@@ -25,12 +29,29 @@ class Progress(pl.Callback):
 
 
 class TerminalProgress(RichProgressBar):
-    """Lightning's rich bar without the logger's version, which would be the end of the phase's name."""
+    """Lightning's rich bar without the logger's version, which would be the end of the phase's name.
+
+    The training loss beside it is at most half a second old: reading it waits for the device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loss: dict[str, float] = {}
+        self._read = -math.inf
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the epoch's last loss."""
+        self._read = -math.inf
+        super().on_train_epoch_end(trainer, pl_module)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
         """Return what stands beside the bar."""
         metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
+        now = time.monotonic()
+        if now - self._read >= _LOSS_EVERY:
+            self._read = now
+            self._loss = {k: float(v) for k, v in trainer.callback_metrics.items() if k == _LOSS}
+        return {**self._loss, **{name: value for name, value in metrics.items() if name != "v_num"}}
 
 
 class PlainProgress(ProgressBar):
@@ -78,7 +99,7 @@ class PlainProgress(ProgressBar):
         ahead = max((epochs - trainer.current_epoch) * steps_per_epoch(trainer) - in_epoch, 0)
         elapsed = self._said - self._started
         left = elapsed / max(done - self._first_step, 1) * ahead
-        scores = {k: v for k, v in trainer.callback_metrics.items() if k == "train/loss" or k.startswith("val/")}
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k == _LOSS or k.startswith("val/")}
         values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
         if self._enabled:

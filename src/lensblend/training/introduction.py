@@ -1,0 +1,96 @@
+"""What is said of a phase before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning.accelerators import MPSAccelerator
+from torch import nn
+
+from lensblend.runs.messages import say
+from lensblend.runs.processes import processes
+from lensblend.training.phases import Phase
+
+
+def introduce(
+    name: str, phase: Phase, network: nn.Module, own_terms: Sequence[str], trainer: Mapping[str, Any], start: str
+) -> None:
+    """Say what a phase trains, how, where, and from what.
+
+    Args:
+        name: The phase's.
+        phase: What it does.
+        network: What is trained, frozen where it is.
+        own_terms: What its module adds to the terms of the loss.
+        trainer: The configuration's ``trainer``.
+        start: Where the weights come from.
+    """
+    parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))
+    height, width = phase.image_size
+    if not trained:
+        say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
+        return
+    epochs = f"{phase.max_epochs} epoch{'s' if phase.max_epochs > 1 else ''}"
+    terms = [term for term, node in phase.loss.items() if node]
+    count, of_it = (sum(p.numel() for p in some) for some in (parameters, trained))
+    crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
+    say(
+        f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, {batch_words(phase.batch_size, trainer)}, "
+        f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
+        f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; "
+        f"{device_words(trainer)}, precision {trainer.get('precision') or '32-true'}; {start}"
+    )
+
+
+def batch_words(batch_size: int, trainer: Mapping[str, Any]) -> str:
+    """Say how many pairs a process takes at once and, where that is another number, an optimizer step.
+
+    Example:
+        >>> batch_words(8, {"accelerator": "cpu", "devices": 2, "accumulate_grad_batches": 3})
+        'batch 8 × 2 processes × 3 accumulated = 48'
+        >>> batch_words(8, {"accelerator": "cpu", "devices": 1})
+        'batch 8'
+    """
+    each = {"processes": _processes(trainer), "accumulated": int(trainer.get("accumulate_grad_batches") or 1)}
+    factors = {word: number for word, number in each.items() if number > 1}
+    total = batch_size
+    for number in factors.values():
+        total *= number
+    words = "".join(f" × {number} {word}" for word, number in factors.items())
+    return f"batch {batch_size}{f'{words} = {total}' if words else ''}"
+
+
+def device_words(trainer: Mapping[str, Any]) -> str:
+    """Say where a training computes.
+
+    Example:
+        >>> device_words({"accelerator": "cpu", "devices": 2})
+        'on the CPU in 2 processes'
+    """
+    kind, count = _kind(trainer), _processes(trainer)
+    if kind != "GPU":
+        return f"on {kind if kind != 'CPU' else 'the CPU'}{f' in {count} processes' if count > 1 else ''}"
+    name = torch.cuda.get_device_name(0)
+    machines = int(trainer.get("num_nodes") or 1)
+    on = f" of {machines} machines" if machines > 1 else ""
+    return f"on {f'{count} GPUs' if count > 1 else 'a GPU'}{on} ({name})"
+
+
+def _kind(trainer: Mapping[str, Any]) -> str:
+    """Return what Lightning takes: ``GPU``, ``CPU``, or the name of another accelerator in capitals."""
+    accelerator = str(trainer.get("accelerator") or "auto")
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "GPU"
+    if accelerator in ("auto", "gpu", "mps") and MPSAccelerator.is_available():
+        return "MPS"
+    return "CPU" if accelerator == "auto" else accelerator.upper()
+
+
+def _processes(trainer: Mapping[str, Any]) -> int:
+    """Return how many processes train together, on all machines."""
+    each = processes(trainer)
+    if each is None:
+        each = torch.cuda.device_count() if _kind(trainer) == "GPU" else 1
+    return each * int(trainer.get("num_nodes") or 1)
