@@ -20,7 +20,7 @@ from lensblend.training.interruption import leave_signals_to_parent
 SHARED_MEMORY = "/dev/shm"
 
 
-def check_loader(num_workers: int, val_batch_size: int, limit_train: int | None, limit_val: int | None) -> None:
+def check_loader(num_workers: int, limit_train: int | None, limit_val: int | None, val_batch_size: int = 1) -> None:
     """Refuse numbers of workers and pairs that cannot be.
 
     Raises:
@@ -74,7 +74,7 @@ class PairsDataModule(pl.LightningDataModule):
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
-        check_loader(num_workers, val_batch_size, limit_train, limit_val)
+        check_loader(num_workers, limit_train, limit_val, val_batch_size)
         self.batch_size = batch_size
         self.val_batch_size = val_batch_size
         self.seed = seed
