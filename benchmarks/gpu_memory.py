@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,21 @@ def phases(recipe: str, vgg: str) -> Iterator[tuple[Any, ...]]:
         for term in phase.loss.values():
             if term and "weights" in term["loss"]:
                 term["loss"]["weights"] = vgg
-        found = [held(config, phase, precision) for precision in PRECISIONS]
+        size = largest(phase.crop or phase.image_size, config["module"].get("scales", [1.0]))
+        found = [held(config, phase, size, precision) for precision in PRECISIONS]
         if all(found):
-            size = tuple(phase.crop or phase.image_size)
             yield recipe, phase_name, phase.batch_size, size, *found
 
 
-def held(config: dict[str, Any], phase: Any, precision: str) -> int:
+def largest(size: Sequence[int], scales: Sequence[float]) -> tuple[int, int]:
+    """Return the largest size at which a batch is trained, where it is trained at several."""
+    from lensblend.training.estimation import MULTIPLE
+
+    height, width = (side if max(scales) == 1 else round(side * max(scales) / MULTIPLE) * MULTIPLE for side in size)
+    return height, width
+
+
+def held(config: dict[str, Any], phase: Any, size: tuple[int, int], precision: str) -> int:
     """Return the bytes held after forward, with gradients and the optimizer's state; 0 if nothing is trained."""
     import torch
 
@@ -107,7 +115,7 @@ def held(config: dict[str, Any], phase: Any, precision: str) -> int:
     module = build(config["module"], "module", MODULE, network=network, loss=loss, metrics={}, optimizer=optimizer)
     names = needed_maps(loss.compares.values(), guidance_of(config["model"], "model"))
     per_weight = 1 + (2 if "Adam" in phase.optimizer["_target_"] else 1)  # gradient; moments, or momentum
-    height, width = phase.crop or phase.image_size
+    height, width = size
     kept: dict[int, Any] = {}
 
     def keep(tensor: Any) -> Any:
@@ -154,9 +162,10 @@ def page(rows: list[tuple[Any, ...]]) -> str:
     lines = [
         "# GPU memory of the recipes",
         "",
-        "What a training step holds between forward and backward, in GiB: weights, gradients, the optimizer's state,",
-        "the batch and all that is kept for the gradient. Counted on tensors without values, **without a GPU**, by",
-        "`python benchmarks/gpu_memory.py`. Sizes are height × width of what is trained on; the batch is that of one",
+        "Weights, gradients, the optimizer's state, the batch and all that is kept for the gradient, added up, in GiB.",
+        "What is kept is freed while gradients come: where there are many weights (SLYYM), a step takes less.",
+        "Counted on tensors without values, **without a GPU**, by `python benchmarks/gpu_memory.py`.",
+        "Sizes are height × width of what is trained on, the largest of SCRN's three; the batch is that of one",
         f"GPU. `fits` is the least of {', '.join(map(str, CARDS))} GiB that leaves {SPARE} GiB for CUDA, workspaces,",
         "fragments and what backward makes on its way. `bf16` is `trainer.precision=bf16-mixed`. Networks that",
         "estimate guidance are not in it, nor is validation, which keeps nothing for a gradient.",

@@ -2,11 +2,16 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
 
 from lensblend.data.embedded import Embedded
+from lensblend.data.files import FilePairs, PairFiles
+from lensblend.data.images import write_image
+from lensblend.data.pairs import Source
 from lensblend.errors import RequestError
+from lensblend.inference.guided_pairs import GuidedSource
 from lensblend.training.datamodule import PairsDataModule
 
 
@@ -79,3 +84,29 @@ def test_shared_memory_is_reckoned_for_crops_and_for_whole_photos(monkeypatch):
     assert len(data.train_dataloader()) == 1
     with pytest.raises(RequestError, match="/dev/shm"):
         data.val_dataloader()
+
+
+class InFiles(Source):
+    def __init__(self, folder):
+        files = []
+        for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (4, 40, 60, 3), dtype=np.uint8)):
+            write_image(folder / f"{index}.png", image)
+            files.append(PairFiles(str(index), folder / f"{index}.png", folder / f"{index}.png", {}))
+        self._files = FilePairs(files)
+
+    def split(self, name):
+        return self._files
+
+
+def test_a_cache_gives_the_same_batches_and_is_for_files_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("LENSBLEND_CACHE", str(tmp_path / "cache"))
+    source = GuidedSource(InFiles(tmp_path), {})
+    plain, kept = (PairsDataModule(source, (32, 48), 2, cache=cache) for cache in (False, True))
+    assert len(list(tmp_path.glob("cache/packed/*.u8"))) == 1  # both splits are the same pairs
+    for loader in ("train_dataloader", "val_dataloader"):
+        for one, other in zip(getattr(plain, loader)(), getattr(kept, loader)(), strict=True):
+            assert one["id"] == other["id"]
+            assert one["photo"].equal(other["photo"])
+            assert one["target"].equal(other["target"])
+    with pytest.raises(RequestError, match=r"`loader\.cache` keeps pairs that lie in files"):
+        module(2, cache=True)

@@ -37,6 +37,8 @@ class Loader:
         num_workers: Processes that read and resize; 0 reads in the training process.
         val_batch_size: Pairs of one validation batch and device, whatever a phase's ``batch_size``: validation sees
             whole photos where training sees crops. Scores are per image; only memory and time depend on it.
+        cache: Keep the pairs of files resized to each phase's size, so that epochs need not decode them; the batches
+            are the same.
         limit_train: Use the first so many training pairs only.
         limit_val: Use the first so many validation pairs only.
     """
@@ -44,6 +46,7 @@ class Loader:
     flips: str = "random"
     num_workers: int = 2
     val_batch_size: int = 1
+    cache: bool = False
     limit_train: int | None = None
     limit_val: int | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,6 +40,10 @@ class Guided(Pairs):
     def sized(self, image_size: tuple[int, int]) -> Guided:
         """Return the pairs as they are rendered for samples of a size."""
         return Guided(self._pairs.sized(image_size), self._guides, self._dropped, image_size)
+
+    def stamp(self, index: int) -> Hashable | None:
+        """Return the pair's own; None where sources of maps, which it says nothing of, add to it."""
+        return None if self._guides else self._pairs.stamp(index)
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""

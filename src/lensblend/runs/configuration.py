@@ -45,6 +45,7 @@ FREE_KEYS = (
     "schedule.run",
     "loader.num_workers",
     "loader.val_batch_size",
+    "loader.cache",
     "module.compile",
     "data.cache",
     "data.root",

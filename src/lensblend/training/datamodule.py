@@ -11,10 +11,12 @@ import torch
 from pytorch_lightning.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader
 
-from lensblend.data.pairs import Source
+from lensblend.data.packed import pack
+from lensblend.data.pairs import Pairs, Source, Split
 from lensblend.data.samplers import KeyedSampler
 from lensblend.data.samples import Samples
 from lensblend.errors import DataError, RequestError
+from lensblend.runs.messages import say
 from lensblend.training.interruption import leave_signals_to_parent
 
 SHARED_MEMORY = "/dev/shm"
@@ -54,6 +56,8 @@ class PairsDataModule(pl.LightningDataModule):
         coordinates: Whether training samples know where their pixels were in the photo.
         val_batch_size: Pairs of one validation batch and process. Scores are per image, so it decides no score, only
             how much memory a validation of whole photos takes beside a training on crops.
+        cache: Whether pairs are read from files that hold them resized, made beforehand where they are not there yet;
+            the batches are the same.
         start: The epoch that a restart goes on with, the batches of it that are done, and how many it had then; where
             it has another number of batches now, it begins anew.
     """
@@ -71,6 +75,7 @@ class PairsDataModule(pl.LightningDataModule):
         crop: Sequence[int] | None = None,
         coordinates: bool = False,
         val_batch_size: int = 1,
+        cache: bool = False,
         start: tuple[int, int, int] = (0, 0, 0),
     ) -> None:
         super().__init__()
@@ -81,8 +86,13 @@ class PairsDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self._size, self._crop = image_size, tuple(crop) if crop else image_size
         self.start = start
-        self.train = Samples(source.split("train"), image_size, flips, seed, limit_train, crop, coordinates)
-        self.val = Samples(source.split("val"), image_size, flips="none", seed=seed, limit=limit_val)
+
+        def pairs(split: Split, limit: int | None) -> Pairs:
+            chosen = source.split(split)
+            return pack(chosen, image_size, limit, num_workers, say) if cache and chosen.ids else chosen
+
+        self.train = Samples(pairs("train", limit_train), image_size, flips, seed, limit_train, crop, coordinates)
+        self.val = Samples(pairs("val", limit_val), image_size, flips="none", seed=seed, limit=limit_val)
         if len(self.train) == 0:
             raise DataError("The data set has no training pairs; check `data.root`, the lists and the exclude list.")
 
