@@ -83,6 +83,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
     from lensblend.inference.evaluation import means, score_network, score_references, write_scores
+    from lensblend.inference.folding import folded
     from lensblend.inference.guidance import KNOWN, guides_of
     from lensblend.inference.guided_pairs import Guided, check_guides, give_maps
     from lensblend.inference.rendering import choose_device
@@ -125,7 +126,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
-    network.to(device)
+    folded(network).to(device)
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None

@@ -183,11 +183,12 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
 
 def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
+    from lensblend.inference.folding import folded
     from lensblend.runs.checkpoints import load_ensemble
     from lensblend.runs.models import model_file
 
     trained = load_ensemble(arguments.model or [model_file("default")])
-    trained.network.to(device)
+    folded(trained.network).to(device)
     check_network(arguments, trained)
     return trained
 
