@@ -76,7 +76,7 @@ class Valued(Sum):
 
 
 def test_what_cannot_be_exported_is_said_in_one_line():
-    with pytest.raises(DataError, match="^Pipeline cannot be exported to ONNX: Could not guard on") as caught:
+    with pytest.raises(DataError, match=r"^Valued cannot be exported to ONNX: Could not guard on") as caught:
         exported(Valued(), IMAGE_SIZE, None, {})
     assert "\n" not in str(caught.value)
 
@@ -90,7 +90,7 @@ def test_a_graph_that_renders_something_else_is_refused(monkeypatch):
         return content
 
     monkeypatch.setattr(exporting, "onnx_bytes", changed)
-    with pytest.raises(DataError, match=r"differs from PyTorch by 25\.\d\d levels"):
+    with pytest.raises(DataError, match=r"differs from PyTorch by 2[56]\.\d\d levels"):
         exported(network, IMAGE_SIZE, None, {})
 
 

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         "--photo-size",
         type=_size,
         metavar="HxW",
-        help="of ONNX: height and width of photos into which it blends at that size; without, photos may have any size, "
+        help="of ONNX: height and width of photos into which it blends at that size; without, photos have any size, "
         "and it blends at the network's",
     )
     verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")

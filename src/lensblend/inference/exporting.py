@@ -78,7 +78,9 @@ def exported(
     size = photo_size or _sizes(image_size)[0]
     photo, maps = _photo(size, 0), {name: _map(size, 0) for name in network.guidance}
     inputs = _inputs(photo, maps)
-    content = onnx_bytes(pipeline, inputs, ["bokeh"], open_sides=photo_size is None, about=about)
+    content = onnx_bytes(
+        type(network).__name__, pipeline, inputs, ["bokeh"], open_sides=photo_size is None, about=about
+    )
     error = _largest_error(content, network, image_size, photo_size)
     if not error <= TOLERANCE:
         raise DataError(
@@ -91,25 +93,24 @@ def exported(
 def _largest_error(
     content: bytes, network: BokehNetwork, image_size: tuple[int, int], photo_size: tuple[int, int] | None
 ) -> float:
-    session, worst = opened(content), 0.0
+    session, errors = opened(content), []
     at: BlendAt = "network" if photo_size is None else "photo"
     for seed, size in enumerate([photo_size] * 3 if photo_size else _sizes(image_size)):
         photo, maps = _photo(size, seed), {name: _map(size, seed) for name in network.guidance}
         expected = render_photo(network, photo, image_size, at, maps).bokeh.cpu().numpy()
         (bokeh,) = session.run(["bokeh"], {k: v.numpy() for k, v in _inputs(photo, maps).items()})
-        worst = max(worst, float(np.abs(bokeh - expected).max()))
-    return worst
+        errors.append(np.abs(bokeh - expected).max())
+    return float(np.max(errors))
 
 
 def _sizes(image_size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return sizes of photos that lie or stand as the network's size does: smaller, longer, larger."""
+    """Return sizes of photos that lie or stand as the network's size does."""
     height, width = image_size
-    ratios = (
-        (1.31, 1.24),
-        (0.9, 1.07) if width > height else (1.07, 0.9),
-        (1.9, 2.2) if width > height else (2.2, 1.9),
-    )
-    return [(max(32, int(a * height)), max(32, int(b * width))) for a, b in ratios]
+    ratios = ((1.31, 1.31), (0.9, 1.07), (1.9, 2.2))  # of the shorter side, and of the longer
+    return [
+        (int(height * (short if height <= width else long)), int(width * (long if height <= width else short)))
+        for short, long in ratios
+    ]
 
 
 def _photo(size: tuple[int, int], seed: int) -> NDArray[np.uint8]:

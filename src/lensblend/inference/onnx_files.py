@@ -31,6 +31,7 @@ def check_installed() -> None:
 
 
 def onnx_bytes(
+    name: str,
     module: nn.Module,
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
@@ -40,6 +41,7 @@ def onnx_bytes(
     """Return the graph of a module as the content of an ONNX file of opset 20, its weights within.
 
     Args:
+        name: What it is, for messages.
         module: In evaluation mode, on the CPU; takes a dict of tensors by name and returns a tuple of tensors.
         inputs: What it takes, ``(1, c, h, w)`` each; the graph's inputs are called so.
         outputs: What to call what it returns.
@@ -51,10 +53,9 @@ def onnx_bytes(
         DataError: The exporter cannot export it.
     """
     check_installed()
-    for name in ("onnx_ir", "onnxscript", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    shapes = {name: {2: _SIDE, 3: _SIDE} if open_sides else {} for name in inputs}
-    kind = type(module).__name__
+    for library in ("onnx_ir", "onnxscript", "torch.onnx"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    shapes = {key: {2: _SIDE, 3: _SIDE} if open_sides else {} for key in inputs}
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -65,9 +66,9 @@ def onnx_bytes(
         program.model.metadata_props.update(about or {})
         content: bytes = program.model_proto.SerializeToString()
     except Exception as error:  # of whatever kind the exporter's parts raise
-        raise DataError(f"{kind} cannot be exported to ONNX: {_reason(error)}") from error
+        raise DataError(f"{name} cannot be exported to ONNX: {_reason(error)}") from error
     if len(content) >= _LARGEST:
-        raise DataError(f"{kind} cannot be exported to ONNX: {len(content):,} bytes are more than one file holds.")
+        raise DataError(f"{name} cannot be exported to ONNX: {len(content):,} bytes are more than one file holds.")
     return content
 
 

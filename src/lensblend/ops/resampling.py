@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,7 @@ def resample_lanczos(levels: Float[Tensor, "b c h w"], image_size: Sequence[Side
         [7.0]
     """
     down, across = (
-        _matrix(torch.arange(wanted), torch.arange(given), _lanczos, _LOBES, antialias=True).to(levels)
+        _matrix(wanted, given, _lanczos, _LOBES, antialias=True).to(levels)
         for wanted, given in zip(image_size, levels.shape[-2:], strict=True)
     )
     narrow = (levels @ across.T).round().clamp(0, 255)
@@ -48,14 +49,17 @@ def resample_linear(
         [0.0, 0.25, 0.75, 1.0]
     """
     down, across = (
-        _matrix(torch.arange(wanted), torch.arange(given), _triangle, 1, antialias).to(image)
+        _matrix(wanted, given, _triangle, 1, antialias).to(image)
         for wanted, given in zip(image_size, image.shape[-2:], strict=True)
     )
     return down @ (image @ across.T)
 
 
-def _matrix(wanted: Tensor, given: Tensor, shape: Callable[[Tensor], Tensor], reach: int, antialias: bool) -> Tensor:
+def _matrix(
+    wanted_side: Side, given_side: Side, shape: Callable[[Tensor], Tensor], reach: int, antialias: bool
+) -> Tensor:
     """Return how much of each given pixel is in each of those that are wanted; rows sum to one."""
+    wanted, given = (torch.arange(cast("int", side)) for side in (wanted_side, given_side))
     # Lengths as tensors: in a graph, they may not be known yet.
     scale = (given[-1:].double() + 1) / (wanted[-1:].double() + 1)
     spread = scale.clamp(min=1) if antialias else torch.ones_like(scale)
