@@ -107,6 +107,7 @@ def test_networks_that_cannot_blend_at_full_size_are_refused():
         exported(Sum().eval(), IMAGE_SIZE, (64, 64), {})
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_describes_a_file(in_process, trained, tmp_path):
     path = tmp_path / "network.onnx"
     done = in_process("export", trained, "--format", "onnx", "--output", path, "--f-number", "1.8")
