@@ -174,6 +174,8 @@ class Evaluate:
         gallery: Write gallery.html and sheet.png with photo, target, bokeh and weight maps.
         limit: Evaluate the first so many pairs only.
         device: ``auto``, ``cpu`` or ``cuda``.
+        engine: What computes the network: ``torch``, ``compile``, ``onnx`` or ``openvino``; the last two on the CPU.
+        precision: ``fp32``, ``bf16`` or ``fp16``, as the engine offers.
     """
 
     data: dict[str, Any] | None = None
@@ -192,6 +194,8 @@ class Evaluate:
     gallery: bool = False
     limit: int | None = None
     device: str = "auto"
+    engine: str = "torch"
+    precision: str = "fp32"
 
 
 def config_folder() -> Path:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What is looked at only where a network renders.
 RENDERING = (
     *("data", "split", "image_size", "blend_at", "score_at", "saliency", "disparity", "references", "gallery"),
-    "device",
+    *("device", "engine", "precision"),
 )
 
 
@@ -82,10 +82,12 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     from lensblend.comparison.gallery import Gallery
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
+    from lensblend.inference.engines import check_engine, device_for
     from lensblend.inference.evaluation import means, score_network, score_references, write_scores
+    from lensblend.inference.folding import folded
     from lensblend.inference.guidance import KNOWN, guides_of
     from lensblend.inference.guided_pairs import Guided, check_guides, give_maps
-    from lensblend.inference.rendering import choose_device
+    from lensblend.inference.served import served
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.configuration import config_hash
     from lensblend.runs.fingerprints import changed_since
@@ -99,7 +101,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     if wrong:
         raise RequestError(f"`checkpoint` is a .ckpt file or a run's folder, or a list of them, but got {wrong[0]!r}.")
     trained = load_ensemble(paths)
-    network = check_renders(trained)
+    network, device = check_renders(trained), device_for(node["engine"], node["device"])
+    check_engine(node["engine"], node["precision"], device)
     image_size = check_image_size(node["image_size"]) if node["image_size"] is not None else trained.image_size
     data = node["data"] or trained.config.get("data")
     if node["data"]:
@@ -112,7 +115,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     for doubt in source.doubts():
         say(f"Doubt: {doubt}")
     maps = {name: node[name] or trained.config.get(name) for name in source.asks}
-    device, split = choose_device(node["device"]), cast("Split", node["split"])
+    split = cast("Split", node["split"])
     give_maps(
         source, maps, config_hash(data or {}), device, lambda indices, title: track(list(indices), title), [split]
     )
@@ -125,20 +128,20 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
-    network.to(device)
+    bank = network.reference_bank
+    network = served(folded(network).to(device), node["engine"], node["precision"], trained.sha256)
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None
     shown = track(indices, "Rendering and scoring")
     scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show)
-    about = {key: node[key] for key in ("blend_at", "score_at", "split")}
+    about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision")}
     about |= {
         "checkpoint": str(trained.path) if len(paths) == 1 else paths,
         "checkpoint_sha256": trained.sha256,
         "data": data,
     }
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
-    bank = network.cpu().reference_bank
     if node["references"] and bank is not None:
         shown = track(indices, "Scoring photo and uniform blurs")
         about["references"] = score_references(metrics, bank, pairs, shown, image_size)

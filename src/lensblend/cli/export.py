@@ -7,8 +7,9 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import lensblend
 from lensblend.cli.flags import path, run_flags, shared
 from lensblend.errors import RequestError
 from lensblend.runs.messages import say
@@ -27,7 +28,14 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder")
     verb.add_argument("--format", choices=list(FORMATS), default="safetensors", help="default: safetensors")
-    verb.add_argument("--output", required=True, type=path, metavar="FILE", help="the file to write: NAME.safetensors")
+    verb.add_argument("--output", required=True, type=path, metavar="FILE", help="the file to write: NAME.FORMAT")
+    verb.add_argument(
+        "--photo-size",
+        type=_size,
+        metavar="HxW",
+        help="of ONNX: height and width of photos into which it blends at that size; without, photos have any size, "
+        "and it blends at the network's",
+    )
     verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")
     verb.add_argument("--overwrite", action="store_true", help="replace the file, where there is one")
     verb.add_argument("--licence", metavar="TEXT", help="of the weights, to be written into the file")
@@ -46,11 +54,23 @@ def _f_number(text: str) -> float:
     return number
 
 
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 32 <= int(side) < 2**15 for side in sides):
+        raise argparse.ArgumentTypeError(f"height and width, 32 pixels or more, such as 1024x1536, but got {text!r}")
+    return int(sides[0]), int(sides[1])
+
+
 def export(arguments: argparse.Namespace) -> None:
     """Read the checkpoint, write the file, and say what is in it."""
     output: Path = arguments.output
     if output.suffix != f".{arguments.format}":
         raise RequestError(f"`--output` {output} is to end in .{arguments.format}, by which its format is known.")
+    unused = {"safetensors": "photo_size", "onnx": "half"}[arguments.format]
+    if vars(arguments)[unused]:
+        raise RequestError(
+            f"`--{unused.replace('_', '-')}` would have no effect on the format {arguments.format}; leave it out."
+        )
     if output.is_dir():
         raise RequestError(f"`--output` {output} is a folder; name a file in it.")
     if os.path.lexists(output) and not arguments.overwrite:
@@ -59,25 +79,50 @@ def export(arguments: argparse.Namespace) -> None:
     from lensblend.runs.checkpoints import load_network
 
     trained = load_network(arguments.checkpoint)
-    FORMATS[arguments.format](trained, arguments)
+    how = FORMATS[arguments.format](trained, arguments)
     weights = sum(parameter.numel() for parameter in trained.network.parameters())
     say(
         f"{output}: {type(trained.network).__name__}, {weights:,} parameters, {output.stat().st_size:,} bytes, "
-        f"from {trained.path}"
+        f"from {trained.path}{how}"
     )
 
 
-def _safetensors(trained: Trained, arguments: argparse.Namespace) -> None:
+def _card(trained: Trained, arguments: argparse.Namespace) -> dict[str, Any]:
+    card = {name: vars(arguments)[name] for name in ("licence", "attributions", "f_number")}
+    return {**trained.card, **{name: value for name, value in card.items() if value is not None}}
+
+
+def _safetensors(trained: Trained, arguments: argparse.Namespace) -> str:
     from lensblend.runs.publishing import published
     from lensblend.runs.safetensors_files import write_network
 
-    card = {name: vars(arguments)[name] for name in ("licence", "attributions", "f_number")}
-    given = {name: value for name, value in card.items() if value is not None}
-    record = published(trained.record, trained.config, {**trained.card, **given})
+    record = published(trained.record, trained.config, _card(trained, arguments))
     write_network(trained.network.state_dict(), record, arguments.output, arguments.half)
+    return ""
 
 
-FORMATS: dict[str, Callable[[Trained, argparse.Namespace], None]] = {"safetensors": _safetensors}
+def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
+    from lensblend.inference.exporting import exported
+    from lensblend.inference.folding import folded
+    from lensblend.runs.checkpoints import check_renders
+    from lensblend.runs.contents import RECORD
+    from lensblend.storage import json_text, write_atomically
+
+    network, size = folded(check_renders(trained)), arguments.photo_size
+    about = {
+        "version": lensblend.__version__,
+        "config_hash": trained.record["config_hash"],
+        "image_size": list(trained.image_size),
+        "photo_size": size,
+        "card": _card(trained, arguments),
+    }
+    content, error = exported(network, trained.image_size, size, {RECORD: json_text(about, indent=None)})
+    write_atomically(arguments.output, content)
+    return f"; differs from PyTorch by {255 * error:.2g} levels of 8 bits at most"
+
+
+FORMATS: dict[str, Callable[[Trained, argparse.Namespace], str]] = {"safetensors": _safetensors, "onnx": _onnx}
+"""Each writes the file, and returns what is to be said of it beside its size."""
 
 
 def main() -> None:

@@ -31,7 +31,8 @@ def settings_of(trained: Trained, arguments: argparse.Namespace) -> dict[str, An
     """Return what a rendering depends on beside the photo and the model: what its file says of it, and ``--json``."""
     if not trained.network.renders:
         return {}
-    return {"blend_at": blend_at(trained, arguments), **controls_of(arguments).settings}
+    how = {name: vars(arguments)[name] for name in ("engine", "precision") if vars(arguments)[name] is not None}
+    return {"blend_at": blend_at(trained, arguments), **how, **controls_of(arguments).settings}
 
 
 def blend_at(trained: Trained, arguments: argparse.Namespace) -> BlendAt:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
         "where the network can)",
     )
     verb.add_argument("--device", help="where a network computes: auto, cpu or cuda (default: auto)")
+    verb.add_argument("--engine", metavar="E", help="what computes it: torch, compile, onnx, openvino (default: torch)")
+    verb.add_argument("--precision", metavar="P", help="fp32, bf16 or fp16, as the engine offers (default: fp32)")
     verb.add_argument(
         "--max-megapixels",
         type=_positive,
@@ -140,10 +143,10 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     from lensblend.cli.lens_steps import lens_guides, lens_step
     from lensblend.cli.photo_report import Report
     from lensblend.cli.photo_steps import estimating_step, map_names, rendering_step, settings_of, written_for
+    from lensblend.inference.engines import device_for
     from lensblend.inference.guidance import guides_of
-    from lensblend.inference.rendering import choose_device
 
-    device = choose_device("cpu" if controls.uses_lens else arguments.device or "auto")
+    device = device_for(arguments.engine or "torch", "cpu" if controls.uses_lens else arguments.device or "auto")
     trained = None if controls.uses_lens else _trained(arguments, device)
     names = map_names(trained, arguments) if trained else []
     renders = trained is None or trained.network.renders
@@ -186,13 +189,20 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
 
 def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
-    from lensblend.runs.checkpoints import load_ensemble
+    from lensblend.inference.engines import check_engine
+    from lensblend.inference.folding import folded
+    from lensblend.inference.served import served
+    from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.models import model_file
 
+    engine, precision = arguments.engine or "torch", arguments.precision or "fp32"
+    check_engine(engine, precision, device)
     trained = load_ensemble(arguments.model or [model_file("default")])
-    trained.network.to(device)
+    folded(trained.network).to(device)
     check_network(arguments, trained)
-    return trained
+    if not trained.network.renders:
+        return trained
+    return replace(trained, network=served(check_renders(trained), engine, precision, trained.sha256))
 
 
 def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:

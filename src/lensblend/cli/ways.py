@@ -29,6 +29,8 @@ WAYS: dict[str, Sequence[str]] = {
     "model": (NETWORK, PRIOR),
     "device": (NETWORK, PRIOR),
     "depth": (NETWORK, PRIOR),
+    "engine": (NETWORK,),
+    "precision": (NETWORK,),
     "weights": (NETWORK,),
     "saliency": (NETWORK,),
     "blend_at": (NETWORK,),

@@ -110,7 +110,8 @@ class _NonlocalBlock(nn.Module):
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        query, key, value = (part(features).flatten(2).mT for part in (self.query, self.key, self.value))
-        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        # With an axis of heads, of which there is one: ONNX has no attention without it.
+        query, key, value = (part(features).flatten(2).mT[:, None] for part in (self.query, self.key, self.value))
+        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0]
         added: Tensor = features + self.out(seen.mT.reshape(query.shape[0], -1, *features.shape[-2:]))
         return added

@@ -106,7 +106,7 @@ def disk_kernel(radius: float | int) -> Float64[Tensor, "k k"]:
     if not 0 <= radius < math.inf:
         raise RequestError(f"`radius` is at least 0 pixels, but got {radius}; use 0 for no blur.")
     offsets = _offsets(math.ceil(radius))
-    distance = torch.hypot(offsets[:, None], offsets[None, :])
+    distance = torch.sqrt(offsets[:, None] ** 2 + offsets**2)  # for hypot, ONNX has no operator
     return _normalised(0.5 + 0.5 * torch.tanh(4 * (radius - distance)))
 
 

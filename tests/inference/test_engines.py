@@ -1,0 +1,189 @@
+"""Each engine renders what PyTorch renders, within what its precision allows; the rest is refused in one line."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lensblend.errors import RequestError
+from lensblend.inference import engines, exported_parts
+from lensblend.inference.engines import check_engine, device_for
+from lensblend.inference.rendering import render_photo
+from lensblend.inference.served import served
+from lensblend.networks.depth_blend import DepthBlend
+from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical
+from lensblend.networks.saliency_blend import SaliencyBlend
+from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Backbone
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+# In levels of 8 bits, at any pixel.
+TOLERANCES = {"fp32": 0.05, "bf16": 4.0}
+
+
+class Plain(Backbone):
+    """One convolution."""
+
+    def __init__(self):
+        super().__init__(8)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+
+    def forward(self, photo):
+        return self.layers(photo)
+
+
+def blending():
+    network = DepthBlend(Plain(), KernelBank(sizes=[3, 9]))
+    with torch.no_grad():
+        network.head.weight.mul_(20)
+    return network
+
+
+NETWORKS = {"backbone": blending, "whole": lambda: MultiscaleHierarchical(width=2)}
+
+
+def built(name):
+    torch.manual_seed(0)
+    return NETWORKS[name]().eval()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LENSBLEND_CACHE", str(tmp_path))
+    return tmp_path / "engines"
+
+
+@pytest.fixture
+def photo():
+    return np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+
+
+def offered():
+    slow = pytest.mark.slow
+    for engine, about in engines.ENGINES.items():
+        for precision in about.precisions:
+            if precision != "fp16" and (engine, precision) != ("torch", "fp32"):
+                yield pytest.param(engine, precision, marks=slow if engine == "compile" else ())
+
+
+def computed_or_skipped(engine, precision):
+    try:
+        check_engine(engine, precision, CPU)
+    except RequestError as error:
+        if "this CPU" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.mark.parametrize(("engine", "precision"), list(offered()))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_engine_renders_the_same(name, engine, precision, photo, folder):
+    computed_or_skipped(engine, precision)
+    network = built(name)
+    quick = served(network, engine, precision, "sha")
+    for at in ("network", "photo") if network.blends_full_size else ("network",):
+        expected = render_photo(network, photo, (32, 48), at)
+        rendering = render_photo(quick, photo, (32, 48), at)
+        assert rendering.aux.keys() == expected.aux.keys()
+        error = 255 * (rendering.bokeh - expected.bokeh).abs().max()
+        assert error < TOLERANCES[precision]
+        assert precision == "fp32" or error > 1e-3  # it is computed otherwise at all
+    assert {key for key, _ in network.named_children()} == {key for key, _ in built(name).named_children()}
+    assert not any("Served" in type(part).__name__ for part in network.modules())
+
+
+def test_a_graph_is_kept_by_weights_and_sizes(photo, folder, monkeypatch):
+    made, graphs, export = [], {}, exported_parts.onnx_bytes
+
+    def counted(name, part, inputs, outputs):
+        size = inputs["photo"].shape
+        made.append(size)
+        graphs[size] = graphs.get(size) or export(name, part, inputs, outputs)
+        return graphs[size]
+
+    monkeypatch.setattr(exported_parts, "onnx_bytes", counted)
+
+    def render(sha="sha", size=(32, 48)):
+        return render_photo(served(built("backbone"), "onnx", "fp32", sha), photo, size).bokeh
+
+    first = render()
+    assert torch.equal(render(), first)
+    assert len(made) == 1
+    (file,) = folder.glob("*/graph.onnx")
+    file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(render(), first)
+    assert len(made) == 2
+    render(sha="other")
+    render(size=(40, 48))
+    assert len(made) == 4
+
+
+def test_blurs_are_scaled_behind_a_served_backbone(photo, folder):
+    network = built("backbone")
+    quick = served(network, "torch", "bf16", "sha")
+    expected = render_photo(network, photo, (32, 48), strength=2).bokeh
+    assert 255 * (render_photo(quick, photo, (32, 48), strength=2).bokeh - expected).abs().max() < TOLERANCES["bf16"]
+    assert 255 * (render_photo(quick, photo, (32, 48)).bokeh - expected).abs().max() > TOLERANCES["bf16"]
+
+
+def test_what_needs_no_engine_stays_as_it_is():
+    network, other = built("backbone"), SaliencyBlend(KernelBank(sizes=[9])).eval()
+    assert served(network, "torch", "fp32", "sha") is network
+    assert served(other, "torch", "bf16", "sha") is other
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "device", "said"),
+    [
+        ("onxn", "fp32", "cpu", "`engine` is one of torch, compile, onnx, openvino, but got 'onxn'"),
+        ("onnx", "fp8", "cpu", "`precision` is one of fp32, bf16, fp16, but got 'fp8'"),
+        ("onnx", "bf16", "cpu", "`engine` onnx computes in fp32, but `precision` is bf16"),
+        ("torch", "fp16", "cpu", "`precision` fp16 is for GPUs; on the CPU use bf16"),
+        ("onnx", "fp32", "cuda", "`engine` onnx computes on the CPU, but `device` is cuda; use device cpu"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused(engine, precision, device, said):
+    with pytest.raises(RequestError) as caught:
+        check_engine(engine, precision, torch.device(device))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_engines_are_named(monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(
+        RequestError, match=r"^`engine` openvino is not installed here: pip install 'lensblend\[openvino"
+    ):
+        check_engine("openvino", "fp32", CPU)
+    monkeypatch.setattr(engines.shutil, "which", lambda name: None)
+    with pytest.raises(RequestError, match=r"^`engine` compile needs a C\+\+ compiler"):
+        check_engine("compile", "fp32", CPU)
+
+
+def test_engines_of_the_cpu_take_it_where_nothing_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_for("onnx", "auto") == CPU
+    assert device_for("torch", "auto").type == "cuda"
+
+
+@pytest.mark.slow
+def test_the_command_renders_and_evaluates_by_an_engine(in_process, trained, photo, picture, tmp_path, folder):
+    file = tmp_path / "photo.png"
+    Image.fromarray(photo).save(file)
+    for name, options in (("torch", ()), ("onnx", ("--engine", "onnx")), ("bf16", ("--precision", "bf16"))):
+        done = in_process(
+            "render", tmp_path / "photo.png", "--model", trained, "-o", tmp_path / f"{name}.png", *options
+        )
+        assert done.code == 0, done.err
+    expected = picture(tmp_path / "torch.png").astype(int)
+    assert abs(picture(tmp_path / "onnx.png") - expected).max() <= 1
+    assert abs(picture(tmp_path / "bf16.png") - expected).max() <= 4
+    assert list(folder.glob("*/graph.onnx"))
+    small = ("data=embedded", "data.image_size=[32,48]", "data.train=1", "data.val=1", "metrics.lpips=null")
+    done = in_process("evaluate", f"checkpoint={trained}", f"output={tmp_path}", "engine=onnx", *small)
+    assert done.code == 0, done.err
+    assert '"engine": "onnx"' in (tmp_path / "metrics.json").read_text()
+    done = in_process("render", file, "--model", trained, "--engine", "onnx", "--precision", "fp16")
+    assert (done.code, done.err.strip()) == (2, "`engine` onnx computes in fp32, but `precision` is fp16.")

@@ -1,0 +1,135 @@
+"""Every network as ONNX renders what `render` renders; the table of them is that of the contract."""
+
+import io
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from lensblend.errors import DataError, RequestError
+from lensblend.inference import exporting, onnx_files
+from lensblend.inference.exporting import exported
+from lensblend.inference.folding import folded
+from lensblend.nn.rendering import BokehNetwork, Rendering
+from networks.test_contract import NETWORKS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+IMAGE_SIZE = (48, 64)
+QUICK = ("saliency_blend", "multiscale_hierarchical", "nonlocal_autoencoder")
+# Networks of the table that the exporter does not take, and why.
+NOT_EXPORTED: dict[str, str] = {}
+ROWS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NETWORKS]
+FULL_SIZE = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in ("saliency_blend", "depth_blend timm", "joint_blend")
+]
+
+
+def built(name):
+    torch.manual_seed(0)
+    return folded(NETWORKS[name].build().eval())
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_network_renders_photos_of_any_size(name):
+    if name in NOT_EXPORTED:
+        with pytest.raises(DataError, match=NOT_EXPORTED[name]):
+            exported(built(name), IMAGE_SIZE, None, {})
+        return
+    network = built(name)
+    content, error = exported(network, IMAGE_SIZE, None, {"lensblend": "{}"})
+    assert error <= 1 / 255
+    graph = onnx.load(io.BytesIO(content))
+    onnx.checker.check_model(graph)
+    assert {entry.domain or "ai.onnx": entry.version for entry in graph.opset_import}["ai.onnx"] == 20
+    assert [node.name for node in graph.graph.input] == ["photo", *network.guidance]
+    assert [entry.value for entry in graph.metadata_props if entry.key == "lensblend"] == ["{}"]
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_networks_that_blend_at_full_size_do_so_at_one_size(name):
+    content, error = exported(built(name), IMAGE_SIZE, (90, 70), {})
+    assert error <= 1 / 255
+    (photo, *_) = onnxruntime.InferenceSession(content).get_inputs()
+    assert photo.shape == [1, 3, 90, 70]
+
+
+class Sum(BokehNetwork):
+    """A network of one weight; what it does beside adding that can be changed."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, photo):
+        return Rendering(photo + self.weight, {})
+
+
+class Valued(Sum):
+    def forward(self, photo):
+        return Rendering(photo if photo.mean() > self.weight else 1 - photo, {})
+
+
+def test_what_cannot_be_exported_is_said_in_one_line():
+    with pytest.raises(DataError, match=r"^Valued cannot be exported to ONNX: Could not guard on") as caught:
+        exported(Valued(), IMAGE_SIZE, None, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_renders_something_else_is_refused(monkeypatch):
+    network = Sum().eval()
+
+    def changed(*arguments, **options):
+        content = onnx_files.onnx_bytes(*arguments, **options)
+        network.weight.data.fill_(-0.1)
+        return content
+
+    monkeypatch.setattr(exporting, "onnx_bytes", changed)
+    with pytest.raises(DataError, match=r"differs from PyTorch by 2[56]\.\d\d levels"):
+        exported(network, IMAGE_SIZE, None, {})
+
+
+def test_missing_packages_are_named(monkeypatch):
+    monkeypatch.setattr(onnx_files, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(
+        RequestError, match=r"^ONNX needs onnxscript, not installed here: pip install 'lensblend\[onnx\]'$"
+    ):
+        exported(Sum().eval(), IMAGE_SIZE, None, {})
+
+
+def test_networks_that_cannot_blend_at_full_size_are_refused():
+    with pytest.raises(RequestError, match="Sum cannot blend at full resolution; leave out `--photo-size`"):
+        exported(Sum().eval(), IMAGE_SIZE, (64, 64), {})
+
+
+@pytest.mark.slow
+def test_the_command_writes_and_describes_a_file(in_process, trained, tmp_path):
+    path = tmp_path / "network.onnx"
+    done = in_process("export", trained, "--format", "onnx", "--output", path, "--f-number", "1.8")
+    assert done.code == 0, done.err
+    assert "levels of 8 bits at most" in done.out
+    about = json.loads(next(p.value for p in onnx.load(path).metadata_props if p.key == "lensblend"))
+    assert about["card"] == {"f_number": 1.8}
+    session = onnxruntime.InferenceSession(path)
+    photo = np.random.default_rng(0).random((1, 3, 50, 70), np.float32)
+    assert session.run(None, {"photo": photo})[0].shape == photo.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--format", "onnx", "--half"), "`--half` would have no effect on the format onnx"),
+        (("--format", "onnx", "--photo-size", "3x4"), "32 pixels or more, such as 1024x1536, but got '3x4'"),
+        (("--photo-size", "64x64"), "`--photo-size` would have no effect on the format safetensors"),
+    ],
+)
+def test_wrong_requests_are_refused(in_process, tmp_path, arguments, said):
+    suffix = ".onnx" if "onnx" in arguments else ".safetensors"
+    done = in_process("export", "none.ckpt", *arguments, "--output", tmp_path / f"a{suffix}")
+    assert done.code == 2
+    assert said in done.err
