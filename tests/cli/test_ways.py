@@ -39,6 +39,8 @@ VALUES = {
     "max_megapixels": ["9"],
     "model": ["blend.safetensors"],
     "device": ["cpu"],
+    "engine": ["torch"],
+    "precision": ["bf16"],
     "saliency": ["maps"],
     "disparity": ["map.png"],
     "blend_at": ["network"],
