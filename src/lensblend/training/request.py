@@ -142,7 +142,7 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     """Refuse values of the small groups that those who take them refuse."""
     FiniteGuard(Path(), **config["not_finite"])
     KeepLastAndBest(Path(), "val/psnr", Psnr.beats, **config["checkpoint"])
-    loader = dict(config["loader"])
+    loader = {key: value for key, value in config["loader"].items() if key != "cache"}
     one_of("flips", loader.pop("flips"), FLIP_PROBABILITIES)
     check_loader(**loader)
     start = config.get("init_from")
