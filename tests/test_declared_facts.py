@@ -16,6 +16,7 @@ ALLOWED = {
     "data/modes.py": {"getattr(image, 'tag_v2', {})"},
     "data/photo_camera.py": {"getattr(self, name)"},
     "data/opening.py": {"getattr(image, 'n_frames', 1)"},
+    "inference/served.py": {"isinstance(part, Backbone)"},  # which of a network's own parts an engine takes over
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
     "launchers/slurm.py": {"getattr(self, name)"},
     "runs/documents.py": {"getattr(yaml, 'CSafeLoader', yaml.SafeLoader)"},

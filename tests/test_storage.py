@@ -17,6 +17,8 @@ FINGERPRINTS = {
     "comparison/report.py",
     "comparison/studies/claims.py",
     "data/embedded.py",
+    "data/packed.py",
+    "inference/exported_parts.py",
     "inference/prior_maps.py",
     "runs/configuration.py",
 }
