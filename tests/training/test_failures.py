@@ -15,6 +15,7 @@ PHASE = Phase([384, 512], batch_size=8, max_epochs=1, lr=1e-3, lr_final=1e-4, lo
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("could not create a primitive"),
         MemoryError(),
     ],
 )

@@ -13,7 +13,10 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lensblend.errors import DataError, LensblendError, RequestError, StorageError, TrainingError
 from lensblend.training.phases import Phase
 
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+_NO_MEMORY = (
+    *("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory"),
+    *("could not create a primitive", "could not create a memory"),  # so oneDNN says it
+)
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?([\d, ]+)\) (.*)")
 
 
