@@ -16,7 +16,7 @@ VERBS = {
     "evaluate": "score a checkpoint, or a folder of renderings (Hydra overrides)",
     "render": "render bokeh into photos with a trained network",
     "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
-    "export": "write a trained network as one file to be handed on (safetensors)",
+    "export": "write a trained network as one file to be handed on (safetensors, ONNX)",
     "demo": "train and evaluate on embedded data and render photos, in minutes",
 }
 
