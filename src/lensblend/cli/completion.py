@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 FLAGS = ("-sc", "--shell-completion")
 COMPOSED = ("train", "evaluate")  # verbs whose arguments Hydra completes
-FLAGGED = ("render", "compare", "demo")  # verbs with ordinary flags
+FLAGGED = ("render", "compare", "bench", "demo")  # verbs with ordinary flags
 
 
 def asked(arguments: Sequence[str]) -> str | None:

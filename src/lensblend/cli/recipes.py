@@ -12,6 +12,18 @@ import hydra
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.hydra_app import plain
 from lensblend.errors import LensblendError
+from lensblend.runs.extensions import config_folders
+
+
+def baselines() -> list[str]:
+    """Return the names of the published methods, those of users' own packages included.
+
+    Example:
+        >>> "dbsi" in baselines()
+        True
+    """
+    folders = [config_folder(), *config_folders()]
+    return sorted({file.stem for folder in folders for file in (folder / "baseline").glob("*.yaml")})
 
 
 @cache

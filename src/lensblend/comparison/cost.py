@@ -68,11 +68,11 @@ def metered(network: nn.Module) -> Iterator[Cost]:
 
     def start(_: nn.Module, __: Any) -> None:
         nonlocal begin
-        _finish(device)
+        finish(device)
         begin = time.perf_counter()
 
     def stop(module: nn.Module, args: Any, kwargs: dict[str, Any], _: Any) -> None:
-        _finish(device)
+        finish(device)
         cost.passes.append(time.perf_counter() - begin)
         if cost.macs is None:
             cost.macs = count_macs(module, *args, **kwargs)
@@ -120,7 +120,7 @@ def hardware(device: torch.device) -> str:
     return f"CPU, {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
     """Wait until a device has done what it was given: a GPU returns before it has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

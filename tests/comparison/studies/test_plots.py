@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lensblend.comparison import figures
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.studies import plots
 from lensblend.comparison.studies.analysis import Analysed
@@ -70,7 +71,7 @@ def test_focus_and_sharpness_draw_every_run():
 def test_names_of_points_that_lie_together_do_not_cover_each_other():
     taken, size, frame = [np.array([491.0, 291.0, 509.0, 309.0])], (200.0, 16.0), (0.0, 0.0, 1000.0, 600.0)
     for _ in range(12):
-        x, y = plots._free_place(np.array([500.0, 300.0]), size, frame, taken)
+        x, y = figures._free_place(np.array([500.0, 300.0]), size, frame, taken)
         box = np.array([500 + x, 300 + y - 8, 700 + x, 300 + y + 8])
         assert box.min() > 0
         assert box[2] < 1000
@@ -85,7 +86,7 @@ def test_maps_are_drawn_on_one_grey_scale():
     # Were each map stretched to its own range, neither grey would be seen.
     maps = {"W0": np.full((24, 32), 64, np.uint8), "W1": np.full((24, 32), 191, np.uint8)}
     picture = opened(plots.maps_plot("image", photo, target, [("run", bokeh, maps), ("bare", bokeh, {})]))
-    cell = plots.CELL_WIDTH * plots.DOTS_PER_INCH
+    cell = plots.CELL_WIDTH * figures.DOTS_PER_INCH
     for colour, count in (("#c81e28", 1), ("#148228", 1), ("#141ef0", 2), ("#404040", 1), ("#bfbfbf", 1)):
         assert has(picture, colour, count * 0.85 * cell * cell * 0.75)
     assert picture.shape[1] == pytest.approx(3 * cell, rel=0.05)

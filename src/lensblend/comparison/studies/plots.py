@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from math import ceil, isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lensblend.comparison.figures import DOTS_PER_INCH, cut, name_points, panels_of, png, style
 from lensblend.comparison.statistics import Interval
 from lensblend.comparison.studies.analysis import SHARPNESS, Analysed, target_of
 from lensblend.comparison.studies.claims import learned
@@ -20,15 +19,11 @@ from lensblend.comparison.studies.measures import FIFTHS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 150
 # Okabe and Ito's colours, which people with any colour vision tell apart, but for the yellow, too pale on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = "os^Dvphd"
-QUIET = "#595959"
 CELL_WIDTH = 2.4  # inches
-NEAR = 20  # pixels
 
 
 def weights_by_depth_plot(analysed: Sequence[Analysed]) -> bytes:
@@ -42,8 +37,8 @@ def weights_by_depth_plot(analysed: Sequence[Analysed]) -> bytes:
     shown = [one for one in analysed if one.maps and not np.isnan(one.by_depth()).all()]
     columns = min(3, len(shown))
     rows = ceil(len(shown) / columns)
-    with _style():
-        figure, panels = _panels(rows, columns, (3.1 * columns + 1.6, 2.35 * rows + 0.5))
+    with style():
+        figure, panels = panels_of(rows, columns, (3.1 * columns + 1.6, 2.35 * rows + 0.5))
         colours = _colours(name for one in shown for name in _copies(one))
         for panel, one in zip(panels, shown, strict=False):
             bottom = np.zeros(FIFTHS)
@@ -62,7 +57,7 @@ def weights_by_depth_plot(analysed: Sequence[Analysed]) -> bytes:
 
         handles = [Patch(facecolor=colour, edgecolor="#888888", label=name) for name, colour in colours.items()]
         figure.legend(handles=handles, loc="outside right center", title="shown there", reverse=True)
-        return _png(figure)
+        return png(figure)
 
 
 def focus_plot(analysed: Sequence[Analysed]) -> bytes:
@@ -72,8 +67,8 @@ def focus_plot(analysed: Sequence[Analysed]) -> bytes:
         A PNG file.
     """
     shown = [one for one in analysed if one.interval("w0_focus")]
-    with _style():
-        figure, (panel,) = _panels(1, 1, (7.2, 0.34 * len(shown) + 1.1))
+    with style():
+        figure, (panel,) = panels_of(1, 1, (7.2, 0.34 * len(shown) + 1.1))
         for place, one in enumerate(shown):
             inside, outside = one.interval("w0_focus"), one.interval("w0_background")
             if inside is None or outside is None:
@@ -86,7 +81,7 @@ def focus_plot(analysed: Sequence[Analysed]) -> bytes:
         panel.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xlabel="W0: share of the sharp photo that is shown")
         panel.grid(axis="x", color="#e5e5e5")
         figure.legend(loc="outside upper right", ncols=2)
-        return _png(figure)
+        return png(figure)
 
 
 def sharpness_plot(analysed: Sequence[Analysed]) -> bytes:
@@ -102,8 +97,8 @@ def sharpness_plot(analysed: Sequence[Analysed]) -> bytes:
     known = [(label, x.mean, y.mean) for label, (x, y) in points.items() if x is not None and y is not None]
     known.append(("photo", 1.0, 1.0))
     looks = {**_looks(analysed), "target": ("#000000", "*"), "photo": ("#000000", "X")}
-    with _style():
-        figure, (panel,) = _panels(1, 1, (8.0, 5.5))
+    with style():
+        figure, (panel,) = panels_of(1, 1, (8.0, 5.5))
         for label, x, y in known:
             colour, marker = looks[label]
             panel.plot(x, y, marker, color=colour, markersize=11 if label == "target" else 7, markeredgecolor="white")
@@ -111,8 +106,8 @@ def sharpness_plot(analysed: Sequence[Analysed]) -> bytes:
         panel.set_ylabel("sharpness of background (photo = 1; down = smoother)")
         panel.grid(color="#e5e5e5")
         panel.margins(0.12)
-        _name_points(figure, panel, known, {label: look[0] for label, look in looks.items()})
-        return _png(figure)
+        name_points(figure, panel, known, {label: look[0] for label, look in looks.items()})
+        return png(figure)
 
 
 def maps_plot(
@@ -134,8 +129,8 @@ def maps_plot(
     """
     columns = max(2, 1 + max(len(maps) for _, _, maps in runs))
     height = CELL_WIDTH * photo.shape[0] / photo.shape[1]
-    with _style():
-        figure, panels = _panels(
+    with style():
+        figure, panels = panels_of(
             len(runs) + 1, columns, ((CELL_WIDTH + 0.05) * columns, (height + 0.24) * (len(runs) + 1))
         )
         figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
@@ -149,7 +144,7 @@ def maps_plot(
                 panel.set_axis_off()
                 continue
             caption, pixels = cells[place]
-            panel.set_title(_cut(caption, 44), fontsize=7, loc="left", pad=2)
+            panel.set_title(cut(caption, 44), fontsize=7, loc="left", pad=2)
             # Enlarged, a pixel stays a pixel: what is seen is what was rendered.
             way = "nearest" if pixels.shape[1] < CELL_WIDTH * DOTS_PER_INCH else "hanning"
             drawn = panel.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=way)
@@ -161,49 +156,7 @@ def maps_plot(
                 bar = figure.colorbar(drawn, cax=scale, orientation="horizontal", ticks=[0, 127.5, 255])
                 bar.ax.set_xticklabels(["0", "0.5", "1"])
                 bar.set_label("weight, in all maps")
-        return _png(figure)
-
-
-def _name_points(figure: Figure, panel: Axes, points: Sequence[tuple[str, float, float]], colours: Mapping) -> None:
-    """Name each point beside it, as near as there is room, with a line to it where that is not at once beside it."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    frame = panel.get_window_extent()
-    places = [panel.transData.transform((x, y)) for _, x, y in points]
-    taken = [np.array([*(place - 9), *(place + 9)]) for place in places]
-    for (label, x, y), place in sorted(zip(points, places, strict=True), key=lambda named: named[1][1]):
-        text = panel.annotate(_cut(label, 44), (x, y), (0, 0), textcoords="offset pixels", fontsize=7.5, zorder=4)
-        text.set(color=colours[label], va="center", ha="left")
-        extent = text.get_window_extent()
-        offset = _free_place(place, (extent.width, extent.height), (*frame.min, *frame.max), taken)
-        text.set_position(offset)
-        left, middle = place + offset
-        taken.append(np.array([left, middle - extent.height / 2, left + extent.width, middle + extent.height / 2]))
-        near = left if abs(left - place[0]) < abs(left + extent.width - place[0]) else left + extent.width
-        if np.hypot(near - place[0], middle - place[1]) > NEAR:
-            ends = panel.transData.inverted().transform(np.array([[near, middle], place]))
-            panel.plot(*ends.T, color=colours[label], linewidth=0.7, alpha=0.6, zorder=1, scalex=False, scaley=False)
-
-
-def _free_place(
-    place: NDArray[np.float64],
-    size: tuple[float, float],
-    frame: tuple[float, float, float, float],
-    taken: Sequence[NDArray[np.float64]],
-) -> tuple[float, float]:
-    """Return how far from a point, in pixels, its name starts: the nearest of 24 directions that covers nothing."""
-    width, height = size
-    boxes = np.array(taken)
-    for distance in range(12, 400, 8):
-        for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
-            x, y = distance * np.cos(angle), distance * np.sin(angle)
-            left, low = place[0] + x - (width if x < 0 else 0), place[1] + y - height / 2
-            apart = (left > boxes[:, 2]) | (left + width < boxes[:, 0])
-            apart |= (low > boxes[:, 3]) | (low + height < boxes[:, 1])
-            held = frame[0] < left and left + width < frame[2] and frame[1] < low and low + height < frame[3]
-            if held and apart.all():
-                return float(left - place[0]), float(y)
-    return 12.0, 0.0
+        return png(figure)
 
 
 def _bar(panel: Axes, interval: Interval, place: float, colour: str, marker: str, label: str | None = None) -> None:
@@ -241,35 +194,3 @@ def _looks(analysed: Sequence[Analysed]) -> dict[str, tuple[str, str]]:
 
 def _wrapped(label: str, width: int = 38) -> str:
     return "\n".join(textwrap.wrap(label, width)[:2])
-
-
-def _cut(label: str, width: int) -> str:
-    return label if len(label) <= width else f"{label[: width - 1]}…"
-
-
-def _style() -> AbstractContextManager[None]:
-    import matplotlib
-
-    look: dict[Any, Any] = {
-        "font.family": "DejaVu Sans",
-        "font.size": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    # Names are text: what stands between dollars in one is no formula.
-    look |= {"text.parse_math": False, "legend.frameon": False, "axes.axisbelow": True, "axes.edgecolor": QUIET}
-    return matplotlib.rc_context(look)
-
-
-def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """Make a figure that belongs to no window and to no global list."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
