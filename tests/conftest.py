@@ -139,3 +139,20 @@ def trained(lensblend, tmp_path_factory):
     done = lensblend("train", "experiment=demo", "debug=smoke", "logger=wandb", f"run_dir={run_dir}")
     assert done.code == 0, done.err
     return run_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A file as `lensblend export` writes it, of a small network with random weights that works at 32×48."""
+    from lensblend.runs.checkpoints import describe
+    from lensblend.runs.instantiate import build
+    from lensblend.runs.roles import MODELS
+    from lensblend.runs.safetensors_files import write_network
+
+    trunk = {"_target_": "lensblend.backbones.hourglass.Hourglass", "width_divisor": 16}
+    bank = {"_target_": "lensblend.nn.kernel_bank.KernelBank", "sizes": [3, 5]}
+    node = {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": trunk, "bank": bank}
+    config = {"seed": 0, "schedule": {"run": ["phase1"]}, "data": {"_target_": "lensblend.data.embedded.Embedded"}}
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    write_network(build(node, "model", *MODELS).state_dict(), describe(node, "phase1", [32, 48], config, {}), path)
+    return path

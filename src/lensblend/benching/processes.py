@@ -46,9 +46,8 @@ def in_own_process(function: Callable[..., AnswerT], *arguments: object) -> Answ
             process.join()
             raise DataError(_killed(process.exitcode or 0)) from None
         finally:
-            if process.is_alive():
-                process.join(1)
-                process.terminate()
+            process.join(1)
+            process.terminate()
             process.join()
     if reason is not None:
         raise DataError(reason)
@@ -56,6 +55,7 @@ def in_own_process(function: Callable[..., AnswerT], *arguments: object) -> Answ
 
 
 def _answer(sender: Connection, caches: str, function: Callable[..., Any], *arguments: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one ends this one
     os.dup2(2, 1)
     for name in _CACHES:
         os.environ[name] = str(Path(caches) / name.lower())

@@ -112,7 +112,7 @@ def _size(height: int, width: int) -> str:
     return f"{height}×{width}"
 
 
-def rounded(number: float) -> str:
+def rounded(number: float | int) -> str:
     """Return a number with three significant digits, all of those before the point kept.
 
     Example:

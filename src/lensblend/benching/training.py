@@ -60,8 +60,8 @@ def arguments_of(overrides: Sequence[str], rounds: int) -> list[str]:
         "schedule.every_phase.max_epochs=1",
         "schedule.every_phase.validate_every=1",
         "schedule.every_phase.lr_path=cosine",
-        f"+trainer.limit_train_batches={rounds + 1}",
-        f"+trainer.limit_val_batches={rounds + 1}",
+        f"++trainer.limit_train_batches={rounds + 1}",
+        f"++trainer.limit_val_batches={rounds + 1}",
         "+callbacks.parts._target_=lensblend.training.callbacks.parts.Parts",
         f"+callbacks.parts.batches={rounds}",
     ]

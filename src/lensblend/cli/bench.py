@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,12 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.cli.flags import path, run_flags, shared
-from lensblend.cli.surroundings import safe_path
-from lensblend.errors import DataError, LensblendError, RequestError, one_of, printable
+from lensblend.cli.children import ended, run_child, stopping_in_order
+from lensblend.cli.flags import path, run_flags, shared, size
+from lensblend.errors import DataError, RequestError, one_of, printable
 from lensblend.runs.commands import override
 from lensblend.runs.messages import say
-from lensblend.runs.signals import heeded
 from lensblend.storage import check_writable, new_folder
 
 if TYPE_CHECKING:
@@ -55,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--image-size",
         nargs="+",
-        type=_size,
+        type=size,
         metavar="HxW",
         help="of photos (default: the size a model works at; 1024x1536 for baselines)",
     )
@@ -80,13 +77,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _size(text: str) -> tuple[int, int]:
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 32 <= int(side) < 2**15 for side in sides):
-        raise argparse.ArgumentTypeError(f"height and width, 32 pixels or more, such as 1024x1536, but got {text!r}")
-    return int(sides[0]), int(sides[1])
-
-
 def bench(arguments: argparse.Namespace) -> None:
     """Measure what the command line asks for."""
     check_writable(arguments.output or Path("outputs"))
@@ -105,7 +95,8 @@ def _bench_systems(arguments: argparse.Namespace) -> None:
     cases = _cases(arguments, systems)
     scores = scores_of(systems, arguments.scores) if arguments.scores else None
     about = surroundings(_command())
-    rows = _measured(cases)
+    with stopping_in_order():
+        rows = _measured(cases)
     output = arguments.output or _new_folder()
     say(f"\n{write_systems(rows, scores, about, output)}\n")
     measured = [row for row in rows if row.measured]
@@ -209,7 +200,10 @@ def _bench_training(arguments: argparse.Namespace, overrides: Sequence[str]) -> 
     rounds = arguments.rounds or ROUNDS[TRAINING]
     about = surroundings(_command())
     with tempfile.TemporaryDirectory(prefix="lensblend-") as folder:
-        _train(*arguments_of(overrides, rounds), override("run_dir", folder))
+        # What it says is no table.
+        code = run_child("train", *arguments_of(overrides, rounds), override("run_dir", folder), stdout=2)
+        if code != 0:
+            raise ended(f"Nothing was measured: the training ended with exit code {code}; see above.", code)
         phases = phases_in(Path(folder))
     output = arguments.output or _new_folder()
     say(f"\n{write_training(phases, rounds, about, output)}\n")
@@ -224,27 +218,6 @@ def _refuse_idle(arguments: argparse.Namespace) -> None:
                 f"`--{name.replace('_', '-')}` would have no effect on `bench training`: leave it out, and give "
                 "overrides of `lensblend train`, such as trainer=gpu."
             )
-
-
-def _train(*arguments: str) -> None:
-    """Run the training as its own process, what it says on standard error, and hand signals on to it."""
-    command = [sys.executable, *safe_path(), "-m", "lensblend.cli.train", *arguments]
-    process = subprocess.Popen(command, stdout=2)
-
-    def hand_on(number: int, _: object) -> None:
-        if number != signal.SIGINT:  # Ctrl-C reaches it by itself
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, hand_on) for number in heeded()}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if code != 0:
-        error = LensblendError(f"Nothing was measured: the training ended with exit code {code}; see above.")
-        error.exit_code = code if code > 0 else 1
-        raise error
 
 
 def _new_folder() -> Path:

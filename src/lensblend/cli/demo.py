@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lensblend.cli.children import ended, run_child
 from lensblend.cli.flags import path, run_flags, shared
-from lensblend.cli.surroundings import safe_path
-from lensblend.errors import LensblendError
 from lensblend.runs.commands import command, override
 from lensblend.runs.messages import say
-from lensblend.runs.signals import heeded
 
 _HEIGHT = 300  # pixels of a photo in the picture of all
 
@@ -72,22 +67,9 @@ def run(verb: str, *arguments: str) -> None:
         LensblendError: It failed; its own message has been printed.
     """
     print(f"\n$ {command(verb, *arguments)}", flush=True)
-    process = subprocess.Popen([sys.executable, *safe_path(), "-m", f"lensblend.cli.{verb}", *arguments])
-
-    def hand_on(number: int, _: object) -> None:
-        if number != signal.SIGINT:  # Ctrl-C reaches the verb by itself
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, hand_on) for number in heeded()}
-    try:
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    code = run_child(verb, *arguments)
     if code != 0:
-        error = LensblendError(f"The demo stopped: `lensblend {verb}` ended with exit code {code}; see above.")
-        error.exit_code = code if code > 0 else 1
-        raise error
+        raise ended(f"The demo stopped: `lensblend {verb}` ended with exit code {code}; see above.", code)
 
 
 def _photo(output: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lensblend
-from lensblend.cli.flags import path, run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared, size
 from lensblend.errors import RequestError
 from lensblend.runs.messages import say
 from lensblend.storage import check_writable
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--output", required=True, type=path, metavar="FILE", help="the file to write: NAME.FORMAT")
     verb.add_argument(
         "--photo-size",
-        type=_size,
+        type=size,
         metavar="HxW",
         help="of ONNX: height and width of photos into which it blends at that size; without, photos have any size, "
         "and it blends at the network's",
@@ -52,13 +52,6 @@ def _f_number(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"a number above 0, such as 1.8, but got {text!r}")
     return number
-
-
-def _size(text: str) -> tuple[int, int]:
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 32 <= int(side) < 2**15 for side in sides):
-        raise argparse.ArgumentTypeError(f"height and width, 32 pixels or more, such as 1024x1536, but got {text!r}")
-    return int(sides[0]), int(sides[1])
 
 
 def export(arguments: argparse.Namespace) -> None:
@@ -108,15 +101,15 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
     from lensblend.runs.contents import RECORD
     from lensblend.storage import json_text, write_atomically
 
-    network, size = folded(check_renders(trained)), arguments.photo_size
+    network, photo_size = folded(check_renders(trained)), arguments.photo_size
     about = {
         "version": lensblend.__version__,
         "config_hash": trained.record["config_hash"],
         "image_size": list(trained.image_size),
-        "photo_size": size,
+        "photo_size": photo_size,
         "card": _card(trained, arguments),
     }
-    content, error = exported(network, trained.image_size, size, {RECORD: json_text(about, indent=None)})
+    content, error = exported(network, trained.image_size, photo_size, {RECORD: json_text(about, indent=None)})
     write_atomically(arguments.output, content)
     return f"; differs from PyTorch by {255 * error:.2g} levels of 8 bits at most"
 

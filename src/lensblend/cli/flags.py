@@ -37,6 +37,22 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def size(text: str) -> tuple[int, int]:
+    """Return the height and width that an argument names.
+
+    Raises:
+        argparse.ArgumentTypeError: It names none, or sides that no network takes.
+
+    Example:
+        >>> size("1024x1536")
+        (1024, 1536)
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 32 <= int(side) < 2**15 for side in sides):
+        raise argparse.ArgumentTypeError(f"height and width, 32 pixels or more, such as 1024x1536, but got {text!r}")
+    return int(sides[0]), int(sides[1])
+
+
 def run_flags(verb: argparse.ArgumentParser, task: Callable[[argparse.Namespace], None]) -> None:
     """Run a verb with ordinary flags and exit; an error that a user can correct is answered with its message alone."""
     settle()
