@@ -17,9 +17,7 @@ def table(tmp_path):
     means = {"psnr": Interval(30.0, 29.0, 31.0), "ssim": Interval(0.9, 0.8, 1.0)}
     lines = [
         Line("dbsi", str(tmp_path / "runs" / "one"), "phase1", 10, means, None),
-        Line(
-            "seed=2", str(tmp_path / "runs" / "two"), "phase1", 10, {**means, "psnr": Interval(31.0, 30.0, 32.0)}, None
-        ),
+        Line("seed=2", str(tmp_path / "runs" / "two"), "phase1", 10, {**means, "psnr": second}, None),
     ]
     (tmp_path / "compare.csv").write_text(comparison_csv(lines, 8), "utf-8")
     return tmp_path / "compare.csv"

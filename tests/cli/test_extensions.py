@@ -114,7 +114,7 @@ def test_help_and_verbs_know_the_project(lensblend):
     assert "tiny_blend" in lensblend("train", "--help", env=word).out
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "render", "compare", "export", "demo"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "render", "compare", "export", "bench", "demo"])
 def test_every_verbs_help_shows_the_flag(in_process, verb):
     assert "--allow PACKAGE" in in_process(verb, "--help").out
 

@@ -39,7 +39,8 @@ def test_bash_completes_verbs_and_their_configurations():
         eval "$(lensblend train -sc install=bash)"
         complete -p lensblend
         for COMP_LINE in "lensblend tr" "lensblend train data=e" "lensblend evaluate score" \\
-                         "lensblend render a.jpg --over" "lensblend render --format t"; do
+                         "lensblend render a.jpg --over" "lensblend render --format t" \\
+                         "lensblend bench --bas"; do
             COMP_POINT=${#COMP_LINE}; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1))
             hydra_bash_completion
             echo "${COMPREPLY[@]}"
@@ -51,4 +52,4 @@ def test_bash_completes_verbs_and_their_configurations():
     )
     registered, *offered = done.stdout.splitlines()
     assert registered.endswith("hydra_bash_completion lensblend"), done.stderr
-    assert offered == ["train", "data=ebb data=embedded", "score_at=", "--overwrite", "tiff"]
+    assert offered == ["train", "data=ebb data=embedded", "score_at=", "--overwrite", "tiff", "--baseline"]
