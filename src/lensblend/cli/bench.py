@@ -180,7 +180,8 @@ def _measured(cases: Sequence[Case]) -> list[Row]:
                 rows.append(Row(case, in_own_process(measure, case)))
             except DataError as error:
                 rows.append(Row(case, reason=str(error)))
-                progress.console.print(printable(f"{case.system.name}: {error}"), markup=False, highlight=False)
+                said = printable(f"{case.system.name}: {error}")
+                progress.console.print(said, markup=False, highlight=False, soft_wrap=True)
             progress.advance(shown)
     return rows
 
