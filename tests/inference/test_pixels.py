@@ -100,7 +100,7 @@ def test_seams_would_be_seen_if_pieces_did_not_overlap(monkeypatch):
     monkeypatch.setattr(pixels, "_SMALLEST", 16)
     whole = render_pixels(network, PHOTO, WORKING, "photo", {}).bokeh
     kept = pixels.pieces
-    monkeypatch.setattr(pixels, "pieces", lambda size, radius, most: kept(size, 0, most))
+    monkeypatch.setattr(pixels, "pieces", lambda size, radius, most, grid: kept(size, 0, most, grid))
     cut = render_pixels(network, PHOTO, WORKING, "photo", {}, most=MOST).bokeh
     assert np.abs(cut.astype(int) - whole).max() > 8
 

@@ -31,7 +31,8 @@ def settings_of(trained: Trained, arguments: argparse.Namespace) -> dict[str, An
     """Return what a rendering depends on beside the photo and the model: what its file says of it, and ``--json``."""
     if not trained.network.renders:
         return {}
-    how = {name: vars(arguments)[name] for name in ("engine", "precision") if vars(arguments)[name] is not None}
+    given = {name: vars(arguments)[name] for name in ("engine", "precision", "fast")}
+    how = {name: value for name, value in given.items() if value not in (None, False)}
     return {"blend_at": blend_at(trained, arguments), **how, **controls_of(arguments).settings}
 
 

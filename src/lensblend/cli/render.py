@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--device", help="where a network computes: auto, cpu or cuda (default: auto)")
     verb.add_argument("--engine", metavar="E", help="what computes it: torch, compile, onnx, openvino (default: torch)")
     verb.add_argument("--precision", metavar="P", help="fp32, bf16 or fp16, as the engine offers (default: fp32)")
+    verb.add_argument("--fast", action="store_true", help="blur on coarser grids: Gaussians, within half a level")
     verb.add_argument(
         "--max-megapixels",
         type=_positive,
@@ -202,7 +203,9 @@ def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     check_network(arguments, trained)
     if not trained.network.renders:
         return trained
-    return replace(trained, network=served(check_renders(trained), engine, precision, trained.sha256))
+    network = check_renders(trained)
+    network = network.quick() if arguments.fast else network
+    return replace(trained, network=served(network, engine, precision, trained.sha256))
 
 
 def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:

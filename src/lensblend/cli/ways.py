@@ -31,6 +31,7 @@ WAYS: dict[str, Sequence[str]] = {
     "depth": (NETWORK, PRIOR),
     "engine": (NETWORK,),
     "precision": (NETWORK,),
+    "fast": (NETWORK,),
     "weights": (NETWORK,),
     "saliency": (NETWORK,),
     "blend_at": (NETWORK,),

@@ -76,7 +76,7 @@ def render_pixels(
         with explaining(network, size):
             blended = network.full_size(small, size, **maps)
             if blended is not None:
-                return _in_pieces(pixels, blended, blended.radius, weights, most, small.device)
+                return _in_pieces(pixels, blended, blended.radius, weights, most, small.device, blended.grid)
         rendering = render_photo(network, seen, image_size, blend_at, guidance)
         return _in_pieces(pixels, _cut(rendering), 0, weights, most, small.device)
     rendering = _at_its_size(network, seen, turned(image_size, size), guidance)
@@ -114,12 +114,13 @@ def _in_pieces(
     wanted: bool,
     most: int,
     device: torch.device,
+    grid: int = 1,
 ) -> Rendered:
     """Blend a photo piece by piece into pixels like its own."""
     white = np.iinfo(pixels.dtype).max
     bokeh = np.empty_like(pixels)
     maps: list[NDArray[np.uint8]] = []
-    for piece in pieces((pixels.shape[0], pixels.shape[1]), radius, most):
+    for piece in pieces((pixels.shape[0], pixels.shape[1]), radius, most, grid):
         part = pixels[_slices(piece.outer)].astype(np.float32) / white
         rendering, weights = blended(torch.from_numpy(part).to(device).permute(2, 0, 1)[None], piece.outer)
         levels = piece.within.of(rendering[0]).clamp(0, 1).mul(white).round().permute(1, 2, 0)
@@ -135,13 +136,14 @@ def _slices(window: Window) -> tuple[slice, slice]:
     return slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
 
 
-def pieces(image_size: tuple[int, int], radius: int, most: int) -> Iterator[Piece]:
+def pieces(image_size: tuple[int, int], radius: int, most: int, grid: int = 1) -> Iterator[Piece]:
     """Cut an image into as few parts as need no more than ``most`` pixels each with those around them.
 
     Args:
         image_size: Height and width.
         radius: How many pixels around a part are needed, as far as the image reaches.
         most: Kept where sides need not become shorter than the radius for that, and than 256 pixels.
+        grid: With the pixels around it, a part begins at multiples of this.
 
     Example:
         >>> [piece.outer for piece in pieces((100, 900), 20, 60_000)]
@@ -153,20 +155,20 @@ def pieces(image_size: tuple[int, int], radius: int, most: int) -> Iterator[Piec
         return [ceil(length / count) for length, count in zip(image_size, counts, strict=True)]
 
     def needed() -> int:
-        height, width = (min(s + 2 * radius, n) for s, n in zip(sides(), image_size, strict=True))
+        height, width = (min(s + 2 * radius + grid - 1, n) for s, n in zip(sides(), image_size, strict=True))
         return height * width
 
     while needed() > most and max(sides()) > max(radius, _SMALLEST):
         counts[sides().index(max(sides()))] += 1
-    rows, columns = (list(_spans(n, count, radius)) for n, count in zip(image_size, counts, strict=True))
+    rows, columns = (list(_spans(n, count, radius, grid)) for n, count in zip(image_size, counts, strict=True))
     for (top, height), (above, tall) in rows:
         for (left, width), (before, wide) in columns:
             yield Piece(Window(top, left, height, width), Window(above, before, tall, wide))
 
 
-def _spans(length: int, count: int, radius: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+def _spans(length: int, count: int, radius: int, grid: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Divide a side evenly: where each part starts and how long it is, without and with what is around it."""
     for index in range(count):
         start, end = index * length // count, (index + 1) * length // count
-        first, last = max(0, start - radius), min(length, end + radius)
+        first, last = max(0, (start - radius) // grid * grid), min(length, end + radius)
         yield (start, end - start), (first, last - first)

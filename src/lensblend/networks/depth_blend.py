@@ -16,7 +16,6 @@ from lensblend.nn.full_size import FullSize
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo, check_sides
 from lensblend.ops.blending import blend
-from lensblend.ops.blur import blurs
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.guided import guided_upsample
 from lensblend.ops.precision import at_least_float32
@@ -127,7 +126,7 @@ class DepthBlend(BokehNetwork):
             weights = torch.softmax(at_least_float32(self.logits(photo)), dim=1)
         bank = self.bank.at(image_size, photo.shape[-2:])
         enlarged = self._enlarging(weights, photo, image_size)
-        return FullSize(enlarged, partial(self._copies, bank=bank), bank.radius, self.linear_light)
+        return FullSize(enlarged, partial(self._copies, bank=bank), bank.radius, self.linear_light, bank.grid)
 
     def _blend(self, photo: Tensor, logits: Tensor, full_photo: Tensor | None) -> Rendering:
         """Blend the copies of ``full_photo``, or else of ``photo``, by the softmax of ``logits``."""
@@ -181,5 +180,5 @@ def _without_bleeding(photo: Tensor, share: Tensor, bank: KernelBank) -> Iterato
     """Give a photo and its blurs, each pixel counted by its share ``(b, 1, h, w)``, hardly where that is nothing."""
     counted = share + LEAST_SHARE
     yield photo
-    for blur in blurs(torch.cat([counted * photo, counted], dim=1), bank.kernels):
+    for blur in bank.blurs(torch.cat([counted * photo, counted], dim=1)):
         yield blur[:, :3] / blur[:, 3:]

@@ -108,8 +108,18 @@ class Ensemble(BokehNetwork):
         Raises:
             RequestError: One of them has no bank of blurs.
         """
-        scaled = Ensemble([cast("BokehNetwork", member).scaled(factor) for member in self.members], self.shares)
-        return scaled.train(self.training)
+        return self._of([cast("BokehNetwork", member).scaled(factor) for member in self.members])
+
+    def quick(self) -> Ensemble:
+        """Return the mean of the members with fast blurs.
+
+        Raises:
+            RequestError: One of them has none.
+        """
+        return self._of([cast("BokehNetwork", member).quick() for member in self.members])
+
+    def _of(self, members: Sequence[BokehNetwork]) -> Ensemble:
+        return Ensemble(members, self.shares).train(self.training)
 
     def _rendering(self) -> list[int]:
         """Return the indices of the members that render now."""

@@ -101,4 +101,5 @@ class SaliencyBlend(BokehNetwork):
             lambda _, window: sample_bilinear(weights, image_size, window=window),
             lambda piece, _: bank.copies(piece),
             bank.radius,
+            grid=bank.grid,
         )

@@ -22,12 +22,15 @@ class FullSize:
             first.
         radius: How far, in pixels, a copy looks: what is closer to an inner border of a piece is not as in the whole.
         linear_light: Whether copies are made and blended in linear light.
+        grid: Pixels of which the first row and column of a piece are multiples, so that blurs on a coarser grid have
+            their nodes at the same places in every piece.
     """
 
     weights: Callable[[Tensor, Window], Tensor]
     copies: Callable[[Tensor, Tensor], Iterable[Tensor]]
     radius: int
     linear_light: bool = False
+    grid: int = 1
 
     def __call__(self, piece: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         """Render a piece ``(b, 3, h, w)`` of a photo, in [0, 1], and return with it its weights.

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lensblend.errors import RequestError, one_of
 from lensblend.ops import kernels
-from lensblend.ops.blur import blur, blur_stack, blurs
+from lensblend.ops.blur import blurs
+from lensblend.ops.decimated import decimation, fast_blurs
 from lensblend.ops.precision import at_least_float32
 
 LARGEST = 4096  # pixels; a disk of this side takes 128 MiB
@@ -76,6 +77,9 @@ class KernelBank(nn.Module):
             see :func:`lensblend.ops.kernels.gaussian_kernel`. Everything else follows the formula.
         photo_size: (height, width) of the photos for which the sizes are meant: on others, kernels are as wide on the
             scene, by `at`. None, as published: kernels are as wide in pixels at every size that a network works at.
+        fast: Blur on coarser grids where that is off by less than half a level of 8 bits, see
+            :mod:`lensblend.ops.decimated`: Gaussians from about 25 pixels on. Narrower ones, and photos whose shorter
+            side a blur nearly spans, are blurred exactly nevertheless; so is everything while a graph is traced.
 
     Example:
         >>> import torch
@@ -98,12 +102,15 @@ class KernelBank(nn.Module):
         scale: float | int = 1.0,
         sigma_rule: str = "opencv_formula",
         photo_size: Sequence[int] | None = None,
+        fast: bool = False,
     ) -> None:
         super().__init__()
         one_of("family", family, FAMILIES)
         one_of("match", match, MATCHES)
         one_of("sigma_rule", sigma_rule, kernels.SIGMA_RULES)
         _check_sizes(sizes)
+        if fast and family != "gaussian":
+            raise RequestError(f"`fast` blurs are Gaussian, but `family` is {family}, whose rims they lose; leave it out.")
         if not 0 < scale < math.inf:
             raise RequestError(f"`scale` is positive and finite, but got {scale}; use 1.0 to keep the sizes.")
         if sizes[-1] * scale > LARGEST:
@@ -114,28 +121,40 @@ class KernelBank(nn.Module):
         self.family, self.sizes, self.match = family, tuple(sizes), match
         self.scale, self.sigma_rule = scale, sigma_rule
         self.photo_size = None if photo_size is None else _photo_size(photo_size)
+        self.fast = fast
         # Plain tensors, not buffers: float64 must survive `.half()`, and DDP must not broadcast them.
         with torch.device("cpu"):
             self.kernels = tuple(FAMILIES[family](Width(size, match, scale, sigma_rule)) for size in self.sizes)
 
     def forward(self, photo: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c h w"]:
         """Return ``len(self) + 1`` images per photo: the photo itself, bit for bit, then smallest blur to largest."""
-        return blur_stack(photo, self.at(photo.shape[-2:], photo.shape[-2:]).kernels)
+        return torch.stack(list(self.copies(photo)), dim=1)
 
     def copies(self, photo: Float[Tensor, "b c h w"]) -> Iterator[Float[Tensor, "b c h w"]]:
         """Give the images of the stack one after the other, in memory for one at a time."""
         yield at_least_float32(photo)
-        yield from blurs(photo, self.at(photo.shape[-2:], photo.shape[-2:]).kernels)
+        yield from self.at(photo.shape[-2:], photo.shape[-2:]).blurs(photo)
+
+    def blurs(self, image: Float[Tensor, "b c h w"]) -> Iterator[Float[Tensor, "b c h w"]]:
+        """Give an image of any channels blurred by each kernel, as wide as it is in pixels whatever the image's size."""
+        return fast_blurs(image, self.kernels) if self.fast else blurs(image, self.kernels)
 
     def blur(self, photo: Float[Tensor, "b 3 h w"], index: int) -> Float[Tensor, "b 3 h w"]:
         """Return one image of the stack without computing the others; index 0 is the photo itself."""
         if not 0 <= index <= len(self):
             raise RequestError(f"`index` is 0 (the photo) to {len(self)} (the largest blur), but got {index}.")
-        return blur(photo, self.at(photo.shape[-2:], photo.shape[-2:]).kernels[index - 1]) if index else photo
+        if not index:
+            return photo
+        kernel = self.at(photo.shape[-2:], photo.shape[-2:]).kernels[index - 1]
+        return next(fast_blurs(photo, [kernel]) if self.fast else blurs(photo, [kernel]))
 
     def scaled(self, factor: float | int) -> KernelBank:
         """Return a bank whose kernels are ``factor`` times as wide in pixels."""
         return self._rescaled(factor, self.photo_size)
+
+    def quick(self) -> KernelBank:
+        """Return the bank with ``fast``."""
+        return KernelBank(self.family, self.sizes, self.match, self.scale, self.sigma_rule, self.photo_size, fast=True)
 
     def at(self, full_size: Sequence[int], size: Sequence[int]) -> KernelBank:
         """Return the bank for a photo of ``full_size``, with kernels as wide on the scene as they are meant.
@@ -153,7 +172,7 @@ class KernelBank(nn.Module):
         return self._rescaled(math.sqrt(vertical * horizontal), None)
 
     def _rescaled(self, factor: float | int, photo_size: Sequence[int] | None) -> KernelBank:
-        return KernelBank(self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule, photo_size)
+        return KernelBank(self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule, photo_size, self.fast)
 
     @property
     def names(self) -> list[str]:
@@ -163,7 +182,14 @@ class KernelBank(nn.Module):
     @property
     def radius(self) -> int:
         """How far, in pixels, a blurred pixel looks; tiles must overlap by as much."""
-        return max(kernel.shape[-1] // 2 for kernel in self.kernels)
+        plans = [decimation(kernel) if self.fast else None for kernel in self.kernels]
+        return max(plan.reach if plan else len(kernel) // 2 for kernel, plan in zip(self.kernels, plans, strict=True))
+
+    @property
+    def grid(self) -> int:
+        """Pixels of which the place of a tile in a photo must be a multiple, along both axes."""
+        plans = [decimation(kernel) if self.fast else None for kernel in self.kernels]
+        return max(plan.factor if plan else 1 for plan in plans)
 
     def __len__(self) -> int:
         """Number of kernels; the stack has one image more."""
@@ -171,7 +197,7 @@ class KernelBank(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the bank in one line, for ``print(network)``."""
-        return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}"
+        return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}" + ", fast" * self.fast
 
 
 def _photo_size(size: Sequence[int]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,15 +94,26 @@ class BokehNetwork(Network):
         Raises:
             RequestError: It has no bank of blurs.
         """
+        return self._reblurred(lambda bank: bank.scaled(factor), "whose kernels could be scaled", "its strength at 1")
+
+    def quick(self) -> BokehNetwork:
+        """Return the network with fast blurs, see `KernelBank`; its parameters are shared, not copied.
+
+        Raises:
+            RequestError: It has no bank of blurs, or one of others than Gaussians.
+        """
+        return self._reblurred(KernelBank.quick, "that could be faster", "`fast` out")
+
+    def _reblurred(self, change: Callable[[KernelBank], KernelBank], lacking: str, leave: str) -> BokehNetwork:
         bank = self.reference_bank
         if bank is None:
             raise RequestError(
-                f"{type(self).__name__} blends no blurs whose kernels could be scaled, as depth_blend, joint_blend and "
-                "saliency_blend do; leave its strength at 1."
+                f"{type(self).__name__} blends no blurs {lacking}, as depth_blend, joint_blend and saliency_blend do; "
+                f"leave {leave}."
             )
-        wider, network = bank.scaled(factor), copy(self)
+        changed, network = change(bank), copy(self)
         # A module's parts lie in one dict, which a shallow copy would share.
-        network._modules = {name: wider if part is bank else part for name, part in self._modules.items()}
+        network._modules = {name: changed if part is bank else part for name, part in self._modules.items()}
         return network
 
     def full_size(self, photo: Tensor, image_size: Sequence[int], **guidance: Tensor) -> FullSize | None:

@@ -19,43 +19,58 @@ def blur_separable(photo: Tensor, kernel: Tensor, borders: Borders, keep: bool) 
     """Blur each row, then each column; ``keep`` the matrix for the next photo of this dtype and device."""
     # Small blocks waste the least work on the band's zeros; a GPU is busier with large ones.
     block = 32 if photo.device.type == "cpu" else 256
+    radius = len(kernel) // 2
     if keep:
         band = cached_band(kernel_to_bytes(kernel), block, photo.dtype, photo.device)
     else:
         band = _build_band(kernel, block, photo.dtype, photo.device)
-    return _blur_columns(_blur_rows(photo, band, borders[1]), band, borders[0])
+    rows = map_rows(extend(photo, radius, -1, borders[1]), band, block, photo.shape[-1])
+    return map_columns(extend(rows, radius, -2, borders[0]), band, block, photo.shape[-2])
 
 
-def _blur_rows(photo: Tensor, band: Tensor, border: Border) -> Tensor:
-    batch, channels, height, width = photo.shape
+def map_rows(padded: Tensor, band: Tensor, step: int, length: int) -> Tensor:
+    """Map windows of each row by a matrix, and put what it gives one beside the other.
+
+    Args:
+        padded: ``(b, c, h, w)``, as far as the windows of ``length`` results reach; the rest may be missing.
+        band: ``(results, inputs)`` of one window.
+        step: Pixels between the beginnings of windows.
+        length: How many results are wanted of a row.
+    """
+    batch, channels, height, _ = padded.shape
     block, reach = band.shape
-    radius = (reach - block) // 2
-    padded = extend(photo, radius, -1, border)
-    if rest := -width % block:  # padding by nothing would copy the photo
-        padded = functional.pad(padded, (0, rest))
-    windows = padded.flatten(0, 2).unfold(1, reach, block).transpose(0, 1)  # views: (blocks, lines, reach)
-    blurred = torch.bmm(windows, band.T.expand(len(windows), -1, -1))
-    return blurred.transpose(0, 1).reshape(batch, channels, height, -1)[..., :width]
+    padded = _whole_windows(padded, -1, -(-length // block), step, reach)
+    windows = padded.flatten(0, 2).unfold(1, reach, step).transpose(0, 1)  # views: (blocks, lines, reach)
+    mapped = torch.bmm(windows, band.T.expand(len(windows), -1, -1))
+    return mapped.transpose(0, 1).reshape(batch, channels, height, -1)[..., :length]
 
 
-def _blur_columns(photo: Tensor, band: Tensor, border: Border) -> Tensor:
-    batch, channels, height, width = photo.shape
+def map_columns(padded: Tensor, band: Tensor, step: int, length: int) -> Tensor:
+    """Map windows of each column; see `map_rows`."""
+    batch, channels, _, width = padded.shape
     block, reach = band.shape
-    radius = (reach - block) // 2
-    padded = extend(photo, radius, -2, border)
-    if rest := -height % block:
-        padded = functional.pad(padded, (0, 0, 0, rest))
-    windows = padded.flatten(0, 1).unfold(1, reach, block).transpose(-1, -2)  # views: (planes, blocks, reach, width)
+    padded = _whole_windows(padded, -2, -(-length // block), step, reach)
+    windows = padded.flatten(0, 1).unfold(1, reach, step).transpose(-1, -2)  # views: (planes, blocks, reach, width)
     planes, blocks = windows.shape[:2]
     bands = band.expand(blocks, -1, -1)
     # One product for all planes would have to copy the windows first, which costs as much as the product.
-    if torch.is_grad_enabled() and photo.requires_grad:
-        blurred = torch.stack([torch.bmm(bands, plane) for plane in windows])
+    if torch.is_grad_enabled() and padded.requires_grad:
+        mapped = torch.stack([torch.bmm(bands, plane) for plane in windows])
     else:
-        blurred = photo.new_empty(planes, blocks, block, width)
-        for plane, result in zip(windows, blurred, strict=True):
+        mapped = padded.new_empty(planes, blocks, block, width)
+        for plane, result in zip(windows, mapped, strict=True):
             torch.bmm(bands, plane, out=result)
-    return blurred.view(batch, channels, -1, width)[:, :, :height]
+    return mapped.view(batch, channels, -1, width)[:, :, :length]
+
+
+def _whole_windows(padded: Tensor, axis: int, blocks: int, step: int, reach: int) -> Tensor:
+    """Bring an axis to the length of that many windows."""
+    needed, given = (blocks - 1) * step + reach, padded.shape[axis]
+    if needed < given:
+        return padded.narrow(axis, 0, needed)
+    if needed == given:  # padding by nothing would copy the photo
+        return padded
+    return functional.pad(padded, (0, needed - given) if axis == -1 else (0, 0, 0, needed - given))
 
 
 @lru_cache(maxsize=64)
@@ -66,7 +81,12 @@ def cached_band(kernel: bytes, block: int, dtype: torch.dtype, device: torch.dev
 
 
 def _build_band(taps: Tensor, block: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return strided_band(taps, block, 1).to(device, dtype)
+
+
+def strided_band(taps: Tensor, block: int, stride: int) -> Tensor:
+    """Return the matrix whose ``block`` rows hold the taps, each ``stride`` further to the right than the one above."""
     rows = torch.arange(block)[:, None].expand(-1, len(taps))
-    columns = rows + torch.arange(len(taps))
-    band = torch.zeros(block, block + len(taps) - 1, dtype=torch.float64)
-    return band.index_put((rows, columns), taps.expand(block, -1)).to(device, dtype)
+    columns = stride * rows + torch.arange(len(taps))
+    band = torch.zeros(block, stride * (block - 1) + len(taps), dtype=torch.float64)
+    return band.index_put((rows, columns), taps.expand(block, -1))
