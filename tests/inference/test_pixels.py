@@ -57,6 +57,11 @@ def joint():
     return network
 
 
+def fast(**options):
+    """At the photo's size, two of its kernels are decimated, by up to 4."""
+    return DepthBlend(Hourglass(width_divisor=16), KernelBank(sizes=[3, 9, 21], fast=True), **options)
+
+
 NETWORKS = {
     "published": hourglass,
     "linear light": lambda: hourglass(linear_light=True),
@@ -65,6 +70,9 @@ NETWORKS = {
     "joint": joint,
     "saliency": lambda: SaliencyBlend(KernelBank(sizes=[9])),
     "without bleeding": lambda: hourglass(bleeding=False),
+    "fast": lambda: fast(linear_light=True),
+    "fast, without bleeding": lambda: fast(bleeding=False),
+    "fast saliency": lambda: SaliencyBlend(KernelBank(sizes=[9], fast=True)),
 }
 
 
@@ -103,6 +111,18 @@ def test_seams_would_be_seen_if_pieces_did_not_overlap(monkeypatch):
     monkeypatch.setattr(pixels, "pieces", lambda size, radius, most, grid: kept(size, 0, most, grid))
     cut = render_pixels(network, PHOTO, WORKING, "photo", {}, most=MOST).bokeh
     assert np.abs(cut.astype(int) - whole).max() > 8
+
+
+def test_nodes_lie_at_the_same_places_in_every_piece(monkeypatch):
+    torch.manual_seed(0)
+    network = fast().eval()
+    monkeypatch.setattr(pixels, "_SMALLEST", 16)
+    blended = network.full_size(torch.rand(1, 3, *WORKING), SIZE)
+    parts = list(pieces(SIZE, blended.radius, MOST, blended.grid))
+    assert blended.grid == 4
+    assert len(parts) > 2
+    assert any((piece.inner.top - blended.radius) % blended.grid for piece in parts if piece.outer.top)
+    assert all(piece.outer.top % blended.grid == piece.outer.left % blended.grid == 0 for piece in parts)
 
 
 @pytest.mark.parametrize("size", [(150, 222), (33, 700), (1000, 17), (64, 64), (8, 8)])

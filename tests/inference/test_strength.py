@@ -77,6 +77,31 @@ def test_members_of_an_ensemble_are_scaled():
     torch.testing.assert_close(together, apart)
 
 
+def test_fast_blurs_leave_the_network_as_it_is_and_reach_members():
+    network = DepthBlend(Hourglass(width_divisor=16), KernelBank(sizes=[25, 45])).eval()
+    quick = network.quick()
+    assert (network.bank.fast, quick.bank.fast, quick.scaled(2.0).bank.fast) == (False, True, True)
+    assert all(a is b for a, b in zip(network.parameters(), quick.parameters(), strict=True))
+    together = Ensemble([SaliencyBlend(KernelBank(sizes=[size])) for size in (25, 45)]).quick()
+    assert all(member.bank.fast for member in together.members)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (
+            MultiscaleHierarchical(width=2),
+            "MultiscaleHierarchical blends no blurs that could be faster, .*leave `fast` out",
+        ),
+        (SaliencyBlend(KernelBank("disk", sizes=[25])), "`fast` blurs are Gaussian, but `family` is disk"),
+        (Ensemble([MultiscaleHierarchical(width=2)]), "blends no blurs that could be faster"),
+    ],
+)
+def test_what_has_no_gaussian_blurs_has_no_fast_ones(network, said):
+    with pytest.raises(RequestError, match=said):
+        network.quick()
+
+
 def test_what_has_no_blurs_is_told_so_and_at_strength_1_renders():
     network = MultiscaleHierarchical(width=2).eval()
     photo = np.zeros((40, 48, 3), np.uint8)

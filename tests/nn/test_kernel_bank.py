@@ -217,3 +217,32 @@ def test_a_bank_meant_for_photos_of_one_size_blurs_the_same_scene_alike_at_any()
 def test_a_photo_size_that_is_none_is_refused():
     with pytest.raises(RequestError, match="`photo_size` is"):
         KernelBank(photo_size=(0, 5))
+
+
+def test_a_fast_bank_is_within_half_a_level_of_opencv_and_of_itself():
+    photo = torch.rand(2, 3, 120, 170, generator=torch.Generator().manual_seed(0))
+    bank = KernelBank(fast=True)
+    stack = bank(photo)
+    assert torch.equal(stack[:, 0], photo)
+    image = photo[0].permute(1, 2, 0).numpy()
+    for index, kernel_size in enumerate([25, 45, 75], start=1):
+        expected = cv2.GaussianBlur(image, (kernel_size, kernel_size), 0, borderType=cv2.BORDER_REFLECT_101)
+        blurred = stack[0, index].permute(1, 2, 0).numpy()
+        assert 1e-5 < np.abs(blurred - expected).max() < 0.5 / 255
+        assert torch.equal(bank.blur(photo, index), stack[:, index])
+
+
+def test_a_fast_bank_says_how_far_it_looks_and_stays_fast_at_other_widths():
+    bank, exact = KernelBank(fast=True), KernelBank()
+    assert (exact.radius, exact.grid) == (37, 1)
+    assert bank.radius == 37 + 2 * bank.grid
+    assert (bank.scaled(2.0).fast, bank.at((96, 128), (48, 64)).fast, exact.quick().fast) == (True, True, True)
+    assert (bank.scaled(2.0).grid, bank.scaled(0.1).grid) == (2 * bank.grid, 1)
+    assert "fast" in repr(bank)
+    assert "fast" not in repr(exact)
+
+
+@pytest.mark.parametrize("family", ["box", "disk"])
+def test_kernels_with_rims_are_not_fast(family):
+    with pytest.raises(RequestError, match=f"`fast` blurs are Gaussian, but `family` is {family}"):
+        KernelBank(family, fast=True)

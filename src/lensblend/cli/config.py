@@ -176,6 +176,7 @@ class Evaluate:
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: What computes the network: ``torch``, ``compile``, ``onnx`` or ``openvino``; the last two on the CPU.
         precision: ``fp32``, ``bf16`` or ``fp16``, as the engine offers.
+        fast: Blur on coarser grids: Gaussians, within half a level of 8 bits.
     """
 
     data: dict[str, Any] | None = None
@@ -196,6 +197,7 @@ class Evaluate:
     device: str = "auto"
     engine: str = "torch"
     precision: str = "fp32"
+    fast: bool = False
 
 
 def config_folder() -> Path:

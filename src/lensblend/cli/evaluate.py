@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What is looked at only where a network renders.
 RENDERING = (
     *("data", "split", "image_size", "blend_at", "score_at", "saliency", "disparity", "references", "gallery"),
-    *("device", "engine", "precision"),
+    *("device", "engine", "precision", "fast"),
 )
 
 
@@ -102,6 +102,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
         raise RequestError(f"`checkpoint` is a .ckpt file or a run's folder, or a list of them, but got {wrong[0]!r}.")
     trained = load_ensemble(paths)
     network, device = check_renders(trained), device_for(node["engine"], node["device"])
+    rendering = network.quick() if node["fast"] else network
     check_engine(node["engine"], node["precision"], device)
     image_size = check_image_size(node["image_size"]) if node["image_size"] is not None else trained.image_size
     data = node["data"] or trained.config.get("data")
@@ -129,13 +130,13 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     bank = network.reference_bank
-    network = served(folded(network).to(device), node["engine"], node["precision"], trained.sha256)
+    network = served(folded(rendering).to(device), node["engine"], node["precision"], trained.sha256)
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None
     shown = track(indices, "Rendering and scoring")
     scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show)
-    about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision")}
+    about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision", "fast")}
     about |= {
         "checkpoint": str(trained.path) if len(paths) == 1 else paths,
         "checkpoint_sha256": trained.sha256,

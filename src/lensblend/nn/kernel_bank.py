@@ -110,7 +110,7 @@ class KernelBank(nn.Module):
         one_of("sigma_rule", sigma_rule, kernels.SIGMA_RULES)
         _check_sizes(sizes)
         if fast and family != "gaussian":
-            raise RequestError(f"`fast` blurs are Gaussian, but `family` is {family}, whose rims they lose; leave it out.")
+            raise RequestError(f"`fast` blurs are Gaussian, but `family` is {family}, which has a rim; leave it out.")
         if not 0 < scale < math.inf:
             raise RequestError(f"`scale` is positive and finite, but got {scale}; use 1.0 to keep the sizes.")
         if sizes[-1] * scale > LARGEST:
@@ -136,7 +136,7 @@ class KernelBank(nn.Module):
         yield from self.at(photo.shape[-2:], photo.shape[-2:]).blurs(photo)
 
     def blurs(self, image: Float[Tensor, "b c h w"]) -> Iterator[Float[Tensor, "b c h w"]]:
-        """Give an image of any channels blurred by each kernel, as wide as it is in pixels whatever the image's size."""
+        """Give an image of any channels blurred by each kernel, as wide in pixels whatever the image's size."""
         return fast_blurs(image, self.kernels) if self.fast else blurs(image, self.kernels)
 
     def blur(self, photo: Float[Tensor, "b 3 h w"], index: int) -> Float[Tensor, "b 3 h w"]:
@@ -172,7 +172,9 @@ class KernelBank(nn.Module):
         return self._rescaled(math.sqrt(vertical * horizontal), None)
 
     def _rescaled(self, factor: float | int, photo_size: Sequence[int] | None) -> KernelBank:
-        return KernelBank(self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule, photo_size, self.fast)
+        return KernelBank(
+            self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule, photo_size, self.fast
+        )
 
     @property
     def names(self) -> list[str]:
@@ -197,7 +199,9 @@ class KernelBank(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the bank in one line, for ``print(network)``."""
-        return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}" + ", fast" * self.fast
+        return (
+            f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}" + ", fast" * self.fast
+        )
 
 
 def _photo_size(size: Sequence[int]) -> tuple[int, int]:

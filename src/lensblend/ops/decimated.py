@@ -26,8 +26,7 @@ from lensblend.ops.kernels import kernel_from_bytes, kernel_std, kernel_to_bytes
 from lensblend.ops.padding import extend
 from lensblend.ops.precision import at_least_float32, full_precision
 
-TOLERANCE = 0.2  # 8-bit levels, along one axis
-_SHARPENING = 5  # steps; more ring at the kernel's ends, fewer leave the spline's blur
+TOLERANCE = 0.15  # 8-bit levels, along one axis; both and several edges add up
 _COARSEST = 4  # octaves of factors that are tried
 
 
@@ -86,7 +85,8 @@ def decimation(kernel: Float64[Tensor, "*_k"]) -> Decimation | None:
 
     Example:
         >>> from lensblend.ops.kernels import box_kernel, gaussian_kernel
-        >>> [plan and plan.factor for plan in map(decimation, (gaussian_kernel(75), gaussian_kernel(5), box_kernel(75)))]
+        >>> kernels = gaussian_kernel(75), gaussian_kernel(5), box_kernel(75)
+        >>> [plan and plan.factor for plan in map(decimation, kernels)]
         [8, None, None]
     """
     return _decimation(kernel_to_bytes(kernel)) if kernel.ndim == 1 else None
@@ -107,17 +107,24 @@ def _decimation(content: bytes) -> Decimation | None:
 
 
 def _sharpened(taps: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
-    """Undo a spline's blur by adding what it takes away, a few times over (Van Cittert)."""
-    spline, sharpened = _spline(factor) / factor, taps
-    for _ in range(_SHARPENING):
-        sharpened = sharpened + taps - np.convolve(sharpened, spline)[len(spline) // 2 :][: len(taps)]
+    """Return the kernel at the nodes that gives, after the spline, the least squares to ``taps`` over all pixels.
+
+    Only taps a multiple of ``factor`` apart share nodes, so that each class of them is a small system of its own.
+    """
+    spline, sharpened = _spline(factor), np.empty_like(taps)
+    overlaps = [spline[: len(spline) - shift] @ spline[shift:] for shift in range(0, len(spline), factor)]
+    wanted = np.convolve(taps, spline)[len(spline) // 2 :][: len(taps)]
+    for first in range(factor):
+        count = len(taps[first::factor])
+        shares = sum(np.eye(count, k=k) * overlaps[abs(k)] for k in range(-3, 4))
+        sharpened[first::factor] = np.linalg.solve(shares, wanted[first::factor])
     sharpened = sharpened.clip(0)
     return sharpened / sharpened.sum()
 
 
 def _step_error(taps: NDArray[np.float64], sharpened: NDArray[np.float64], factor: int) -> float:
     """Return by how much a pixel may be off beside an edge from 0 to 1, wherever both lie."""
-    spline, radius, largest = _spline(factor), len(taps) // 2, 0.0
+    spline, largest = _spline(factor), 0.0
     for phase in range(factor):
         error = np.zeros(len(taps) + 4 * factor)
         error[2 * factor : 2 * factor + len(taps)] -= taps
