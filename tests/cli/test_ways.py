@@ -19,8 +19,11 @@ from lensblend.runs.safetensors_files import write_network
 
 TRUNK = {"_target_": "lensblend.backbones.hourglass.Hourglass", "width_divisor": 16}
 BANK = {"_target_": "lensblend.nn.kernel_bank.KernelBank", "sizes": [3, 5]}
+WIDE, DISKS = {**BANK, "sizes": [25]}, {**BANK, "family": "disk"}
 NODES = {
     "blend": {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": TRUNK, "bank": BANK},
+    "wide": {"_target_": "lensblend.networks.saliency_blend.SaliencyBlend", "bank": WIDE},
+    "disks": {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": TRUNK, "bank": DISKS},
     "depth": {"_target_": "lensblend.priors.depth_network.DepthNetwork", "backbone": TRUNK},
     "plain": {"_target_": "lensblend.networks.multiscale_hierarchical.MultiscaleHierarchical", "width": 2},
 }
@@ -137,6 +140,7 @@ def test_a_flag_beside_its_own_way_is_taken(name, way):
         ("blend", ["--disparity", "map.png"], "takes no disparity; leave it out, or add `--focus X,Y` or `--focus-at"),
         ("blend", ["--depth"], "holds DepthBlend, which predicts no depth; leave it out, or give a depth network's"),
         ("plain", ["--weights"], "holds MultiscaleHierarchical, which blends nothing by weights; leave it out."),
+        ("depth", ["--fast"], "holds DepthNetwork, which renders no bokeh; leave it out"),
         ("depth", ["--strength", "2"], "holds DepthNetwork, which renders no bokeh; leave it out"),
     ],
 )
@@ -144,6 +148,35 @@ def test_what_a_network_has_no_use_for_is_refused(in_process, folder, network, f
     answer = refusal(in_process, folder, "--model", f"{network}.safetensors", *flag)
     assert f"`{flag[0]}` would have no effect: " in answer
     assert said in answer
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [("disks", "`fast` blurs are Gaussian, but `family` is disk"), ("plain", "blends no blurs that could be faster")],
+)
+def test_fast_blurs_are_refused_where_there_are_none(in_process, folder, network, said):
+    assert said in refusal(in_process, folder, "--model", f"{network}.safetensors", "--fast")
+
+
+def test_fast_blurs_are_within_a_level_and_the_file_says_so(in_process, folder, tmp_path, picture):
+    Image.fromarray(np.random.default_rng(0).integers(0, 2, (64, 96, 3), np.uint8) * 255).save(tmp_path / "photo.png")
+    Image.new("L", (96, 64), 0).save(tmp_path / "photo-map.png")
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "photo-map.png").rename(tmp_path / "maps/photo.png")
+    for name, flags in (("exact", []), ("fast", ["--fast", "--json"])):
+        where = [
+            "--model",
+            folder / "wide.safetensors",
+            "--saliency",
+            tmp_path / "maps",
+            "-o",
+            tmp_path / f"{name}.png",
+        ]
+        done = in_process("render", tmp_path / "photo.png", *where, *flags)
+        assert done.code == 0, done.err
+    assert '"fast": true' in done.out
+    exact, fast = (picture(tmp_path / f"{name}.png").astype(int) for name in ("exact", "fast"))
+    assert abs(exact - fast).max() == 1
 
 
 def test_weights_of_a_network_that_names_none_are_looked_for():

@@ -123,6 +123,8 @@ def test_nodes_lie_at_the_same_places_in_every_piece(monkeypatch):
     assert len(parts) > 2
     assert any((piece.inner.top - blended.radius) % blended.grid for piece in parts if piece.outer.top)
     assert all(piece.outer.top % blended.grid == piece.outer.left % blended.grid == 0 for piece in parts)
+    saliency = SaliencyBlend(KernelBank(sizes=[21], fast=True))
+    assert saliency.full_size(torch.rand(1, 3, *WORKING), SIZE, saliency=torch.ones(1, 1, *WORKING)).grid == 4
 
 
 @pytest.mark.parametrize("size", [(150, 222), (33, 700), (1000, 17), (64, 64), (8, 8)])

@@ -172,9 +172,8 @@ class KernelBank(nn.Module):
         return self._rescaled(math.sqrt(vertical * horizontal), None)
 
     def _rescaled(self, factor: float | int, photo_size: Sequence[int] | None) -> KernelBank:
-        return KernelBank(
-            self.family, self.sizes, self.match, self.scale * factor, self.sigma_rule, photo_size, self.fast
-        )
+        scale = self.scale * factor
+        return KernelBank(self.family, self.sizes, self.match, scale, self.sigma_rule, photo_size, self.fast)
 
     @property
     def names(self) -> list[str]:
@@ -199,9 +198,8 @@ class KernelBank(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the bank in one line, for ``print(network)``."""
-        return (
-            f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}" + ", fast" * self.fast
-        )
+        fast = ", fast" if self.fast else ""
+        return f"{self.family}, sizes={list(self.sizes)}, match={self.match}, scale={self.scale:g}{fast}"
 
 
 def _photo_size(size: Sequence[int]) -> tuple[int, int]:
