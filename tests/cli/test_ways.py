@@ -22,7 +22,7 @@ BANK = {"_target_": "lensblend.nn.kernel_bank.KernelBank", "sizes": [3, 5]}
 WIDE, DISKS = {**BANK, "sizes": [25]}, {**BANK, "family": "disk"}
 NODES = {
     "blend": {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": TRUNK, "bank": BANK},
-    "wide": {"_target_": "lensblend.networks.saliency_blend.SaliencyBlend", "bank": WIDE},
+    "wide": {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": TRUNK, "bank": WIDE},
     "disks": {"_target_": "lensblend.networks.depth_blend.DepthBlend", "backbone": TRUNK, "bank": DISKS},
     "depth": {"_target_": "lensblend.priors.depth_network.DepthNetwork", "backbone": TRUNK},
     "plain": {"_target_": "lensblend.networks.multiscale_hierarchical.MultiscaleHierarchical", "width": 2},
@@ -160,18 +160,8 @@ def test_fast_blurs_are_refused_where_there_are_none(in_process, folder, network
 
 def test_fast_blurs_are_within_a_level_and_the_file_says_so(in_process, folder, tmp_path, picture):
     Image.fromarray(np.random.default_rng(0).integers(0, 2, (64, 96, 3), np.uint8) * 255).save(tmp_path / "photo.png")
-    Image.new("L", (96, 64), 0).save(tmp_path / "photo-map.png")
-    (tmp_path / "maps").mkdir()
-    (tmp_path / "photo-map.png").rename(tmp_path / "maps/photo.png")
     for name, flags in (("exact", []), ("fast", ["--fast", "--json"])):
-        where = [
-            "--model",
-            folder / "wide.safetensors",
-            "--saliency",
-            tmp_path / "maps",
-            "-o",
-            tmp_path / f"{name}.png",
-        ]
+        where = ["--model", folder / "wide.safetensors", "-o", tmp_path / f"{name}.png"]
         done = in_process("render", tmp_path / "photo.png", *where, *flags)
         assert done.code == 0, done.err
     assert '"fast": true' in done.out
