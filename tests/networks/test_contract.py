@@ -28,6 +28,7 @@ from lensblend.networks.predictive_filter import PredictiveFilter
 from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.networks.saliency_rrdb import SaliencyRrdb
 from lensblend.networks.spade_blend import SpadeBlend
+from lensblend.nn.checkpointing import checkpoint_activations
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Rendering
 
@@ -256,15 +257,22 @@ def test_the_photo_is_left_as_it_was_and_rendering_repeats(network, render):
     assert torch.equal(render(network, photo).bokeh, first)
 
 
-def test_gradient_reaches_every_trainable_parameter(case, trainable, render):
+def test_gradient_reaches_every_trainable_parameter_the_same_with_activations_computed_again(case, trainable, render):
     photo = torch.rand(2, 3, 64, 96)  # two positions at a 64th of the size: attention among one alone is constant
-    bokeh, aux = render(trainable, photo)
-    errors = [bokeh - photo.flip(-1), *tensors({name: aux[name] for name in case.supervised})]
-    torch.stack([error.square().mean() for error in errors]).sum().backward()
+    again = deepcopy(trainable)
+    assert checkpoint_activations(again)
+    for network in (trainable, again):
+        torch.manual_seed(0)
+        bokeh, aux = render(network, photo)
+        errors = [bokeh - photo.flip(-1), *tensors({name: aux[name] for name in case.supervised})]
+        torch.stack([error.square().mean() for error in errors]).sum().backward()
     silent = [n for n, p in trainable.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     # A bias before a normalisation without any other input is subtracted again: its gradient is rounding, or zero.
     assert [name for name in silent if not name.endswith("bias")] == []
     assert all(p.grad is not None for p in trainable.parameters() if p.requires_grad)
+    grads = [{name: p.grad for name, p in network.named_parameters()} for network in (trainable, again)]
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
+    torch.testing.assert_close(again.state_dict(), trainable.state_dict(), rtol=0, atol=0)
 
 
 def test_one_step_lowers_the_loss(case, trainable, render, pair):

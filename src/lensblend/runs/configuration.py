@@ -47,6 +47,7 @@ FREE_KEYS = (
     "loader.val_batch_size",
     "loader.cache",
     "module.compile",
+    "module.checkpoint_activations",
     "data.cache",
     "data.root",
     "trainer.accelerator",

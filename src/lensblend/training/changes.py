@@ -127,6 +127,8 @@ def _of_another(key: str, group: str, changed: Sequence[str], standing: Mapping[
         return f"it is where the first phase starts, and {', '.join(standing)} began before"
     if group == "model" and key.rpartition(".")[2] == "weights" and standing:
         return "the weights come from the run's own checkpoints"
+    if key == "trainer.fused_optimizer" and "begun" in standing.values():
+        return "the phase that has begun keeps the optimizer's way of taking a step"
     if key == "module._target_" and "begun" in standing.values():
         return "the phase that has begun keeps its kind of module and its optimizers"
     return None

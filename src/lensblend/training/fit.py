@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lensblend.errors import one_of
+from lensblend.errors import RequestError, one_of
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.per_image import PerImageMetric
+from lensblend.nn.checkpointing import checkpoint_activations as checkpoint_blocks
 from lensblend.nn.rendering import Network
 from lensblend.runs.contents import RECORD
 from lensblend.training.epoch_means import STATE, EpochMeans
@@ -45,6 +46,8 @@ class Fit(pl.LightningModule, ABC):
         channels_last: Keep convolutions in the channels-last memory format.
         compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
             the same either way.
+        checkpoint_activations: Let blocks of the network compute their activations again for the gradients instead of
+            keeping them, see `lensblend.nn.checkpointing`: less memory, more time, the same numbers.
 
     Attributes:
         reads: Maps of the data set, ``mask`` or ``disparity``, that it takes from a batch itself: those that neither
@@ -53,7 +56,7 @@ class Fit(pl.LightningModule, ABC):
         own_terms: Names of what it adds to the terms of ``loss``.
 
     Raises:
-        RequestError: There is no such backend.
+        RequestError: There is no such backend, or there are no such blocks, or a compiled network would have both.
     """
 
     network: Network
@@ -77,6 +80,7 @@ class Fit(pl.LightningModule, ABC):
         record: Mapping[str, Any] | None = None,
         channels_last: bool = False,
         compile: str | None = None,
+        checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -84,6 +88,8 @@ class Fit(pl.LightningModule, ABC):
             for parameter in network.parameters():
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        if checkpoint_activations:
+            _checkpoint(network, compile)
         if compile is not None:
             one_of("module.compile", compile, torch.compiler.list_backends(exclude_tags=None))
             # In place: `torch.compile(network)` would rename every weight in the checkpoint.
@@ -221,6 +227,25 @@ class Fit(pl.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the means of the epoch that a checkpoint was saved in."""
         self._means.restore(checkpoint.get(STATE))
+
+
+def _checkpoint(network: Network, compile: str | None) -> None:
+    """Let a network compute activations again.
+
+    Raises:
+        RequestError: It has none of the blocks that do, or is compiled as well.
+    """
+    if compile is not None:
+        raise RequestError(
+            f"`module.checkpoint_activations=true` and `module.compile={compile}` do not go together: a compiled network "
+            "decides itself what to keep; leave one of them out."
+        )
+    has_weights = any(parameter.requires_grad for parameter in network.parameters())
+    if not checkpoint_blocks(network) and has_weights:
+        raise RequestError(
+            f"`module.checkpoint_activations=true` would have no effect on {type(network).__name__}, which has no blocks "
+            "that occur more than once; leave it out."
+        )
 
 
 def _network_alone(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:

@@ -144,6 +144,8 @@ class PhaseFit:
         if chosen.get("profiler") in PROFILERS:
             # By its name alone, Lightning would give its report to a logger that is silent here.
             chosen["profiler"] = PROFILERS[chosen["profiler"]](dirpath=self._run.folder, filename="profile")
+        if self._config["deterministic"]:
+            chosen["benchmark"] = False  # the fastest convolution is another one in another run
         try:
             return pl.Trainer(
                 **chosen | self._limits(),

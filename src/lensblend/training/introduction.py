@@ -12,6 +12,7 @@ from torch import nn
 from lensblend.runs.messages import say
 from lensblend.runs.processes import processes
 from lensblend.training.phases import Phase
+from lensblend.training.speed import precision_words
 
 
 def introduce(
@@ -40,7 +41,7 @@ def introduce(
         f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, {batch_words(phase.batch_size, trainer)}, "
         f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
         f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; "
-        f"{device_words(trainer)}, precision {trainer.get('precision') or '32-true'}; {start}"
+        f"{device_words(trainer)}, precision {precision_words(trainer, _kind(trainer) == 'GPU')}; {start}"
     )
 
 

@@ -16,6 +16,8 @@ PASSED = (
     *("limit_train_batches", "limit_val_batches", "min_epochs", "min_steps", "inference_mode"),
     *("log_every_n_steps", "enable_progress_bar", "enable_autolog_hparams", "profiler", "detect_anomaly"),
 )
+# Beside Lightning's: what PyTorch and the optimizer are asked for.
+OWN = ("tf32", "fused_optimizer")
 # Set by the runner, or without any effect on what it runs: what does it instead.
 OURS = {
     "logger": "choose a `logger`, such as logger=wandb",
@@ -61,11 +63,12 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is passed on to Lightning's trainer; null stands for what was not given.
 
     Args:
-        node: The configuration's ``trainer``.
+        node: The configuration's ``trainer``; of this project's own keys nothing is returned.
 
     Raises:
         RequestError: An argument is not one of Lightning's, or not to be set there; the message names the key that is.
-            Or it would have no effect, or keep anything from being trained or validated.
+            Or it would have no effect, or keep anything from being trained or validated. Or one of this project's own
+            is neither true nor false.
 
     Example:
         >>> trainer_arguments({"devices": 1, "max_time": None})
@@ -75,13 +78,17 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
         lensblend.errors.RequestError: `trainer.default_root_dir='x'` would have no effect: set run_dir.
     """
     given = {key: value for key, value in node.items() if value is not None}
+    for key in OWN:
+        value = given.pop(key, None)
+        if not isinstance(value, bool | None):
+            raise RequestError(f"`trainer.{key}` is true, false or null, but got {short(value)}.")
     for key, value in given.items():
         if key in OURS:
             raise RequestError(f"`trainer.{key}={short(value)}` would have no effect: {OURS[key]}.")
         if key in ENDING:
             raise RequestError(f"`trainer.{key}={short(value)}` is not taken: {ENDING[key]}.")
         if key not in PASSED:
-            raise RequestError(f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), PASSED)}")
+            raise RequestError(f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), (*PASSED, *OWN))}")
         if key in ABOVE_ZERO and isinstance(value, int | float) and not 0 < value < math.inf:
             raise RequestError(f"`trainer.{key}` is above 0 and finite, but got {short(value)}; {ABOVE_ZERO[key]}.")
     if "gradient_clip_algorithm" in given and "gradient_clip_val" not in given:

@@ -31,8 +31,9 @@ from lensblend.training.cluster import check_machines, cluster_plugins, without_
 from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
-from lensblend.training.lightning import quiet_lightning
+from lensblend.training.lightning import OWN, quiet_lightning, trainer_arguments
 from lensblend.training.phases import Phase, Schedule, monitored
+from lensblend.training.speed import check_speed
 from lensblend.training.truths import needed_maps
 
 # What Lightning can do of it and networks here cannot: their blurs, losses and scores are single precision.
@@ -154,7 +155,8 @@ def _check_settings(config: Mapping[str, Any]) -> None:
 
 def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that Lightning's trainer does not take, or that a module cannot follow."""
-    check_arguments(node, "trainer", pl.Trainer)
+    check_arguments({key: value for key, value in node.items() if key not in OWN}, "trainer", pl.Trainer)
+    check_speed(node, module.steps_by_itself(arguments))
     precision = node.get("precision")
     if precision is not None and _MEANS.get(str(precision), str(precision)) not in PRECISIONS:
         raise RequestError(
@@ -175,10 +177,11 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
                 )
     check_machines(node.get("num_nodes"))
     quiet_lightning()
+    given = trainer_arguments(node)
     aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
     try:
         with without_srun(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            pl.Trainer(**{**node, **aside, "enable_model_summary": False, "plugins": cluster_plugins()})
+            pl.Trainer(**{**given, **aside, "enable_model_summary": False, "plugins": cluster_plugins()})
     except Exception as error:  # Lightning refuses values in a dozen ways
         raise RequestError(f"`trainer` was refused by Lightning: {first_line(error)}") from error
 

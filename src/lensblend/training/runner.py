@@ -41,6 +41,7 @@ from lensblend.training.lightning import quiet_lightning, trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.resume import Stopped, find_stopped
+from lensblend.training.speed import optimizer_node, tf32_as_chosen
 from lensblend.training.truths import needed_maps
 
 
@@ -72,7 +73,7 @@ class Training:
     def run(self) -> None:
         """Train every phase of ``schedule.run`` that is not done, and record how it ended."""
         tell_lightning_its_rank()
-        with self.interruption, Lock(self.run_dir), self._recorded():
+        with self.interruption, Lock(self.run_dir), tf32_as_chosen(self.config["trainer"]), self._recorded():
             schedule = Schedule.from_config(self.config["schedule"])
             trainer_arguments(self.config["trainer"])
             source, metrics = self._data_and_metrics(schedule)
@@ -254,14 +255,20 @@ class Training:
     ) -> Fit:
         loss, left_out = build_loss(phase.loss)
         self.status.update_phase(name, left_out=left_out)
+        trainer = self.config["trainer"]
+        parts = {
+            key: optimizer_node(part, trainer) if key.endswith("optimizer") and isinstance(part, Mapping) else part
+            for key, part in self.config["module"].items()
+        }
+        optimizer = {**optimizer_node(phase.optimizer, trainer), "_partial_": True, "lr": phase.lr}
         module: Fit = build(
-            self.config["module"],
+            parts,
             "module",
             MODULE,
             network=network,
             loss=loss,
             metrics=metrics,
-            optimizer=build({**phase.optimizer, "_partial_": True, "lr": phase.lr}, "optimizer", OPTIMIZER),
+            optimizer=build(optimizer, "optimizer", OPTIMIZER),
             lr_path=phase.lr_path,
             lr_every=phase.lr_every,
             lr_ratio=phase.lr_final / phase.lr,

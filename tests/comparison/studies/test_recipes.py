@@ -20,8 +20,8 @@ PLACES = {"dbsi": {"init_from": "depth.pth"}, "ipcv_iitm": {"model.weights": "de
 BASELINES = ("scrn", *(team.baseline.split()[0] for team in TEAMS))
 # Keys that decide nothing of a result, that others are copies of, or that lie beside what a recipe uses.
 OF_NO_MATTER = (
-    "data", "seed", "name", "metrics", "not_finite", "kernels", "backbone", "module.channels_last", "init_from",
-    "saliency", "disparity", "focus",
+    "data", "seed", "name", "metrics", "not_finite", "kernels", "backbone", "module.channels_last",
+    "module.checkpoint_activations", "init_from", "saliency", "disparity", "focus",
 )  # fmt: skip
 
 
