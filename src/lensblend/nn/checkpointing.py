@@ -25,9 +25,9 @@ def checkpoint_activations(network: nn.Module) -> list[str]:
     """Let a network's blocks compute their activations again during the backward pass, instead of keeping them.
 
     A block is the largest part, other than plain containers, whose kind occurs more than once and which holds several
-    convolutions or linear layers, but no more than a third of the network's. Values and gradients are those without it, to the last bit: what is
-    drawn at random is drawn alike, and statistics of BatchNorm and estimates of spectral norms are not updated twice.
-    Names, weights and checkpoints stay as they are.
+    convolutions or linear layers, but no more than a third of the network's. Values and gradients are those without it,
+    to the last bit: what is drawn at random is drawn alike, and statistics of BatchNorm and estimates of spectral norms
+    are not updated twice. Names, weights and checkpoints stay as they are.
 
     Args:
         network: Changed in place.

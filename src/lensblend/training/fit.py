@@ -237,14 +237,14 @@ def _checkpoint(network: Network, compile: str | None) -> None:
     """
     if compile is not None:
         raise RequestError(
-            f"`module.checkpoint_activations=true` and `module.compile={compile}` do not go together: a compiled network "
-            "decides itself what to keep; leave one of them out."
+            f"`module.checkpoint_activations=true` and `module.compile={compile}` do not go together: a compiled "
+            "network decides itself what to keep; leave one of them out."
         )
     has_weights = any(parameter.requires_grad for parameter in network.parameters())
     if not checkpoint_blocks(network) and has_weights:
         raise RequestError(
-            f"`module.checkpoint_activations=true` would have no effect on {type(network).__name__}, which has no blocks "
-            "that occur more than once; leave it out."
+            f"`module.checkpoint_activations=true` would have no effect on {type(network).__name__}, which has no "
+            "blocks that occur more than once; leave it out."
         )
 
 

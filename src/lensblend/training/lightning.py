@@ -88,7 +88,9 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
         if key in ENDING:
             raise RequestError(f"`trainer.{key}={short(value)}` is not taken: {ENDING[key]}.")
         if key not in PASSED:
-            raise RequestError(f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), (*PASSED, *OWN))}")
+            raise RequestError(
+                f"`trainer.{key}` is not an argument of Lightning's trainer{nearest(str(key), (*PASSED, *OWN))}"
+            )
         if key in ABOVE_ZERO and isinstance(value, int | float) and not 0 < value < math.inf:
             raise RequestError(f"`trainer.{key}` is above 0 and finite, but got {short(value)}; {ABOVE_ZERO[key]}.")
     if "gradient_clip_algorithm" in given and "gradient_clip_val" not in given:

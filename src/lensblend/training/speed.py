@@ -26,17 +26,19 @@ def check_speed(trainer: Mapping[str, Any], steps_by_itself: bool) -> None:
         steps_by_itself: Whether the module takes its optimizers' steps itself.
 
     Raises:
-        RequestError: TF32 is chosen for the CPU; the GPU has no bfloat16; or gradients would be clipped before a fused optimizer unscales them.
+        RequestError: TF32 is chosen for the CPU; the GPU has no bfloat16; or gradients would be clipped before a fused
+            optimizer unscales them.
     """
     if trainer.get("tf32") is not None and trainer.get("accelerator") == "cpu":
         raise RequestError(
-            f"`trainer.tf32={str(trainer['tf32']).lower()}` would have no effect on the CPU, which has no TF32; leave it out."
+            f"`trainer.tf32={str(trainer['tf32']).lower()}` would have no effect on the CPU, which has no TF32; "
+            "leave it out."
         )
     wants_gpu = trainer.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     if wants_gpu and str(trainer.get("precision")).startswith("bf16") and torch.cuda.get_device_capability() < _BF16:
         raise RequestError(
-            f"`trainer.precision` is {trainer['precision']}, but {torch.cuda.get_device_name()} computes no bfloat16, which "
-            "needs compute capability 8.0; use trainer.precision=16-mixed."
+            f"`trainer.precision` is {trainer['precision']}, but {torch.cuda.get_device_name()} computes no bfloat16, "
+            "which needs compute capability 8.0; use trainer.precision=16-mixed."
         )
     clips = trainer.get("gradient_clip_val") is not None and not steps_by_itself
     if trainer.get("fused_optimizer") and clips and str(trainer.get("precision")) in ("16", "16-mixed"):

@@ -13,7 +13,16 @@ from lensblend.runs.configuration import flat, is_free
 Config = Mapping[str, Any]
 # Beginnings of keys that are said elsewhere, are copies of others, or decide nothing.
 _ELSEWHERE = ("data", "init_from", "kernels", "backbone", "schedule", "saliency", "disparity", "focus", "callbacks")
-_NOTHING = ("seed", "name", "metrics", "not_finite", "run_dir", "resume", "module.channels_last", "module.checkpoint_activations")
+_NOTHING = (
+    "seed",
+    "name",
+    "metrics",
+    "not_finite",
+    "run_dir",
+    "resume",
+    "module.channels_last",
+    "module.checkpoint_activations",
+)
 # Of a map's source and of a network: where weights are, which says nothing of what they are.
 _PLACES = ("weights", "folder", "path")
 _MISSING = object()
