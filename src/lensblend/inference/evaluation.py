@@ -26,14 +26,14 @@ from lensblend.storage import json_text, write_atomically
 if TYPE_CHECKING:
     from lensblend.metrics.per_image import MetricClasses  # torchmetrics takes seconds to import
 
+CPU = torch.device("cpu")
 Pixels = NDArray[np.uint8]
 Scores = dict[str, float]
 Row = Mapping[str, Pixels]
 
 
-def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels) -> Scores:
-    """Score one 8-bit rendering by every metric."""
-    device = torch.device("cpu")
+def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels, device: torch.device = CPU) -> Scores:
+    """Score one 8-bit rendering by every metric, on a device."""
     rendered, captured = to_batch(bokeh, device), to_batch(target, device)
     return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
 
@@ -114,7 +114,7 @@ def score_network(
         guidance = {name: pair.maps[name] for name in network.guidance}
         rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
-        scores[pair.id] = score(metrics, bokeh, pair.captured())
+        scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
         if show:
             row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), network.map_names)
             show(pair, rendering, row, scores[pair.id])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ def checkpoint_activations(network: nn.Module) -> list[str]:
     names = list(_blocks(network))
     for name in names:
         block = network.get_submodule(name)
-        block.__class__ = _checkpointed(type(block))
+        block.__class__ = _checkpointed(type(block))  # type: ignore[arg-type]  # mypy: a class of modules has no hash
     return names
 
 
@@ -66,8 +66,8 @@ def _layers(part: nn.Module) -> int:
     return sum(isinstance(layer, _LAYERS) for layer in part.modules())
 
 
-@cache
-def _checkpointed(kind: type[nn.Module]) -> type[nn.Module]:
+@lru_cache(maxsize=None)
+def _checkpointed(kind: Any) -> type[nn.Module]:
     """Return a class of modules that are as ``kind``, but keep only what goes into them where gradients are wanted."""
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

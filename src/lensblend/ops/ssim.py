@@ -96,11 +96,8 @@ def ssim(
     if border == "zero":
         margin = (size // 2,) * 4
         bokeh, target = F.pad(bokeh, margin), F.pad(target, margin)
-    elif min(target.shape[-2:]) < size:
-        raise RequestError(
-            f"Photos compared by SSIM are at least as large as its window of {size}×{size} pixels, "
-            f"but got (height, width) {tuple(target.shape[-2:])}; use larger photos."
-        )
+    else:
+        check_window(target, size)
     height, width = (side - size + 1 for side in bokeh.shape[-2:])
     planes, rows = _strip_size(bokeh, target)
     sums = []
@@ -166,6 +163,15 @@ def ms_ssim(
         mean = values.mean(dim=(-2, -1)).view(bokeh.shape[:2]).mean(dim=1)
         factors.append(mean.clamp(min=SMALLEST_MEAN) ** weight)
     return torch.stack(factors).prod(dim=0)
+
+
+def check_window(photo: Tensor, size: int) -> None:
+    """Raise `RequestError` of a photo that is smaller than a window of ``size`` pixels."""
+    if min(photo.shape[-2:]) < size:
+        raise RequestError(
+            f"Photos compared by SSIM are at least as large as its window of {size}×{size} pixels, "
+            f"but got (height, width) {tuple(photo.shape[-2:])}; use larger photos."
+        )
 
 
 def _strip_size(bokeh: Tensor, target: Tensor) -> tuple[int, int]:
