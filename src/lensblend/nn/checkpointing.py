@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ def _layers(part: nn.Module) -> int:
     return sum(isinstance(layer, _LAYERS) for layer in part.modules())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _checkpointed(kind: Any) -> type[nn.Module]:
     """Return a class of modules that are as ``kind``, but keep only what goes into them where gradients are wanted."""
 

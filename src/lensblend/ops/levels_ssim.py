@@ -69,8 +69,8 @@ def _missing(x: NDArray[np.float32], y: NDArray[np.float32], side: int) -> float
         var -= mean
     mean_s += mean_d
     var_s += var_d
-    light: NDArray[np.float64] = mean_s + 2 * (K1 * WHITE) ** 2 * count**2
-    structure: NDArray[np.float64] = var_s + 2 * (K2 * WHITE) ** 2 * count * (count - 1)
+    light = mean_s + 2 * (K1 * WHITE) ** 2 * count**2
+    structure = var_s + 2 * (K2 * WHITE) ** 2 * count * (count - 1)
     np.divide(mean_d, light, out=light)
     np.divide(var_d, structure, out=structure)
     return 2 * float(light.sum() + structure.sum() - 2 * np.einsum("ij,ij", light, structure))
