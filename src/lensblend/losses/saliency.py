@@ -9,6 +9,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lensblend.ops.ssim import gaussian_window, ssim
 
+_LEAST = 1e-6  # of a share
+
 
 class BinaryCrossEntropy(nn.Module):
     r"""Average :math:`-t \ln p - (1 - t) \ln(1 - p)` over all pixels of a batch; :math:`p` is the logits' sigmoid.
@@ -28,6 +30,24 @@ class BinaryCrossEntropy(nn.Module):
     def forward(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
         """Return nats per pixel, from logits and a truth in [0, 1]."""
         return binary_cross_entropy_with_logits(predicted.float(), truth.float())
+
+
+class MaskCrossEntropy(nn.Module):
+    r"""Average :math:`-t \ln p - (1 - t) \ln(1 - p)` over all pixels of a batch, for a mask :math:`p` that is no logit.
+
+    For weights of a blend, whose logits are of several maps. Shares nearer to 0 or 1 than a millionth count as if they
+    were a millionth away, and have no gradient. Computed in float32, also under autocast.
+
+    Example:
+        >>> loss = MaskCrossEntropy()
+        >>> round(loss(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)).item(), 4)
+        0.6931
+    """
+
+    def forward(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, ""]:
+        """Return nats per pixel, from a mask and a truth in [0, 1]."""
+        share, truth = predicted.float().clamp(_LEAST, 1 - _LEAST), truth.float()
+        return -(truth * share.log() + (1 - truth) * (1 - share).log()).mean()
 
 
 class MaskSsim(nn.Module):
