@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 # Set where OpenVINO may be imported: a W&B run of a later test in the same process leaves pytest without its capture.
 APART = "LENSBLEND_TESTS_OPENVINO"
 # In levels of 8 bits, at any pixel.
-TOLERANCES = {"fp32": 0.05, "bf16": 4.0}
+TOLERANCES = {"fp32": 0.05, "bf16": 4.0, "int8": 8.0}
 
 
 class Plain(Backbone):
@@ -91,6 +91,10 @@ def computed_or_skipped(engine, precision):
 def test_an_engine_renders_the_same(name, engine, precision, photo, folder):
     if (name, engine) == ("whole", "compile"):
         pytest.skip("what checks shapes in tests cannot be compiled; see below")
+    if (name, precision) == ("whole", "int8"):
+        with pytest.raises(RequestError, match="MultiscaleHierarchical has none: use fp32"):
+            served(built(name), engine, precision, "sha")
+        return
     computed_or_skipped(engine, precision)
     network = built(name)
     quick = served(network, engine, precision, "sha")
@@ -124,16 +128,16 @@ def test_a_compiled_network_renders_the_same_in_a_process_of_its_own():
 def test_a_graph_is_kept_by_weights_and_sizes(photo, folder, monkeypatch):
     made, graphs, export = [], {}, exported_parts.onnx_bytes
 
-    def counted(name, part, inputs, outputs):
-        size = inputs["photo"].shape
-        made.append(size)
-        graphs[size] = graphs.get(size) or export(name, part, inputs, outputs)
-        return graphs[size]
+    def counted(name, part, inputs, outputs, open_sides):
+        key = "any" if open_sides else inputs["photo"].shape
+        made.append(key)
+        graphs[key] = graphs.get(key) or export(name, part, inputs, outputs, open_sides)
+        return graphs[key]
 
     monkeypatch.setattr(exported_parts, "onnx_bytes", counted)
 
-    def render(sha="sha", size=(32, 48)):
-        return render_photo(served(built("backbone"), "onnx", "fp32", sha), photo, size).bokeh
+    def render(sha="sha", size=(32, 48), precision="fp32"):
+        return render_photo(served(built("backbone"), "onnx", precision, sha), photo, size).bokeh
 
     first = render()
     assert torch.equal(render(), first)
@@ -145,6 +149,10 @@ def test_a_graph_is_kept_by_weights_and_sizes(photo, folder, monkeypatch):
     render(sha="other")
     render(size=(40, 48))
     assert len(made) == 4
+    # One calibration for photos of all sizes and orientations: the first photo must not decide how others look.
+    render(precision="int8")
+    render(size=(40, 48), precision="int8")
+    assert made[4:] == ["any"]
 
 
 def test_blurs_are_scaled_behind_a_served_backbone(photo, folder):
@@ -165,8 +173,8 @@ def test_what_needs_no_engine_stays_as_it_is():
     ("engine", "precision", "device", "said"),
     [
         ("onxn", "fp32", "cpu", "`engine` is one of torch, compile, onnx, openvino, but got 'onxn'"),
-        ("onnx", "fp8", "cpu", "`precision` is one of fp32, bf16, fp16, but got 'fp8'"),
-        ("onnx", "bf16", "cpu", "`engine` onnx computes in fp32, but `precision` is bf16"),
+        ("onnx", "fp8", "cpu", "`precision` is one of fp32, bf16, fp16, int8, but got 'fp8'"),
+        ("onnx", "bf16", "cpu", "`engine` onnx computes in fp32 or int8, but `precision` is bf16"),
         ("torch", "fp16", "cpu", "`precision` fp16 is for GPUs; on the CPU use bf16"),
         ("onnx", "fp32", "cuda", "`engine` onnx computes on the CPU, but `device` is cuda; use device cpu"),
     ],

@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import DataError, RequestError
 from lensblend.inference import exporting, onnx_files
 from lensblend.inference.exporting import exported
 from lensblend.inference.folding import folded
-from lensblend.nn.rendering import BokehNetwork, Rendering
+from lensblend.networks.depth_blend import DepthBlend
+from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering
 from networks.test_contract import NETWORKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,8 +45,8 @@ def test_every_network_renders_photos_of_any_size(name):
             exported(built(name), IMAGE_SIZE, None, {})
         return
     network = built(name)
-    content, error = exported(network, IMAGE_SIZE, None, {"lensblend": "{}"})
-    assert error <= 1 / 255
+    content, found = exported(network, IMAGE_SIZE, None, {"lensblend": "{}"})
+    assert found.largest <= 1 / 255
     graph = onnx.load(io.BytesIO(content))
     onnx.checker.check_model(graph)
     assert {entry.domain or "ai.onnx": entry.version for entry in graph.opset_import}["ai.onnx"] == 20
@@ -53,8 +56,8 @@ def test_every_network_renders_photos_of_any_size(name):
 
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_networks_that_blend_at_full_size_do_so_at_one_size(name):
-    content, error = exported(built(name), IMAGE_SIZE, (90, 70), {})
-    assert error <= 1 / 255
+    content, found = exported(built(name), IMAGE_SIZE, (90, 70), {})
+    assert found.largest <= 1 / 255
     (photo, *_) = onnxruntime.InferenceSession(content).get_inputs()
     assert photo.shape == [1, 3, 90, 70]
 
@@ -73,6 +76,55 @@ class Sum(BokehNetwork):
 class Valued(Sum):
     def forward(self, photo):
         return Rendering(photo if photo.mean() > self.weight else 1 - photo, {})
+
+
+class Plain(Backbone):
+    """Two convolutions."""
+
+    def __init__(self):
+        super().__init__(8)
+        self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+
+    def forward(self, photo):
+        return self.layers(photo)
+
+
+BACKBONES = {"plain": (Plain, 2), "hourglass": (lambda: Hourglass(width_divisor=16), 155)}
+
+
+def blending(name):
+    torch.manual_seed(0)
+    return folded(DepthBlend(BACKBONES[name][0](), KernelBank(sizes=[3, 9])).eval())
+
+
+@pytest.mark.parametrize(
+    ("name", "photo_size"),
+    [("plain", None), *(pytest.param("hourglass", size, marks=pytest.mark.slow) for size in (None, (90, 70)))],
+)
+@pytest.mark.parametrize(("precision", "held", "least"), [("fp16", "FLOAT16", 65), ("int8", "INT8", 40)])
+def test_a_backbone_is_less_precise_and_the_rest_is_not(precision, held, least, name, photo_size):
+    network = blending(name)
+    content, found = exported(network, IMAGE_SIZE, photo_size, {}, precision)
+    assert least < found.psnr < 120
+    graph = onnx.load(io.BytesIO(content)).graph
+    weights = {w.name: onnx.TensorProto.DataType.Name(w.data_type) for w in graph.initializer if len(w.dims) == 4}
+    lowered = {name for name, kind in weights.items() if kind == held}
+    assert len(lowered) == BACKBONES[name][1]  # the head's, and the blurs, stay
+    assert all("backbone" in name for name in lowered)
+    assert any("head" in name and kind == "FLOAT" for name, kind in weights.items())
+    assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {onnx.TensorProto.FLOAT}
+
+
+def test_what_has_no_backbone_is_not_less_precise():
+    with pytest.raises(RequestError, match=r"`--precision int8` is for the backbones .* Sum has none: leave it out"):
+        exported(Sum().eval(), IMAGE_SIZE, None, {}, "int8")
+
+
+def test_an_8_bit_graph_that_renders_something_else_is_refused(monkeypatch):
+    monkeypatch.setattr(exporting, "eight_bits", lambda content, nodes, inputs: content)
+    monkeypatch.setattr(exporting, "LEAST_PSNR", 130)
+    with pytest.raises(DataError, match=r"differs from PyTorch by .* levels of 8 bits \(\d+ dB\), more than"):
+        exported(blending("plain"), IMAGE_SIZE, None, {}, "int8")
 
 
 def test_what_cannot_be_exported_is_said_in_one_line():
@@ -125,6 +177,7 @@ def test_the_command_writes_and_describes_a_file(in_process, trained, tmp_path):
     [
         (("--format", "onnx", "--half"), "`--half` would have no effect on the format onnx"),
         (("--format", "onnx", "--photo-size", "3x4"), "32 pixels or more, such as 1024x1536, but got '3x4'"),
+        (("--precision", "int8"), "`--precision` would have no effect on the format safetensors"),
         (("--photo-size", "64x64"), "`--photo-size` would have no effect on the format safetensors"),
     ],
 )

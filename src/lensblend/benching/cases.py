@@ -36,7 +36,7 @@ class Case:
             a published method.
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: One of `lensblend.inference.engines.ENGINES`.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: One of `lensblend.inference.engines.PRECISIONS`.
         batch: Photos at once.
         rounds: Batches that are timed after the first one.
     """

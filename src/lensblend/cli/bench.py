@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="all published methods")
     verb.add_argument("--device", nargs="+", metavar="D", help="auto, cpu, cuda (default: auto)")
     verb.add_argument("--engine", nargs="+", metavar="E", help="torch, compile, onnx, openvino (default: torch)")
-    verb.add_argument("--precision", nargs="+", metavar="P", help="fp32, bf16, fp16 (default: fp32)")
+    verb.add_argument("--precision", nargs="+", metavar="P", help="fp32, bf16, fp16, int8 (default: fp32)")
     verb.add_argument(
         "--image-size",
         nargs="+",

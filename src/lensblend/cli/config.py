@@ -175,7 +175,7 @@ class Evaluate:
         limit: Evaluate the first so many pairs only.
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: What computes the network: ``torch``, ``compile``, ``onnx`` or ``openvino``; the last two on the CPU.
-        precision: ``fp32``, ``bf16`` or ``fp16``, as the engine offers.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``, as the engine offers.
         fast: Blur on coarser grids: Gaussians, within half a level of 8 bits.
     """
 

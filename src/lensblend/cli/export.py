@@ -36,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
         help="of ONNX: height and width of photos into which it blends at that size; without, photos have any size, "
         "and it blends at the network's",
     )
+    verb.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "int8"),
+        help="of ONNX: in which the backbone computes (default: fp32); int8 is calibrated on photos",
+    )
     verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")
     verb.add_argument("--overwrite", action="store_true", help="replace the file, where there is one")
     verb.add_argument("--licence", metavar="TEXT", help="of the weights, to be written into the file")
@@ -59,11 +64,11 @@ def export(arguments: argparse.Namespace) -> None:
     output: Path = arguments.output
     if output.suffix != f".{arguments.format}":
         raise RequestError(f"`--output` {output} is to end in .{arguments.format}, by which its format is known.")
-    unused = {"safetensors": "photo_size", "onnx": "half"}[arguments.format]
-    if vars(arguments)[unused]:
-        raise RequestError(
-            f"`--{unused.replace('_', '-')}` would have no effect on the format {arguments.format}; leave it out."
-        )
+    for unused in UNUSED[arguments.format]:
+        if vars(arguments)[unused]:
+            raise RequestError(
+                f"`--{unused.replace('_', '-')}` would have no effect on the format {arguments.format}; leave it out."
+            )
     if output.is_dir():
         raise RequestError(f"`--output` {output} is a folder; name a file in it.")
     if os.path.lexists(output) and not arguments.overwrite:
@@ -109,13 +114,17 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
         "photo_size": photo_size,
         "card": _card(trained, arguments),
     }
-    content, error = exported(network, trained.image_size, photo_size, {RECORD: json_text(about, indent=None)})
+    precision = arguments.precision or "fp32"
+    metadata = {RECORD: json_text({**about, "precision": precision}, indent=None)}
+    content, found = exported(network, trained.image_size, photo_size, metadata, precision)
     write_atomically(arguments.output, content)
-    return f"; differs from PyTorch by {255 * error:.2g} levels of 8 bits at most"
+    levels = f"{255 * found.largest:.2g} levels of 8 bits at most"
+    return f"; {precision}, differs from PyTorch by {levels} ({found.psnr:.0f} dB)"
 
 
 FORMATS: dict[str, Callable[[Trained, argparse.Namespace], str]] = {"safetensors": _safetensors, "onnx": _onnx}
 """Each writes the file, and returns what is to be said of it beside its size."""
+UNUSED = {"safetensors": ("photo_size", "precision"), "onnx": ("half",)}
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--device", help="where a network computes: auto, cpu or cuda (default: auto)")
     verb.add_argument("--engine", metavar="E", help="what computes it: torch, compile, onnx, openvino (default: torch)")
-    verb.add_argument("--precision", metavar="P", help="fp32, bf16 or fp16, as the engine offers (default: fp32)")
+    verb.add_argument("--precision", metavar="P", help="fp32, bf16, fp16 or int8, as the engine offers (default: fp32)")
     verb.add_argument("--fast", action="store_true", help="blur on coarser grids: Gaussians, within half a level")
     verb.add_argument(
         "--max-megapixels",

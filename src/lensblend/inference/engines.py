@@ -72,8 +72,8 @@ def _lowered(compute: Callable[[Inputs], dict[str, Tensor]], precision: str) -> 
     return run
 
 
-def _in_onnxruntime(part: Part, _: str, inputs: Inputs) -> Run:
-    session = exported_part(part.module, part.name, part.identity, inputs, opened)
+def _in_onnxruntime(part: Part, precision: str, inputs: Inputs) -> Run:
+    session = exported_part(part.module, part.name, part.identity, inputs, opened, precision == "int8")
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Inputs) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def _in_openvino(part: Part, precision: str, inputs: Inputs) -> Run:
         core = openvino.Core()
         return core.compile_model(core.read_model(content, b""), "CPU", hints)
 
-    model = exported_part(part.module, part.name, part.identity, inputs, load)
+    model = exported_part(part.module, part.name, part.identity, inputs, load, precision == "int8")
 
     def run(inputs: Inputs) -> dict[str, Tensor]:
         found = model({name: tensor.contiguous().numpy() for name, tensor in inputs.items()})
@@ -139,10 +139,10 @@ def _check_openvino(device: torch.device, precision: str) -> None:
 ENGINES = {
     "torch": Engine(("fp32", "bf16", "fp16"), _in_torch, _check_torch),
     "compile": Engine(("fp32", "bf16", "fp16"), _compiled, _check_compiler),
-    "onnx": Engine(("fp32",), _in_onnxruntime, _check_onnxruntime),
-    "openvino": Engine(("fp32", "bf16"), _in_openvino, _check_openvino),
+    "onnx": Engine(("fp32", "int8"), _in_onnxruntime, _check_onnxruntime),
+    "openvino": Engine(("fp32", "bf16", "int8"), _in_openvino, _check_openvino),
 }
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 def device_for(engine: str, name: str) -> torch.device:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import lensblend
 from lensblend.caches import Cache, cache_folder
 from lensblend.errors import StorageError
+from lensblend.inference.lowering import calibration, eight_bits, within
 from lensblend.inference.onnx_files import OPSET, onnx_bytes
 from lensblend.storage import write_atomically
 
@@ -34,7 +35,12 @@ class _Listed(nn.Module):
 
 
 def exported_part(
-    part: nn.Module, name: str, identity: str, inputs: Mapping[str, Tensor], load: Callable[[bytes], OpenedT]
+    part: nn.Module,
+    name: str,
+    identity: str,
+    inputs: Mapping[str, Tensor],
+    load: Callable[[bytes], OpenedT],
+    in_8_bits: bool = False,
 ) -> OpenedT:
     """Return what an engine makes of a module's graph for inputs of these shapes.
 
@@ -47,13 +53,16 @@ def exported_part(
         identity: Hash of its weights, and what else its results depend on.
         inputs: By their names.
         load: Takes the content of an ONNX file.
+        in_8_bits: Whether convolutions multiply integers of 8 bits, calibrated on small photos.
 
     Raises:
         RequestError: A package is missing.
-        DataError: The module cannot be exported.
+        DataError: The module cannot be exported, or not calibrated.
     """
     shapes = {key: list(tensor.shape) for key, tensor in inputs.items()}
-    recipe = [FORMAT, OPSET, lensblend.__version__, str(torch.__version__), name, identity, shapes]
+    # What is calibrated on small photos is a graph for any size.
+    key = "8 bits" if in_8_bits else shapes
+    recipe = [FORMAT, OPSET, lensblend.__version__, str(torch.__version__), name, identity, key]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
     cache = Cache(cache_folder("engines"), digest)
     with contextlib.suppress(Exception):  # whatever an engine says of a damaged file
@@ -63,7 +72,9 @@ def exported_part(
     with torch.no_grad():
         outputs = list(part({key: tensor.clone() for key, tensor in inputs.items()}))
     zeros = {key: torch.zeros(tensor.shape) for key, tensor in inputs.items()}
-    content = onnx_bytes(name, _Listed(part).eval(), zeros, outputs)
+    content = onnx_bytes(name, _Listed(part).eval(), zeros, outputs, open_sides=in_8_bits)
+    if in_8_bits:
+        content = eight_bits(content, within(content, ["part"]), calibration(inputs))
     with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache
         write_atomically(cache.folder / "graph.onnx", content)
     return load(content)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lensblend.errors import RequestError
 from lensblend.inference.engines import ENGINES, Inputs, Part, Run, check_engine
 from lensblend.inference.rendering import device_of
 from lensblend.nn.kernel_bank import KernelBank
@@ -25,17 +26,22 @@ def served(network: BokehNetwork, engine: str, precision: str, sha256: str) -> B
     Args:
         network: In evaluation mode, on its device.
         engine: One of `lensblend.inference.engines.ENGINES`.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: One of `lensblend.inference.engines.PRECISIONS`.
         sha256: Hash of the file that its weights came from.
 
     Raises:
-        RequestError: The engine is unknown or not installed, or does not offer the precision here.
+        RequestError: The engine is unknown or not installed, or does not offer the precision here or of this network.
     """
     check_engine(engine, precision, device_of(network))
     if (engine, precision) == ("torch", "fp32") or next(network.parameters(), None) is None:
         return network
     name = type(network).__name__
     backbones = {key: part for key, part in network.named_children() if isinstance(part, Backbone)}
+    if not backbones and precision == "int8":
+        raise RequestError(
+            f"`precision` int8 is for the backbones of networks that have one, as depth_blend and joint_blend do; "
+            f"{name} has none: use fp32."
+        )
     if not backbones:
         return ServedNetwork(network, engine, precision, sha256)
     quick: dict[str, nn.Module] = {}
