@@ -1,5 +1,6 @@
 """Flags of `lensblend render` beside a way of rendering that has no use for them: refused, never ignored."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,19 @@ def test_fast_blurs_are_within_a_level_and_the_file_says_so(in_process, folder, 
     assert '"fast": true' in done.out
     exact, fast = (picture(tmp_path / f"{name}.png").astype(int) for name in ("exact", "fast"))
     assert abs(exact - fast).max() == 1
+
+
+def test_fast_blurs_score_alike_and_are_recorded(in_process, folder, tmp_path):
+    data = ("data=embedded", "data.image_size=[32,48]", "data.train=1", "data.val=1", "metrics.lpips=null")
+    found = []
+    for fast in ("false", "true"):
+        request = (f"checkpoint={folder / 'wide.safetensors'}", f"output={tmp_path}", f"fast={fast}", *data)
+        done = in_process("evaluate", *request)
+        assert done.code == 0, done.err
+        found.append(json.loads((tmp_path / "metrics.json").read_text()))
+    assert [scores["fast"] for scores in found] == [False, True]
+    assert found[0]["psnr"] != found[1]["psnr"]
+    assert found[0]["psnr"] == pytest.approx(found[1]["psnr"], abs=0.02)
 
 
 def test_weights_of_a_network_that_names_none_are_looked_for():
