@@ -69,14 +69,18 @@ class Pool:
         """Tell whether enough GPUs are free for a job."""
         return self.slots == 1 or self._needs(job) <= len(self._gpus)
 
-    def take(self, job: Job) -> tuple[dict[str, str], list[str]]:
-        """Return a job's environment and the GPUs that it holds until `give_back`."""
+    def environment(self, job: Job) -> dict[str, str]:
+        """Return a job's environment, but for its GPUs."""
         if self.slots == 1:
-            return dict(self._base), []
-        gpus = [self._gpus.pop(0) for _ in range(self._needs(job))]
+            return dict(self._base)
         threads = max(_cores() // self.slots // (job.processes or 1), 1)
         # What a person has set stays.
-        environment = {"OMP_NUM_THREADS": str(threads), **self._base}
+        return {"OMP_NUM_THREADS": str(threads), **self._base}
+
+    def take(self, job: Job) -> tuple[dict[str, str], list[str]]:
+        """Return a job's environment and the GPUs that it holds until `give_back`."""
+        environment = self.environment(job)
+        gpus = [self._gpus.pop(0) for _ in range(self._needs(job))] if self.slots > 1 else []
         if self._count:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         return environment, gpus

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from lensblend.launchers.devices import Pool
 from lensblend.launchers.jobs import Job, Outcome, done_before, ended
 from lensblend.launchers.report import Report
+from lensblend.launchers.standby import Standby
 from lensblend.runs.signals import heeded
 
 LAUNCHER = "LENSBLEND_LAUNCHER"
@@ -31,17 +32,22 @@ class _Running:
         environment: Its process's.
         gpus: What it holds.
         to_log: Whether it writes to its folder's log, and not to the terminal.
+        standby: Where a process may wait that has imported what the job needs.
     """
 
-    def __init__(self, job: Job, environment: Mapping[str, str], gpus: list[str], to_log: bool) -> None:
+    def __init__(
+        self, job: Job, environment: Mapping[str, str], gpus: list[str], to_log: bool, standby: Standby
+    ) -> None:
         self.job = job
         self.gpus = gpus
         self._started = time.monotonic()
         job.folder.mkdir(parents=True, exist_ok=True)
+        environment = {**environment, LAUNCHER: str(os.getpid())}
+        warm = standby.take(job.command, environment, job.folder / LOG if to_log else None)
         with (job.folder / LOG).open("ab") if to_log else contextlib.nullcontext() as log:
-            self._process = subprocess.Popen(
+            self._process = warm or subprocess.Popen(
                 job.command,
-                env={**environment, LAUNCHER: str(os.getpid())},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT if to_log else None,
@@ -136,7 +142,7 @@ def run_jobs(jobs: Sequence[Job], slots: int, environment: Mapping[str, str]) ->
     outcomes = {job.number: known for job in jobs if (known := done_before(job))}
     waiting = [job for job in jobs if job.number not in outcomes]
     running: list[_Running] = []
-    stop = _Stop()
+    stop, standby = _Stop(), Standby()
     with Report(jobs, slots) as report, stop.caught():
         for before in outcomes.values():
             report.ended(before)
@@ -145,7 +151,9 @@ def run_jobs(jobs: Sequence[Job], slots: int, environment: Mapping[str, str]) ->
                 while waiting and not stop.is_asked and len(running) < slots and pool.has_room(waiting[0]):
                     job = waiting.pop(0)
                     report.started(job)
-                    running.append(_Running(job, *pool.take(job), to_log=slots > 1))
+                    running.append(_Running(job, *pool.take(job), slots > 1, standby))
+                    if waiting:
+                        standby.prepare(waiting[0].command, pool.environment(waiting[0]))
                 report.running([one.job for one in running])
                 time.sleep(_PAUSE)
                 for name in stop.hand_on(running):
@@ -158,6 +166,7 @@ def run_jobs(jobs: Sequence[Job], slots: int, environment: Mapping[str, str]) ->
                         outcomes[one.job.number] = outcome
                         report.ended(outcome)
         finally:
+            standby.close()
             for one in running:
                 one.kill()
     done = [outcomes.get(job.number) or Outcome(job, "not started") for job in jobs]
