@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from lensblend.errors import RequestError
+from lensblend.training.batches import batch_of_process
 from lensblend.training.introduction import batch_words, device_words, introduce
 from lensblend.training.phases import Phase
 
@@ -53,3 +55,23 @@ def test_the_line_says_device_precision_and_all_pairs_of_a_step(no_gpus, capsys)
         "phase1: 40 epochs at 384×512 (height×width), batch 8 × 2 processes = 16, l1, learning rate 0.001 → 0.0001; "
         "9 parameters; on the CPU in 2 processes, precision bf16-mixed; starts from nothing"
     )
+
+
+@pytest.mark.parametrize(
+    ("trainer", "each"),
+    [
+        ({"devices": 2}, 8), ({"devices": 2, "global_batch": True}, 4), ({"devices": 1, "global_batch": True}, 8),
+        ({"devices": 4, "num_nodes": 2, "global_batch": True}, 1),
+        ({"devices": 2, "accumulate_grad_batches": 2, "global_batch": True}, 2),
+    ],
+)  # fmt: skip
+def test_a_global_batch_is_shared_by_processes_and_accumulation(trainer, each):
+    assert batch_of_process(8, {"accelerator": "cpu", **trainer}) == each
+
+
+def test_a_global_batch_that_cannot_be_shared_is_refused():
+    trainer = {"accelerator": "cpu", "devices": 3, "accumulate_grad_batches": 2, "global_batch": True}
+    with pytest.raises(
+        RequestError, match=r"is 8, of a whole step .* by 3 processes × 2 accumulated; use a multiple of 6"
+    ):
+        batch_of_process(8, trainer)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from pytorch_lightning.accelerators import MPSAccelerator
 from torch import nn
 
 from lensblend.runs.messages import say
-from lensblend.runs.processes import processes
+from lensblend.training.batches import batch_of_process, kind_of_device, processes_together
 from lensblend.training.phases import Phase
 from lensblend.training.speed import precision_words
 
@@ -41,7 +40,7 @@ def introduce(
         f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, {batch_words(phase.batch_size, trainer)}, "
         f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
         f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; "
-        f"{device_words(trainer)}, precision {precision_words(trainer, _kind(trainer) == 'GPU')}; {start}"
+        f"{device_words(trainer)}, precision {precision_words(trainer, kind_of_device(trainer) == 'GPU')}; {start}"
     )
 
 
@@ -51,10 +50,13 @@ def batch_words(batch_size: int, trainer: Mapping[str, Any]) -> str:
     Example:
         >>> batch_words(8, {"accelerator": "cpu", "devices": 2, "accumulate_grad_batches": 3})
         'batch 8 × 2 processes × 3 accumulated = 48'
+        >>> batch_words(8, {"accelerator": "cpu", "devices": 2, "global_batch": True})
+        'batch 4 × 2 processes = 8'
         >>> batch_words(8, {"accelerator": "cpu", "devices": 1})
         'batch 8'
     """
-    each = {"processes": _processes(trainer), "accumulated": int(trainer.get("accumulate_grad_batches") or 1)}
+    batch_size = batch_of_process(batch_size, trainer)
+    each = {"processes": processes_together(trainer), "accumulated": int(trainer.get("accumulate_grad_batches") or 1)}
     factors = {word: number for word, number in each.items() if number > 1}
     total = batch_size
     for number in factors.values():
@@ -70,28 +72,10 @@ def device_words(trainer: Mapping[str, Any]) -> str:
         >>> device_words({"accelerator": "cpu", "devices": 2})
         'on the CPU in 2 processes'
     """
-    kind, count = _kind(trainer), _processes(trainer)
+    kind, count = kind_of_device(trainer), processes_together(trainer)
     if kind != "GPU":
         return f"on {kind if kind != 'CPU' else 'the CPU'}{f' in {count} processes' if count > 1 else ''}"
     name = torch.cuda.get_device_name(0)
     machines = int(trainer.get("num_nodes") or 1)
     on = f" of {machines} machines" if machines > 1 else ""
     return f"on {f'{count} GPUs' if count > 1 else 'a GPU'}{on} ({name})"
-
-
-def _kind(trainer: Mapping[str, Any]) -> str:
-    """Return what Lightning takes: ``GPU``, ``CPU``, or the name of another accelerator in capitals."""
-    accelerator = str(trainer.get("accelerator") or "auto")
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "GPU"
-    if accelerator in ("auto", "gpu", "mps") and MPSAccelerator.is_available():
-        return "MPS"
-    return "CPU" if accelerator == "auto" else accelerator.upper()
-
-
-def _processes(trainer: Mapping[str, Any]) -> int:
-    """Return how many processes train together, on all machines."""
-    each = processes(trainer)
-    if each is None:
-        each = torch.cuda.device_count() if _kind(trainer) == "GPU" else 1
-    return each * int(trainer.get("num_nodes") or 1)

@@ -16,8 +16,8 @@ PASSED = (
     *("limit_train_batches", "limit_val_batches", "min_epochs", "min_steps", "inference_mode"),
     *("log_every_n_steps", "enable_progress_bar", "enable_autolog_hparams", "profiler", "detect_anomaly"),
 )
-# Beside Lightning's: what PyTorch and the optimizer are asked for.
-OWN = ("tf32", "fused_optimizer")
+# Beside Lightning's: what PyTorch, the optimizer and the loader are asked for.
+OWN = ("tf32", "fused_optimizer", "global_batch")
 # Set by the runner, or without any effect on what it runs: what does it instead.
 OURS = {
     "logger": "choose a `logger`, such as logger=wandb",

@@ -25,6 +25,7 @@ from lensblend.runs.instantiate import build, check_arguments, check_node, class
 from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
 from lensblend.runs.roles import CALLBACK, DATA, LOSS, MODULE, OPTIMIZER
+from lensblend.training.batches import batch_of_process
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.cluster import check_machines, cluster_plugins, without_srun
@@ -61,6 +62,8 @@ def check_request(config: Mapping[str, Any]) -> None:
     module = _check_module(config["module"])
     _check_settings(config)
     _check_trainer(config["trainer"], module, config["module"])
+    for name in schedule.run:
+        batch_of_process(schedule.phases[name].batch_size, config["trainer"], f"schedule.phases.{name}.batch_size")
     _check_callbacks(config, schedule, module)
     network = sketch(without_weights(config["model"]), "model")
     if module.renders is not None and module.renders != network.renders:

@@ -29,6 +29,7 @@ from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
+from lensblend.training.batches import batch_of_process
 from lensblend.training.changes import Consent, Standing, check_changes
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
@@ -242,7 +243,7 @@ class Training:
         return PairsDataModule(
             source,
             (height, width),
-            phase.batch_size,
+            batch_of_process(phase.batch_size, self.config["trainer"]),
             crop=phase.crop,
             coordinates=coordinates,
             seed=self.config["seed"],
