@@ -66,7 +66,7 @@ class Ssim(PerImageMetric):
 
     def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Return the index: of 8-bit levels on the CPU by whole numbers, elsewhere, or of a NaN, in float64."""
-        if bokeh.device.type == "cpu" and not bokeh.isnan().any():
+        if bokeh.device.type == "cpu" and not bokeh.sum().isnan():
             return ssim_of_levels(bokeh, target, _SIDE)
         window = uniform_window(_SIDE)
         return ssim(bokeh, target, window, data_range=255.0, sample_covariance=True, dtype=torch.float64)

@@ -27,7 +27,7 @@ def to_levels(photo: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         >>> to_levels(torch.tensor([-0.1, 0.5, 1.1]).view(1, 3, 1, 1)).flatten()
         tensor([  0., 128., 255.])
     """
-    return photo.float().clamp(0, 1).mul(255).round()
+    return photo.float().mul(255).clamp_(0, 255).round_()
 
 
 class PerImageMetric(Metric):
