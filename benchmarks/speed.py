@@ -1,6 +1,7 @@
 """Measure what makes rendering and training fast, each against the plain way in the same run; print Markdown tables.
 
     python benchmarks/speed.py engines --checkpoint RUN --photo PHOTO
+    python benchmarks/speed.py systems
     python benchmarks/speed.py training
     python benchmarks/speed.py curves
     python benchmarks/speed.py ssim --photo PHOTO
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +35,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from lensblend.backbones.hourglass import Hourglass
+from lensblend.cli.recipes import baselines, recipe
 from lensblend.data.embedded import Embedded
 from lensblend.inference.evaluation import aligned
 from lensblend.inference.folding import folded
@@ -41,7 +44,9 @@ from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.checkpointing import checkpoint_activations
 from lensblend.nn.kernel_bank import KernelBank
-from lensblend.runs.checkpoints import load_network
+from lensblend.runs.checkpoints import load_network, without_weights
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import MODELS
 
 Cases = Mapping[str, Callable[[], object]]
 
@@ -87,6 +92,27 @@ def engines(asked: argparse.Namespace) -> list[list[str]]:
         error = (found[name] - found["naive eager"]).abs().double()
         psnr = -10 * torch.log10(error.square().mean()) if error.any() else torch.tensor(torch.inf)
         rows.append([name, f"{taken:.2f}", f"{base / taken:.2f}×", f"{255 * error.max():.2g}", f"{psnr:.1f}"])
+    return rows
+
+
+def systems(asked: argparse.Namespace) -> list[list[str]]:
+    """Render by every published method, random weights, as PyTorch does it by itself and as rendering does it."""
+    height, width = asked.image_size or (512, 768)
+    rows = [["", "naive eager, s", "plain engine, s", "ratio"]]
+    for name in baselines():
+        torch.manual_seed(0)
+        naive = build(without_weights(recipe(name)["model"]), "model", *MODELS).eval()
+        plain = folded(deepcopy(naive))
+        photo = torch.rand(1, 3, height, width)
+        given = {key: torch.rand(1, 1, height, width) for key in naive.guidance}
+
+        def render(network: nn.Module, photo: Tensor = photo, given: Mapping[str, Tensor] = given) -> None:
+            with torch.inference_mode():
+                network(photo, **given)
+
+        seconds = _timed({"naive": partial(render, naive), "plain": partial(render, plain)}, asked.rounds)
+        ratio = seconds["naive"] / seconds["plain"]
+        rows.append([name, *(f"{seconds[way]:.2f}" for way in ("naive", "plain")), f"{ratio:.2f}×"])
     return rows
 
 
@@ -263,6 +289,7 @@ def _timed(cases: Cases, rounds: int) -> dict[str, float]:
 
 PARTS: dict[str, Callable[[argparse.Namespace], list[list[str]]]] = {
     "engines": engines,
+    "systems": systems,
     "training": training,
     "curves": curves,
     "ssim": ssim,
