@@ -17,8 +17,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,7 +31,7 @@ from torch.nn import functional
 
 from lensblend.nn.kernel_bank import KernelBank
 
-Case = Callable[[Tensor], Tensor]
+Case = Callable[[Tensor], Any]
 DENSE, DENSE_DISK = "dense depthwise convolution", "dense depthwise convolution, disk"
 
 
@@ -98,6 +100,12 @@ def table(options: argparse.Namespace, threads: int) -> list[str]:
     errors = {
         name: 255 * np.abs(case(photo).cpu().numpy() - truth[family]).max() for name, (family, case) in cases.items()
     }
+    one_by_one: dict[str, tuple[str, Case]] = {  # as pieces of a photo at full size are blended: no stack is made
+        "`KernelBank.copies`, gaussian": ("gaussian", lambda photo: deque(banks["gaussian"].copies(photo), maxlen=0)),
+        "`KernelBank.copies`, gaussian, fast": ("gaussian", lambda photo: deque(fast.copies(photo), maxlen=0)),
+    }
+    errors |= {name: errors[f"**{name.replace('.copies', '')}**"] for name in one_by_one}
+    cases |= one_by_one
     times = measure({name: case for name, (_, case) in cases.items()}, photo, options.rounds)
     baseline = {"gaussian": times[DENSE], "box": times[DENSE], "disk": times[DENSE_DISK]}
     ratios = {name: baseline[family] / times[name] for name, (family, _) in cases.items()}

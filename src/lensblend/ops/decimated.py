@@ -66,10 +66,10 @@ def fast_blurs(
     traced, shortest = not may_keep(photo), min(photo.shape[-2:])
     plans = [None if traced else decimation(kernel) for kernel in kernels]
     plans = [plan if plan is not None and plan.reach < shortest else None for plan in plans]
-    margin = max((plan.reach for plan in plans if plan), default=0)
-    if not margin:
+    if not any(plans):
         yield from blurs(photo, kernels)
         return
+    margin = max(_margin(plan, photo.shape[-2], _blocks(photo, plan.factor)) for plan in plans if plan)
     padded = extend(photo, margin, -2, "reflect")
     for kernel, plan in zip(kernels, plans, strict=True):
         if plan is None:
@@ -144,16 +144,35 @@ def _spline(factor: int) -> NDArray[np.float64]:
 
 def _blurred(padded: Tensor, plan: Decimation, margin: int, size: Sequence[int]) -> Tensor:
     """Blur a photo of this size, of which ``margin`` mirrored rows were added above and below."""
-    factor, nodes = plan.factor, [-(-length // plan.factor) + 3 for length in size]
-    on_cpu = padded.device.type == "cpu"
-    # Small blocks waste the least work on the bands' zeros; a GPU is busier with large ones.
-    down = constant(_down, plan.kernel, factor, max(2, 32 // factor) if on_cpu else 64, image=padded)
-    up = constant(_up, factor, max(1, 32 // factor) if on_cpu else 64, image=padded)
-    first = margin - plan.reach + factor  # where the kernel of the node before the first pixel begins
+    factor, blocks = plan.factor, _blocks(padded, plan.factor)
+    nodes = [_nodes(factor, length, blocks) for length in size]
+    down = constant(_down, plan.kernel, factor, blocks[0], image=padded)
+    up = constant(_up, factor, blocks[1], image=padded)
+    first = factor - plan.reach  # where the kernel of the node before the first pixel begins
     step = len(down) * factor
-    few = map_columns(padded[..., first:, :], down, step, nodes[0])
-    few = map_rows(extend(few, plan.reach, -1, "reflect")[..., factor:], down, step, nodes[1])
+    few = map_columns(padded[..., first + margin :, :], down, step, nodes[0])
+    margin = _margin(plan, size[1], blocks)
+    few = map_rows(extend(few, margin, -1, "reflect")[..., first + margin :], down, step, nodes[1])
     return map_columns(map_rows(few, up, len(up) // factor, size[1]), up, len(up) // factor, size[0])
+
+
+def _blocks(image: Tensor, factor: int) -> tuple[int, int]:
+    """Return how many nodes the bands give at once on the way down, and how many they take forward on the way up."""
+    # Small blocks waste the least work on the bands' zeros; a GPU is busier with large ones.
+    return (max(2, 32 // factor), max(1, 32 // factor)) if image.device.type == "cpu" else (64, 64)
+
+
+def _nodes(factor: int, length: int, blocks: tuple[int, int]) -> int:
+    """Return how many nodes an axis has: those of whole windows on the way up, and three that the last pixels need."""
+    return -(-length // (factor * blocks[1])) * blocks[1] + 3
+
+
+def _margin(plan: Decimation, length: int, blocks: tuple[int, int]) -> int:
+    """Return how far an axis is continued, so that the windows of all nodes are whole; less where it is too short."""
+    windows = -(-_nodes(plan.factor, length, blocks) // blocks[0])
+    reach = plan.factor * (blocks[0] - 1) + len(kernel_from_bytes(plan.kernel))
+    needed = (windows - 1) * blocks[0] * plan.factor + reach
+    return max(plan.reach, min(needed - length - plan.reach + plan.factor, length - 1))
 
 
 def _down(kernel: bytes, factor: int, block: int) -> Tensor:
