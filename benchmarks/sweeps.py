@@ -96,6 +96,7 @@ def page(
     added = (total - alone) / jobs
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     gaps = [later - earlier for earlier, later in itertools.pairwise(first_steps)]
+    median_gap = statistics.median(gaps)
     command = f"python benchmarks/sweeps.py --jobs {jobs} --epochs {options.epochs}"
     return f"""# What a sweep costs
 
@@ -106,14 +107,15 @@ after the other, then as one sweep (`--multirun`, one slot). Wall time, in secon
 |---|---:|---:|
 | process start to first logged step | {first:.1f} | {first_steps[0]:.1f} (the first job, launcher included) |
 | first logged step to the end of the process | {training:.1f} | |
-| from one job's first step to the next one's | {took:.1f} | {statistics.median(gaps):.1f} |
+| from one job's first step to the next one's | {took:.1f} | {median_gap:.1f} |
 | all {jobs} | {alone:.1f} | {total:.1f} |
 
 - **A sweep adds {added:+.1f} s to each job, {100 * added / took:+.1f} % of it** (target: at most 10 % of a job of
   60 s). The spread of the trainings by hand is {min(v for v, _ in by_hand):.1f} to {max(v for v, _ in by_hand):.1f} s.
-- Of each training, by hand as well, {first:.1f} s ({100 * first / took:.0f} %) pass before the first step: importing
-  PyTorch, Lightning and torchmetrics, building the network and reading data. A sweep pays that for every job, because
-  every job is a process of its own.
+- By hand {first:.1f} s ({100 * first / took:.0f} %) pass before the first step: importing PyTorch, Lightning and
+  torchmetrics, building the network and reading data. Every job of a sweep is a process of its own, too, but it is
+  started while the one before it trains, and waits with its imports done: from the second job on,
+  {median_gap - training:.1f} s pass from the end of one training to the first step of the next.
 
 {os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()},
 {datetime.date.today().isoformat()}, commit {commit.stdout.strip()}:

@@ -19,8 +19,8 @@ def folded(network: NetworkT) -> NetworkT:
 
     Each BatchNorm of which a convolution's result is the only input, and that result's only reader, becomes part of the
     convolution's weights; a ReLU that alone reads what one of both has computed writes over it; weights of
-    convolutions lie channels last. Where a part's forward cannot be followed, because it depends on values or sizes,
-    what it calls is left as it is.
+    convolutions lie channels last, but of a network that says it renders faster without. Where a part's forward cannot
+    be followed, because it depends on values or sizes, what it calls is left as it is.
 
     Args:
         network: In evaluation mode; it is neither to be trained any more, nor saved.
@@ -45,6 +45,8 @@ def folded(network: NetworkT) -> NetworkT:
                 computed.add(after)
             elif isinstance(second, nn.ReLU) and (before in computed or isinstance(first, nn.Conv2d | nn.BatchNorm2d)):
                 second.inplace = True
+    if not getattr(network, "renders_channels_last", True):
+        return network
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -72,6 +72,7 @@ class DynamicFilterDense(BokehNetwork):
         section 4.3 (IPCV IITM).
     """
 
+    renders_channels_last = False  # its BatchNorms stand before convolutions and stay, which are slower so
     guidance = ("saliency", "disparity")
 
     def __init__(

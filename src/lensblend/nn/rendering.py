@@ -42,12 +42,14 @@ class Network(nn.Module):
         estimates: Names of the maps that it finds in a photo: ``saliency`` (its answer has ``saliency_logits``),
             ``disparity`` (``log_depth``).
         takes_coordinates: Whether it also takes where in its image each pixel of the photo lies, ``coordinates``.
+        renders_channels_last: Whether it renders faster with weights that lie channels last (docs/benchmarks/speed.md).
     """
 
     renders: bool = False
     guidance: tuple[str, ...] = ()
     estimates: tuple[str, ...] = ()
     takes_coordinates: bool = False
+    renders_channels_last: bool = True
 
     @property
     def depth_trunk(self) -> nn.Module | None:
