@@ -16,6 +16,9 @@ ALLOWED = {
     "data/modes.py": {"getattr(image, 'tag_v2', {})"},
     "data/photo_camera.py": {"getattr(self, name)"},
     "data/opening.py": {"getattr(image, 'n_frames', 1)"},
+    "inference/exporting.py": {"isinstance(part, Backbone)"},  # which of a network's own parts are less precise
+    "inference/folding.py": {"getattr(network, 'renders_channels_last', True)"},  # of a part, which says nothing
+    "inference/lowering.py": {"getattr(data, name)"},  # scikit-image's photos
     "inference/served.py": {"isinstance(part, Backbone)"},  # which of a network's own parts an engine takes over
     "launchers/devices.py": {"hasattr(os, 'sched_getaffinity')"},
     "launchers/slurm.py": {"getattr(self, name)"},
@@ -27,6 +30,7 @@ ALLOWED = {
     "training/interruption.py": {"hasattr(signal, 'sigtimedwait')"},
     "training/loggers/phase_logger.py": {"inspect.signature(kind)"},  # of Lightning's own loggers
     "training/phases.py": {"getattr(self, name)"},
+    "training/speed.py": {"inspect.signature(kind)"},  # of PyTorch's own optimizers
 }
 PROBES = {"getattr", "hasattr", "inspect.signature", "signature"}
 # A network's or a source's kind is what it declares, and not what it is called or derives from.

@@ -11,8 +11,9 @@ from lensblend.errors import StorageError
 from lensblend.storage import check_writable, json_text
 
 SOURCE = Path(lensblend.__file__).parent
-# Texts that are compared or hashed, and never written.
+# Texts that are compared, hashed or handed to a process of ours, and never written.
 FINGERPRINTS = {
+    "benching/measuring.py",
     "comparison/labels.py",
     "comparison/report.py",
     "comparison/studies/claims.py",
@@ -20,6 +21,7 @@ FINGERPRINTS = {
     "data/packed.py",
     "inference/exported_parts.py",
     "inference/prior_maps.py",
+    "launchers/standby.py",
     "runs/configuration.py",
 }
 

@@ -104,7 +104,7 @@ def test_a_rendering_of_the_networks_size_is_enlarged_within_the_clock(tiny_mode
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"engine": "onnx", "precision": "bf16"}, "`engine` onnx computes in fp32, but `precision` is bf16"),
+        ({"engine": "onnx", "precision": "bf16"}, "`engine` onnx computes in fp32 or int8, but `precision` is bf16"),
         ({"precision": "fp16"}, "`precision` fp16 is for GPUs"),
         ({"engine": "openvino", "device": "meta"}, "`device` 'meta' cannot be used"),
     ],

@@ -35,6 +35,7 @@ def here(monkeypatch):
     return cases
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_in_a_process_of_its_own_and_the_page_says_how(lensblend, tiny_model, tmp_path):
     done = lensblend("bench", tiny_model, "--device", "cpu", "--rounds", "2", "--output", tmp_path / "out")
     assert done.code == 0, done.err
@@ -119,6 +120,7 @@ def test_a_new_folder_is_made_each_time(in_process, here, tiny_model, tmp_path):
     assert len(list((tmp_path / "outputs" / "bench").glob("*/*/bench.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_training_is_split_into_its_parts_and_nothing_of_it_is_kept(lensblend, tmp_path):
     shutil.rmtree(tmp_path / "tmp", ignore_errors=True)
     (tmp_path / "tmp").mkdir()

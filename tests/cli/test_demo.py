@@ -1,6 +1,7 @@
 """What ``lensblend demo`` ends with: real photos, rendered by what it has trained and by the model in the box."""
 
 import numpy as np
+import pytest
 import torch
 from skimage import data
 from skimage.transform import resize
@@ -27,6 +28,7 @@ def network(sizes):
     return build(node, "model", *MODELS).state_dict(), describe(node, "phase1", [32, 48], {"seed": 0}, {})
 
 
+@pytest.mark.slow
 def test_real_photos_stand_beside_both_renderings(tmp_path, picture):
     state, record = network([3, 5])
     AtomicCheckpointIO().save_checkpoint({"state_dict": state, "lensblend": record}, tmp_path / "run/phase1/best.ckpt")

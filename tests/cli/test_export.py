@@ -46,6 +46,7 @@ def test_the_file_tells_nothing_of_the_machine(trained, exported):
     assert record["parent"]["path"] == "best.ckpt"
 
 
+@pytest.mark.slow
 def test_every_verb_takes_it_as_it_takes_the_run(in_process, trained, exported, photo, picture, tmp_path):
     for name, model in (("run", trained), ("file", exported)):
         done = in_process("render", photo, "--model", model, "--output", tmp_path / name)

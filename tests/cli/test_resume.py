@@ -152,6 +152,7 @@ def test_values_beside_resume_are_set_if_they_may_differ(stopped, in_process, mo
     assert in_process("train", f"resume={stopped}").code == 0
 
 
+@pytest.mark.slow
 def test_a_change_is_kept_once_training_goes_on_with_it_and_not_before(stopped, in_process, monkeypatch):
     before = (stopped / "config.yaml").read_bytes()
     refused = in_process(

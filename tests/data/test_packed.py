@@ -104,6 +104,7 @@ def existing(folder):
     return FilePairs([PairFiles(str(n), folder / f"photo/{n}.png", folder / f"target/{n}.png", {}) for n in numbers])
 
 
+@pytest.mark.slow
 def test_two_builders_at_once_and_one_that_is_killed_leave_one_whole_file(tmp_path, cache):
     pairs = in_files(tmp_path, 100)
     command = [sys.executable, "-c", BUILD, os.path.dirname(__file__), str(tmp_path)]

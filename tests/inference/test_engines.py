@@ -110,6 +110,7 @@ def test_an_engine_renders_the_same(name, engine, precision, photo, folder):
 
 
 @pytest.mark.skipif(APART in os.environ, reason="this is that process")
+@pytest.mark.slow
 def test_openvino_renders_the_same_in_a_process_of_its_own():
     asked = ["-p", "no:cacheprovider", __file__, "-k", "renders_the_same and openvino"]
     command = [sys.executable, "-m", "pytest", *asked]
@@ -221,7 +222,7 @@ def test_the_command_renders_and_evaluates_by_an_engine(in_process, trained, pho
     assert done.code == 0, done.err
     assert '"engine": "onnx"' in (tmp_path / "metrics.json").read_text()
     done = in_process("render", file, "--model", trained, "--engine", "onnx", "--precision", "fp16")
-    assert (done.code, done.err.strip()) == (2, "`engine` onnx computes in fp32, but `precision` is fp16.")
+    assert (done.code, done.err.strip()) == (2, "`engine` onnx computes in fp32 or int8, but `precision` is fp16.")
 
 
 if __name__ == "__main__":

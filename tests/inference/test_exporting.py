@@ -23,7 +23,7 @@ from networks.test_contract import NETWORKS
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 IMAGE_SIZE = (48, 64)
-QUICK = ("saliency_blend", "multiscale_hierarchical", "nonlocal_autoencoder")
+QUICK = ("saliency_blend",)
 # Networks of the table that the exporter does not take, and why.
 NOT_EXPORTED: dict[str, str] = {}
 ROWS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NETWORKS]

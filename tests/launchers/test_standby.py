@@ -1,11 +1,13 @@
 """A process that waits becomes a job like any other; where it cannot, nothing is lost."""
 
+import io
 import os
 import sys
 import time
 
 import pytest
 
+from lensblend.cli import standby as child
 from lensblend.launchers import standby
 from lensblend.launchers.standby import Standby
 
@@ -26,8 +28,6 @@ def test_a_job_of_a_waiting_process_has_its_own_arguments_environment_and_log(wa
     finally:
         del os.environ["LEFT_OVER"]
     process = waiting._waiting
-    other = Standby()
-    other.prepare(TRAIN, os.environ)
     asked = ["--cfg", "job", "name=${oc.env:GIVEN}", "run_dir=${oc.env:LEFT_OVER,gone}", "--resolve"]
     log = tmp_path / "job.log"
     log.write_text("before\n")
@@ -38,10 +38,13 @@ def test_a_job_of_a_waiting_process_has_its_own_arguments_environment_and_log(wa
     assert "run_dir: gone" in said
     assert 'name: "a name' in said
     assert "Warning" not in said
-    # A sweep that is gone, even killed, leaves none behind: its end of the pipe is closed.
-    left = other._waiting
-    left.stdin.close()
-    assert left.wait(timeout=120) == 0
+
+
+def test_a_sweep_that_is_gone_even_killed_leaves_none_behind(monkeypatch):
+    monkeypatch.setattr(child, "WARM", ())
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))  # what reading gives once the other end is closed
+    monkeypatch.setattr(child.runpy, "run_module", None)
+    child.main()
 
 
 def test_a_process_that_has_ended_is_nobodys(waiting, monkeypatch, tmp_path):

@@ -47,6 +47,7 @@ def check(names, modes):
             assert difference < 0.02, where
 
 
+@pytest.mark.slow
 def test_compiled_networks_keep_single_precision_under_autocast():
     check(QUICK, ["train"])
 
