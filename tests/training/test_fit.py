@@ -9,12 +9,15 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
+from lensblend.backbones.hourglass import Hourglass
 from lensblend.errors import RequestError
 from lensblend.losses.pixel import L1
 from lensblend.losses.saliency import BinaryCrossEntropy
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
 from lensblend.metrics.saliency import MeanAbsoluteError
+from lensblend.networks.depth_blend import DepthBlend
+from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, PriorNetwork, Rendering
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import MODULE
@@ -282,3 +285,33 @@ def test_scores_do_not_depend_on_the_validation_batch(batch):
     for module in (both, one):
         module.on_validation_epoch_end()
     assert one.kept["val/psnr"] == pytest.approx(float(both.kept["val/psnr"]), rel=1e-6)
+
+
+def kept_by_a_step(**arguments):
+    """The loss of a training step, and the bytes that it keeps for the gradients beside the weights."""
+    torch.manual_seed(0)
+    network = DepthBlend(Hourglass(width_divisor=16), KernelBank(sizes=[3]))
+    module, sizes = fit_of(Restoration, network, "l1", **arguments), {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+
+    def keep(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    photo, target = torch.rand(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = module.training_step({"photo": photo, "target": target}, 0)
+    return loss.item(), sum(size for place, size in sizes.items() if place not in weights)
+
+
+def test_activations_are_kept_or_where_asked_computed_again():
+    (loss, kept), (same, fewer) = kept_by_a_step(), kept_by_a_step(checkpoint_activations=True)
+    assert same == loss
+    assert 2 * fewer < kept
+
+
+def test_where_activations_cannot_be_computed_again_it_is_said():
+    with pytest.raises(RequestError, match="have no effect on Both, which has no blocks that occur more than once"):
+        fit_of(Restoration, Both(), "l1", checkpoint_activations=True)
+    with pytest.raises(RequestError, match=r"and `module.compile=eager` do not go together"):
+        fit_of(Restoration, Both(), "l1", checkpoint_activations=True, compile="eager")
