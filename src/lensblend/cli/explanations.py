@@ -66,6 +66,8 @@ def unknown_key(key: str, known: Sequence[str], free: Sequence[str] = ()) -> str
         '`batch_size` is not a key of the configuration; did you mean `schedule.every_phase.batch_size`?'
         >>> unknown_key("optimizer.momentum", ["optimizer", "optimizer.lr"], free=["optimizer"])
         '`optimizer.momentum` is not a key of the configuration; to add it, write +optimizer.momentum=VALUE.'
+        >>> unknown_key("model.compile", ["model", "model.bank", "module", "module.compile"])
+        '`model.compile` is not a key of the configuration; did you mean `module.compile`?'
         >>> unknown_key("loader.pin", ["loader", "loader.flips", "seed"])
         '`loader.pin` is not a key of the configuration. In `loader` there are: flips.'
     """
@@ -78,6 +80,7 @@ def unknown_key(key: str, known: Sequence[str], free: Sequence[str] = ()) -> str
     near = f"{place}.{TERM_KEYS[last]}" if last in TERM_KEYS else None
     if near is None and place in known:
         near = next((k for k in beside if k.rpartition(".")[2] == closest(last, [_last(k) for k in beside])), None)
+        near = near or (alike[0] if len(alike) == 1 else None)
     elif near is None:
         near = closest(key, others, least=0.65) or next(iter(alike), None)
     said = f"`{key}` is not a key of the configuration"
