@@ -70,7 +70,7 @@ def test_a_second_computation_changes_nothing():
     assert again.blocks[0].norm.num_batches_tracked == 2
 
 
-def test_the_published_trunk_keeps_a_third_or_less():
+def test_the_hourglass_keeps_a_third_or_less():
     torch.manual_seed(0)
     plain, photo = Hourglass(width_divisor=4).train(), torch.rand(1, 3, 64, 96)
     again = deepcopy(plain)
