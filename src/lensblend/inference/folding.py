@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TypeVar, cast
 
 import torch
@@ -56,6 +57,9 @@ def _successive(parent: nn.Module) -> Iterator[tuple[str, str]]:
     Each is called once.
     """
     if not any(isinstance(part, nn.BatchNorm2d | nn.ReLU) for part in parent.modules() if part is not parent):
+        return
+    if type(parent) is nn.Sequential:  # known without following it, which takes longer
+        yield from pairwise(name for name, _ in parent.named_children())
         return
     try:
         graph = _Parts().trace(parent)

@@ -173,7 +173,7 @@ def load_network(path: str | Path) -> Trained:
         DataError: The checkpoint is damaged or does not fit the network it names.
     """
     file = find_checkpoint(path)
-    content = read_checkpoint(file)
+    content = read_checkpoint(file, mmap=True)  # the optimizer's state is most of it, and not wanted
     record = content[RECORD]
     require(record, file, "image_size", "phase", "config")
     network = rebuild(record["network"], content["state_dict"], file)
