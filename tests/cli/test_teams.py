@@ -49,7 +49,7 @@ def test_two_processes_train_network_and_discriminator_as_one_does(lensblend, tm
     small += ["module.discriminator_optimizer.lr=0.01"]
     for part in ("schedule.phases.phase1.optimizer", "module.discriminator_optimizer"):
         small += [f"{part}._target_=torch.optim.SGD", f"~{part}.betas"]
-    ddp = ["trainer=ddp_cpu", "trainer.strategy=ddp_find_unused_parameters_true"]
+    ddp = ["trainer=ddp_cpu", "trainer.strategy.find_unused_parameters=true"]
     saved = []
     for name, how in {"two": ddp, "one": ["trainer=cpu", "schedule.every_phase.batch_size=4"]}.items():
         done = lensblend("train", "baseline=slyym", *small, *how, f"run_dir={tmp_path / name}")

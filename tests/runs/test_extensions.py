@@ -24,6 +24,7 @@ import sys
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn, optim
 from lensblend.data.pairs import Source
 from lensblend.inference.prior_maps import Guide
@@ -56,12 +57,13 @@ class Maps(Guide):
 class Module(Restoration): pass
 class Told(Callback): pass
 class Log(CSVLogger): pass
+class Way(DDPStrategy): pass
 def network(): return Network()
 """
 PLAYS = {
     "NETWORK": "Network", "PRIOR": "Prior", "BACKBONE": "Trunk", "BANK": "Bank", "DISCRIMINATOR": "Judge",
     "LOSS": "Loss", "METRIC": "Score", "OPTIMIZER": "Optimizer", "DATA": "Pairs", "MAP_SOURCE": "Maps",
-    "MODULE": "Module", "CALLBACK": "Told", "LOGGER": "Log",
+    "MODULE": "Module", "CALLBACK": "Told", "LOGGER": "Log", "STRATEGY": "Way",
 }  # fmt: skip
 
 

@@ -341,6 +341,7 @@ def test_every_role_takes_its_own_and_no_others():
         "MODULE": "lensblend.training.estimation.Estimation",
         "CALLBACK": "pytorch_lightning.callbacks.EarlyStopping",
         "LOGGER": "lensblend.training.loggers.wandb_run.PhaseWandbLogger",
+        "STRATEGY": "lensblend.training.strategies.DDP",
     }
     assert own.keys() == {name for name, value in vars(roles).items() if isinstance(value, roles.Role)}
     for name, target in own.items():

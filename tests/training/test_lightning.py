@@ -1,6 +1,7 @@
 """Every argument of Lightning's trainer is passed on, or answered with the key that does what it asks for."""
 
 import inspect
+from datetime import timedelta
 
 import pytest
 import pytorch_lightning as pl
@@ -59,3 +60,28 @@ def test_the_keys_that_are_named_are_there():
             if dot and place in known:
                 assert name in known[place].__dataclass_fields__, word
     assert {"run_dir", "deterministic", "logger", "callbacks", "checkpoint"} <= set(Train.__dataclass_fields__)
+
+
+def test_a_strategy_is_a_node_with_pytorchs_arguments_by_name():
+    node = {"_target_": "lensblend.training.strategies.DDP", "static_graph": True, "timeout": 60}
+    built = trainer_arguments({"strategy": node})["strategy"]
+    assert built._timeout == timedelta(minutes=1)
+    asked = {"static_graph": True, "gradient_as_bucket_view": True, "find_unused_parameters": False}
+    assert built._ddp_kwargs == asked
+    assert trainer_arguments({"strategy": "ddp"}) == {"strategy": "ddp"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"timeout": 0}, "`trainer.strategy.timeout` is a number of seconds above 0, but got 0"),
+        ({"timeout": float("inf")}, "above 0, but got inf"),
+        ({"timeout": "soon"}, "`trainer.strategy.timeout` is 'soon', but it is of type float"),
+        ({"static_grpah": True}, "`trainer.strategy.static_grpah` is not an argument .*did you mean `static_graph`"),
+        ({"_target_": "os.system"}, "`trainer.strategy._target_` is 'os.system', which may not be built there"),
+    ],
+)
+def test_a_strategy_that_is_none_is_refused(changes, says):
+    node = {"_target_": "lensblend.training.strategies.DDP", **changes}
+    with pytest.raises(RequestError, match=says):
+        trainer_arguments({"strategy": node})

@@ -143,6 +143,12 @@ LOGGER = Role(
     ("lensblend.training.loggers", "pytorch_lightning.loggers"),
     waits=True,
 )
+STRATEGY = Role(
+    "a way in which processes share a training",
+    "pytorch_lightning.strategies.Strategy",
+    ("lensblend.training.strategies", "pytorch_lightning.strategies"),
+    ("lensblend.training.strategies", "pytorch_lightning.strategies"),
+)
 # A network may render, or estimate what another is guided by.
 MODELS = (NETWORK, PRIOR)
 

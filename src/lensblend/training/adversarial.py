@@ -84,7 +84,8 @@ class Adversarial(Restoration):
         if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
             raise RequestError(
                 "Network and discriminator take turns, for which several processes need "
-                "`trainer.strategy=ddp_find_unused_parameters_true`."
+                "`trainer.strategy.find_unused_parameters=true` (of a strategy by its name: "
+                "trainer.strategy=ddp_find_unused_parameters_true)."
             )
 
     @classmethod

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lensblend.errors import RequestError, nearest, short
+from lensblend.runs.instantiate import build
+from lensblend.runs.roles import STRATEGY
 
 # Passed on as they are given.
 PASSED = (
@@ -60,7 +62,7 @@ ABOVE_ZERO = {
 
 
 def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is passed on to Lightning's trainer; null stands for what was not given.
+    """Return what is passed on to Lightning's trainer, a strategy built; null stands for what was not given.
 
     Args:
         node: The configuration's ``trainer``; of this project's own keys nothing is returned.
@@ -98,6 +100,8 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
             f"`trainer.gradient_clip_algorithm={short(given['gradient_clip_algorithm'])}` would have no effect: set "
             "trainer.gradient_clip_val, or leave it out."
         )
+    if isinstance(given.get("strategy"), Mapping):
+        given["strategy"] = build(given["strategy"], "trainer.strategy", STRATEGY)
     return given
 
 
