@@ -131,9 +131,10 @@ def fit(
     further=(),
     log_every=1,
     number=signal.SIGTERM,
+    background=False,
     **optimizer,
 ):
-    folder = run / "phase1"
+    folder, files = run / "phase1", AtomicCheckpointIO()
     stopped = find_stopped(folder, {}, 0, Consent())
     interruption = Interruption()
     torch.manual_seed(3)
@@ -165,11 +166,11 @@ def fit(
         callbacks=[
             Stop(interruption, stop, in_validation, number),
             Reseed(5),
-            KeepLastAndBest(folder, "val/psnr", Psnr.beats, interruption),
+            KeepLastAndBest(folder, "val/psnr", Psnr.beats, interruption, background=background, files=files),
             *([EMAWeightAveraging(decay=0.9)] if average else []),
             *further,
         ],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[files],
         logger=MetricsCsv(PhaseRun(run, "phase1", "group", first_step=stopped.step if stopped else 0)),
         log_every_n_steps=log_every,
         num_sanity_val_steps=0,
@@ -293,6 +294,12 @@ def test_again_and_again_with_validations_within_an_epoch(tmp_path, whole):
 @pytest.mark.parametrize(("stop", "in_validation"), [(1, False), (6, False), (8, True), (4, "at its end")])
 def test_with_an_average_of_the_weights(tmp_path, whole, stop, in_validation):
     check(tmp_path, whole(average=True), [(stop, in_validation)], average=True)
+
+
+def test_with_checkpoints_that_are_written_in_the_background(tmp_path, whole):
+    stops = [(2, False), (4, True), (BATCHES + 1, False)]
+    check(tmp_path, whole(), stops, background=True)
+    assert sorted(p.name for p in (tmp_path / "phase1").glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
 
 
 @pytest.mark.parametrize("number", STOPS)

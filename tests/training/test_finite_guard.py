@@ -1,5 +1,7 @@
 """Steps whose loss or gradient is no number, in a module small enough to follow by hand."""
 
+import time
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -8,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from lensblend.errors import RequestError, TrainingError
 from lensblend.metrics.fidelity import Psnr
-from lensblend.runs.checkpoint_files import read_checkpoint
+from lensblend.runs.checkpoint_files import read_checkpoint, write_checkpoint
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
@@ -53,18 +55,20 @@ class Small(pl.LightningModule):
         checkpoint["lensblend"] = {"network": {}, **checkpoint["lensblend"]}
 
 
-def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1, module=None, further=()):
+def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1, module=None, further=(), slow=False):
     torch.manual_seed(0)
     module = module or Small()
-    guard = FiniteGuard(folder / "phase1", policy, limit)
+    files = AtomicCheckpointIO()
+    guard = FiniteGuard(folder / "phase1", policy, limit, before_reading=files.settle)
     keep = KeepLastAndBest(
-        folder / "phase1", "val/psnr", Psnr.beats, every_steps=every_steps, before_saving=guard.settle
-    )
+        folder / "phase1", "val/psnr", Psnr.beats, every_steps=every_steps, before_saving=guard.settle, files=files,
+        background=slow,
+    )  # fmt: skip
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,
         callbacks=[guard, keep, *further],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[files],
         logger=MetricsCsv(PhaseRun(folder, "phase1", "group")),
         accumulate_grad_batches=accumulate,
         enable_progress_bar=False,
@@ -163,6 +167,16 @@ def test_roll_back_returns_to_the_last_checkpoint(tmp_path, capsys):
     assert "back to the weights of step 2" in capsys.readouterr().out
     torch.testing.assert_close(module.weights[4], module.weights[2], rtol=0, atol=0)
     assert module.rates == pytest.approx([0.1 / (1 + step) for step in range(5)])
+
+
+def test_roll_back_waits_for_a_checkpoint_that_is_being_written(tmp_path, monkeypatch, capsys):
+    def write(checkpoint, path):
+        time.sleep(1)
+        write_checkpoint(checkpoint, path)
+
+    monkeypatch.setattr("lensblend.training.checkpoint_io.write_checkpoint", write)
+    fit(tmp_path, "roll_back", bad=[5], every_steps=2, slow=True)
+    assert "back to the weights of step 2" in capsys.readouterr().out
 
 
 def test_roll_back_without_a_checkpoint_says_so(tmp_path):

@@ -58,10 +58,12 @@ class Checkpoint:
     Attributes:
         every_steps: After so many optimizer steps.
         every_minutes: After so much time; what a crash can cost at most.
+        background: Whether files are written while the training goes on, from a copy in memory.
     """
 
     every_steps: int | None = None
     every_minutes: float | None = 10.0
+    background: bool = False
 
 
 @dataclass

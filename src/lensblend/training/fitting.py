@@ -71,12 +71,15 @@ class PhaseFit:
         self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
         self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
         self._epochs = phase.max_epochs if self._trains else 1
-        self._finite = FiniteGuard(phase_run.folder, **self._config["not_finite"])
+        self._finite = FiniteGuard(
+            phase_run.folder, before_reading=self._files.settle, **self._config["not_finite"]
+        )
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
             monitored(phase, module.scores).beats,
             interruption,
+            files=self._files,
             before_saving=self._finite.settle,
             on_saved=lambda step: status.update_phase(phase_run.phase, step=step),
             **self._config["checkpoint"],
@@ -113,6 +116,7 @@ class PhaseFit:
                 raise
             raise explained from error
         finally:
+            self._files.close()
             for logger in loggers:
                 if isinstance(logger, PhaseLogger):
                     logger.finish(exit_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,23 @@ class FiniteGuard(pl.Callback):
         folder: The phase's folder.
         policy: One of the three.
         limit: At most so many steps of a phase are left out.
+        before_reading: Called before the phase's checkpoints are looked at, which may be on their way to the disk.
     """
 
-    def __init__(self, folder: Path, policy: str = "stop", limit: int = 10) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        policy: str = "stop",
+        limit: int = 10,
+        before_reading: Callable[[], None] = lambda: None,
+    ) -> None:
         if limit < 1:
             raise RequestError(f"`not_finite.limit` is at least 1, but got {limit}.")
         self.folder = folder
         self.policy = one_of("not_finite.policy", policy, POLICIES)
         self.limit = limit
         self.count = 0
+        self._before_reading = before_reading
         self._batches: list[Mapping[str, Any]] = []
         self._losses: list[Tensor] = []
         self._statistics: list[Tensor] = []
@@ -136,6 +144,7 @@ class FiniteGuard(pl.Callback):
         module.zero_grad(set_to_none=True)
 
     def _end(self, text: str) -> TrainingError:
+        self._before_reading()
         so_far = "" if self.policy == "stop" else f" This is number {self.count}, the limit is {self.limit}."
         kept = f" {self.folder / LAST} holds the state before." if (self.folder / LAST).exists() else ""
         return TrainingError(
@@ -148,6 +157,7 @@ class FiniteGuard(pl.Callback):
         return f"{self.folder.name}, step {step.number}: {_reason(step, module)} (pairs: {', '.join(pairs)})"
 
     def _roll_back(self, trainer: pl.Trainer, module: pl.LightningModule, text: str) -> None:
+        self._before_reading()
         last = self.folder / LAST
         if not last.exists():
             raise TrainingError(f"{text}; there is no checkpoint yet to go back to.")

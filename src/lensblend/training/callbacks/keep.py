@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lensblend.errors import DataError, Interrupted, RequestError, TrainingError
 from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
 from lensblend.runs.contents import RECORD
 from lensblend.training.agreement import Agreement, take_over_signals
+from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
 
@@ -41,6 +43,8 @@ class KeepLastAndBest(Checkpoint):
         interruption: Where signals arrive.
         every_steps: Also save after so many optimizer steps.
         every_minutes: Also save after so much time.
+        background: Whether files are written while the training goes on, see `AtomicCheckpointIO`.
+        files: What writes them; the trainer's own.
         before_saving: Called before each save; may raise where what would be saved is known to be wrong.
         on_saved: Called with the number of finished steps after each save.
 
@@ -56,6 +60,8 @@ class KeepLastAndBest(Checkpoint):
         interruption: Interruption | None = None,
         every_steps: int | None = None,
         every_minutes: float | None = None,
+        background: bool = False,
+        files: AtomicCheckpointIO | None = None,
         before_saving: Callable[[], None] | None = None,
         on_saved: Callable[[int], None] | None = None,
     ) -> None:
@@ -71,6 +77,8 @@ class KeepLastAndBest(Checkpoint):
         self._interruption = interruption or Interruption()
         self._every_steps = every_steps
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
+        self._files = files or AtomicCheckpointIO()
+        self._files.background = background
         self._before_saving, self._on_saved = before_saving, on_saved
         self._agreement = Agreement()
         self._saved_step = 0
@@ -106,6 +114,7 @@ class KeepLastAndBest(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Save, or save and stop, between two optimizer steps."""
+        self._files.settle(is_awaited=False)
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self.began = self.began or trainer.global_step > self._saved_step
             self._position = (trainer.current_epoch, batch_idx)
@@ -148,6 +157,7 @@ class KeepLastAndBest(Checkpoint):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let ``best`` be ``last`` where no validation chose one."""
+        self._files.settle()
         best = self.folder / BEST
         if trainer.is_global_zero and not best.exists() and (self.folder / LAST).exists():
             copy_checkpoint(self.folder / LAST, best)
@@ -160,6 +170,7 @@ class KeepLastAndBest(Checkpoint):
         if trainer.global_step > self._saved_step:
             self._save(trainer)
         if request != SAVE:
+            self._files.settle()
             saved = trainer.global_step == self._saved_step and trainer.global_step > 0
             raise Interrupted(signal.Signals(request - SAVE).name, saved)
 
@@ -186,12 +197,16 @@ class KeepLastAndBest(Checkpoint):
         for logger in trainer.loggers:
             logger.save()
         trainer.save_checkpoint(self.folder / name)
-        if name == BEST and trainer.is_global_zero:
+        copies = name == BEST and trainer.is_global_zero
+        self._files.then(partial(self._saved, trainer.global_step, copies))
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+    def _saved(self, step: int, copies: bool) -> None:
+        if copies:
             # In this order: a restart after a crash in between finds the best one, and it is the newest.
             copy_checkpoint(self.folder / BEST, self.folder / LAST)
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         if self._on_saved is not None:
-            self._on_saved(trainer.global_step)
+            self._on_saved(step)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
