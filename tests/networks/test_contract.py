@@ -89,6 +89,9 @@ NETWORKS = {
         lambda: DepthBlend(TimmPyramid("mobilenetv4_conv_small", decoder_channels=16), bank()),
         {"weights", "stack", "mask"},
     ),
+    "depth_blend coarse": Case(
+        lambda: DepthBlend(Hourglass(width_divisor=16), bank(), coarse_share=0.5), {"weights", "stack", "mask"}
+    ),
     "joint_blend": Case(
         lambda: JointBlend(Hourglass(width_divisor=16), bank()),
         {"weights", "stack", "mask", "saliency", "saliency_logits", "log_depth"},

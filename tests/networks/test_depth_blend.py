@@ -244,6 +244,32 @@ def test_a_coarse_grid_lies_where_the_photo_lies():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("size", [(96, 128), (70, 93), (65, 90)])
+def test_half_the_size_is_seen_where_the_photo_lies_and_counts_by_its_share(size):
+    """A ramp looks alike at both sizes; of stripes that the smaller photo cannot hold, its share is lost."""
+    ramp = (torch.arange(size[0])[:, None] + torch.arange(size[1])).float().expand(1, 3, -1, -1) / 250
+    ours, fine = (DepthBlend(Shares(), KernelBank(sizes=[9]), coarse_share=share).features(ramp) for share in (0.5, 0))
+    torch.testing.assert_close(ours[..., 2:-6, 2:-6], fine[..., 2:-6, 2:-6], rtol=0, atol=1e-5)
+
+    class Itself(Backbone):
+        def __init__(self):
+            super().__init__(out_channels=3)
+
+        def forward(self, photo):
+            return photo
+
+    stripes = 0.5 + 0.5 * (-1.0) ** torch.arange(size[1]).expand(1, 3, size[0], -1)
+    seen = DepthBlend(Itself(), KernelBank(sizes=[9]), coarse_share=0.75).features(stripes)[..., :-2]
+    torch.testing.assert_close(seen, 0.5 + 0.25 * (stripes[..., :-2] - 0.5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(RequestError, match=rf"`coarse_share` is in \[0, 1\), but got {share}"):
+        DepthBlend(Shares(), KernelBank(sizes=[9]), coarse_share=share)
+
+
+@torch.no_grad()
 def test_without_bleeding_nothing_of_the_sharp_half_is_in_the_blurred_one():
     """Beside a sharp white half, the blurred half of another colour keeps that colour up to the edge."""
     photo = torch.full((1, 3, 64, 96), 0.3)

@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
-from lensblend.errors import one_of
+from lensblend.errors import RequestError, one_of
 from lensblend.nn.full_size import FullSize
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering, check_photo, check_sides
 from lensblend.ops.blending import blend
 from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.guided import guided_upsample
+from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import Window, resize_bilinear, sample_bilinear
 from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
@@ -45,6 +46,8 @@ class DepthBlend(BokehNetwork):
         bleeding: Whether blurs carry the colours of what stays sharp into what is blurred, as the paper's do. Without,
             each pixel counts in a blur by its share of blurred copies: the blur of share times photo over the blur of
             the share.
+        coarse_share: Share, in [0, 1), that the features of the photo at half its size have in those that the head
+            sees. Small, a network takes in more of the scene at once and finds what stands out; large, its outline.
 
     Example:
         >>> from lensblend.backbones.hourglass import Hourglass
@@ -67,14 +70,18 @@ class DepthBlend(BokehNetwork):
         linear_light: bool = False,
         enlarge: str = "bilinear",
         bleeding: bool = True,
+        coarse_share: float | int = 0,
     ) -> None:
         super().__init__()
         one_of("enlarge", enlarge, ENLARGING)
+        if not 0 <= coarse_share < 1:
+            raise RequestError(f"`coarse_share` is in [0, 1), but got {coarse_share}; 0 takes the photo as it is.")
         self.backbone = backbone
         self.bank = bank
         self.linear_light = linear_light
         self.enlarge = enlarge
         self.bleeding = bleeding
+        self.coarse_share = coarse_share
         self.head = nn.Conv2d(backbone.out_channels, len(bank) + 1, 3, padding=1)
 
     @property
@@ -116,7 +123,18 @@ class DepthBlend(BokehNetwork):
 
     def logits(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n h2 w2"]:
         """Return the maps whose softmax are the weights, at the size of the backbone's features."""
-        return self.head(self.backbone(photo))
+        return self.head(self.features(photo))
+
+    def features(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Return what the head sees: the backbone's features, or their mean with those of the photo at half its size."""
+        fine = self.backbone(photo)
+        if not self.coarse_share:
+            return fine
+        coarse = self.backbone(avg_pool2d(pad_to_multiple(photo, 2), 2))
+        # Either grid may reach beyond the photo; a place of the coarse one is two of the fine one's wide.
+        shares = [places / (2 * wide) for places, wide in zip(fine.shape[-2:], coarse.shape[-2:], strict=True)]
+        seen = sample_bilinear(coarse, fine.shape[-2:], (shares[0], shares[1])).to(fine.dtype)
+        return torch.lerp(fine, seen, self.coarse_share)
 
     def full_size(self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int], **guidance: Tensor) -> FullSize:
         """Return what renders pieces of the photo at another size; see `BokehNetwork.full_size`."""
