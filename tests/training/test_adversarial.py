@@ -195,7 +195,7 @@ def test_scaled_gradients_are_refused():
 def test_processes_that_would_wait_for_each_other_are_refused():
     trained = module()
     trained.trainer = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
-    with pytest.raises(RequestError, match="strategy.find_unused_parameters=true"):
+    with pytest.raises(RequestError, match=r"strategy\.find_unused_parameters=true"):
         trained.on_fit_start()
 
 

@@ -1,4 +1,4 @@
-"""``lensblend prepare``: what precedes a training: captures are aligned, data sets are brought into one layout, checked."""
+"""``lensblend prepare``: captures are aligned, data sets are brought into one layout, and checked."""
 
 from __future__ import annotations
 

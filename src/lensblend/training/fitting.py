@@ -71,9 +71,7 @@ class PhaseFit:
         self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
         self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
         self._epochs = phase.max_epochs if self._trains else 1
-        self._finite = FiniteGuard(
-            phase_run.folder, before_reading=self._files.settle, **self._config["not_finite"]
-        )
+        self._finite = FiniteGuard(phase_run.folder, before_reading=self._files.settle, **self._config["not_finite"])
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
