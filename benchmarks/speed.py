@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, default=None)
     parser.add_argument("--image-size", type=int, nargs=2, default=None, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=None, metavar="WAY", help="of a training step, by their names")
     parser.add_argument("--steps", type=int, default=160, help="of a curve")
     asked = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, load {os.getloadavg()[0]:.1f}\n")
@@ -122,22 +123,27 @@ def training(asked: argparse.Namespace) -> list[list[str]]:
     photo, target = (torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     plain, last = torch.contiguous_format, torch.channels_last
     ways = {
-        "eager fp32": (plain, False, False, False),
-        "channels last": (last, False, False, False),
-        "bf16": (plain, True, False, False),
-        "channels last, bf16": (last, True, False, False),
-        "channels last, checkpointing": (last, False, True, False),
-        "channels last, bf16, checkpointing": (last, True, True, False),
-        "channels last, bf16, fused Adam": (last, True, False, True),
+        "eager fp32": (plain, ""),
+        "channels last": (last, ""),
+        "bf16": (plain, "bf16"),
+        "channels last, bf16": (last, "bf16"),
+        "channels last, checkpointing": (last, "checkpointing"),
+        "channels last, bf16, checkpointing": (last, "bf16 checkpointing"),
+        "channels last, bf16, fused Adam": (last, "bf16 fused"),
+        "channels last, bf16, fused Adam, compiled": (last, "bf16 fused compiled"),
     }
+    ways = {name: way for name, way in ways.items() if asked.ways is None or name in asked.ways}
     kept: dict[str, int] = {}
 
     def step(name: str) -> Callable[[], object]:
-        layout, lowered, again, fused = ways[name]
+        layout, how = ways[name]
+        lowered, fused = "bf16" in how, "fused" in how
         torch.manual_seed(0)
         network = DepthBlend(Hourglass(), KernelBank()).train().to(memory_format=layout)
-        if again:
+        if "checkpointing" in how:
             checkpoint_activations(network)
+        if "compiled" in how:
+            network.compile(backend="inductor")
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=fused)
 
         def run() -> None:
@@ -151,7 +157,7 @@ def training(asked: argparse.Namespace) -> list[list[str]]:
         return run
 
     seconds = _timed({name: step(name) for name in ways}, asked.rounds)
-    base, bytes_ = seconds["eager fp32"], kept["eager fp32"]
+    base, bytes_ = next(iter(seconds.values())), next(iter(kept.values()))
     rows = [["", "seconds", "ratio", "saved, GB", "times less"]]
     for name, taken in seconds.items():
         rows.append(
