@@ -69,7 +69,7 @@ class Ebb(Source):
         excluded = excluded_ids(exclude)
         _check_lists(listed, excluded)
         self.expected = {name: len(ids) for name, ids in listed.items()}
-        photos, targets, maps = _find_ebb(self.root, self.layout)
+        photos, targets, maps = find_ebb(self.root, self.layout)
         problems: list[str] = []
         self._splits = {
             name: _with_maps(match([i for i in ids if i not in excluded], photos, targets, {}, problems), maps)
@@ -249,7 +249,7 @@ def _ebb_layout(root: Path, layout: str) -> str:
     return candidates[0]
 
 
-def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
+def find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
     """Return photos, targets and maps by id."""
     if layout == "ebokehnet":
         return scan(root, id_of, end="src"), scan(root, id_of, end="tgt"), {}
