@@ -126,7 +126,7 @@ def real(folders: Iterable[Path]) -> list[str]:
     lines = [
         "",
         "Real captures. Moved: how far the farthest corner moves, as they are. Recovered: by how much that corner "
-        "differs when the wide photo is displaced first (2 % zoom, 0.6°, 17 pixels), and the displacement is taken back.",
+        "differs when the wide photo is displaced first (2 % zoom, 0.6°, 17 pixels) and that is taken back.",
         "",
         "| capture | model | inliers | ratio | residual (px) | moved (px) | recovered within (px) |",
         "|---|---|---|---|---|---|---|",

@@ -28,8 +28,8 @@ from lensblend.storage import json_text, remove, write_atomically
 
 RECORDS = "records"
 TRAINING = "Training"
-THUMBNAIL = 480  # pixels, the longest side
-_THUMBNAIL_QUALITY = 80
+BEFORE, AFTER = 320, 960  # pixels, the longest side on the page, where a pixel off must show after
+_SHOWN_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def align(task: Task) -> Outcome:
 def _aligned(task: Task, figures: dict[str, Any], thumbnails: dict[str, str]) -> str | None:
     narrow, wide = read_capture(task.capture.narrow), read_capture(task.capture.wide)
     figures |= {"narrow_size": narrow.pixels.shape[:2], "wide_size": wide.pixels.shape[:2]}
-    thumbnails |= {"narrow": _thumbnail(narrow.pixels), "wide": _thumbnail(wide.pixels)}
+    thumbnails |= {"narrow": _thumbnail(narrow.pixels, BEFORE), "wide": _thumbnail(wide.pixels, BEFORE)}
     if narrow.icc != wide.icc:
         return "the two photos have different colour profiles; save both with one"
     found = register(narrow.pixels, wide.pixels, task.settings.model)
@@ -174,7 +174,7 @@ def _aligned(task: Task, figures: dict[str, Any], thumbnails: dict[str, str]) ->
     figures["size"] = original.shape[:2]
     for file, pixels, photo in zip(task.files, (original, bokeh), (narrow, wide), strict=True):
         write_image(file, pixels, _exif_for(photo.exif, pixels), photo.icc, task.settings.quality)
-    thumbnails |= {"original": _thumbnail(original), "bokeh": _thumbnail(bokeh)}
+    thumbnails |= {"original": _thumbnail(original, AFTER), "bokeh": _thumbnail(bokeh, AFTER)}
     return None
 
 
@@ -188,11 +188,11 @@ def _exif_for(exif: bytes | None, pixels: NDArray[np.uint8]) -> bytes | None:
     return tags.tobytes()
 
 
-def _thumbnail(pixels: NDArray[np.uint8]) -> str:
-    share = min(1.0, THUMBNAIL / max(pixels.shape[:2]))
+def _thumbnail(pixels: NDArray[np.uint8], longest: int) -> str:
+    share = min(1.0, longest / max(pixels.shape[:2]))
     size = max(1, round(pixels.shape[1] * share)), max(1, round(pixels.shape[0] * share))
     small = cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _THUMBNAIL_QUALITY])
+    _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _SHOWN_QUALITY])
     return base64.b64encode(encoded.tobytes()).decode()
 
 

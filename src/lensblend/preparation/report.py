@@ -16,7 +16,7 @@ from lensblend.preparation.aligning import Outcome, Settings
 from lensblend.storage import replace, temporary_beside, write_atomically
 
 PAGE = Path(__file__).parent / "page"
-MOST_PICTURES = 200  # pairs shown on the page, those that fit worst; all are in its table
+MOST_PICTURES = 100  # pairs shown on the page, those that fit worst; all are in its table
 _SIZES = ("narrow_size", "wide_size", "size")
 _FIGURES = ("matches", "inliers", "ratio", "residual", "scale", "displacement")
 COLUMNS = ("number", "name", "narrow", "wide", *_SIZES, "model", *_FIGURES, "transform", "gains", "accepted", "problem")
