@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from skimage import data, transform
 
+from lensblend.data.images import read_photo
+from lensblend.preparation.captures import find_captures
 from lensblend.preparation.registration import LONGEST_SIDE, mapped, register
 
-BENCHMARK = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/alignment.py"))
+CHECKOUT = Path(__file__).parents[2]
+BENCHMARK = runpy.run_path(str(CHECKOUT / "benchmarks/alignment.py"))
 case, corner_error = BENCHMARK["case"], BENCHMARK["corner_error"]
 # Each photo and each model once, and the seeds that follow.
 FAST, SLOW = (0, 2, 5, 7, 8, 10), tuple(range(12, 42))
@@ -83,3 +86,15 @@ def test_large_photos_are_matched_small_and_mapped_back():
     found = register(large, moving, "affine")
     assert found.problem is None
     assert corner_error(BENCHMARK["Case"]("coffee", "affine", large, moving, known), found) < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "within"), [("realbokeh-sample", 1), ("ebb-sample/Training", 4)])
+def test_a_displacement_of_real_captures_is_recovered(place, within):
+    folder = CHECKOUT / "../shared/data" / place
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    for capture in find_captures(folder).captures:
+        found, _, off = BENCHMARK["displaced"](read_photo(capture.narrow), read_photo(capture.wide), "similarity")
+        assert found.problem is None
+        assert off < within, capture.name

@@ -21,11 +21,12 @@ LEAST_INLIERS = 30
 LEAST_RATIO = 0.25
 MOST_SCALING = 0.1
 MOST_DISPLACEMENT = 0.1
-_SMOOTHING = 1.5  # sigma, pixels
+_SMOOTHING = 1.0  # sigma, pixels
 _POINTS = 1500
-_WINDOW = 21  # pixels, a side
+_WINDOW = 31  # pixels, a side
 _RETURNS = 0.3  # pixels, that a point found there and back again lies off at most
-_CLOSE = 1.0  # pixels, that a point found again lies off at most
+_CLOSE = 1.5  # pixels, that a point found again lies off at most
+_AGREEING = 0.92  # share of the points found again; fewer agree where parallax and wide blurs shift them
 _ROUNDS = 2
 
 
@@ -184,7 +185,7 @@ def _refined(
     moving: UInt8[np.ndarray, "i j"],
     model: Model,
 ) -> Float64[np.ndarray, "3 3"]:
-    """Return the transform that points all over the photo agree on; as it was where too few are found again.
+    """Return the transform that points all over the photo agree on; as it was where too few do.
 
     Corners of the reference, evenly spread, are found again in the moving photo as the transform lays it, to a
     hundredth of a pixel; both are smoothed, which makes sharp and blurred places alike.
@@ -209,7 +210,7 @@ def _refined(
         if kept.sum() < LEAST_INLIERS:
             return transform
         step = _estimate(mapped(np.linalg.inv(transform), there[kept]), here[kept], model, _CLOSE)
-        if step is None or step[1].sum() < LEAST_INLIERS:
+        if step is None or step[1].sum() < LEAST_INLIERS or step[1].mean() < _AGREEING:
             return transform
         transform = step[0]
     return transform
