@@ -35,7 +35,7 @@ def in_files(folder, count=5):
         parts = [folder / part / f"{index}.png" for part in ("photo", "target")]
         for path in parts:
             write_image(path, random.integers(0, 256, (70, 90, 3), dtype=np.uint8))
-        files.append(PairFiles(str(index), *parts, {}))
+        files.append(PairFiles(str(index), *parts, {}, f_number=None if index % 2 else 2.0 + index))
     return FilePairs(files)
 
 
@@ -45,7 +45,9 @@ def pairs(tmp_path):
 
 
 def equal(one, other):
-    return all(one[name] == other[name] if name == "id" else one[name].equal(other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        one[name] == other[name] if name == "id" else one[name].equal(other[name]) for name in one
+    )
 
 
 @pytest.mark.parametrize("crop", [None, (32, 40)])
@@ -60,6 +62,7 @@ def test_samples_are_the_same_bit_for_bit(pairs, flips, crop):
         assert len(plain) == len(from_file)
         for key in ((epoch, index) for epoch in range(3) for index in range(len(plain))):
             assert equal(plain[key], from_file[key])
+        assert [again.f_number(index) for index in range(5)] == [2.0, None, 4.0, None, 6.0]
     assert len(said) == 1
 
 

@@ -1,10 +1,11 @@
 import pickle
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samplers import KeyedSampler
@@ -49,6 +50,24 @@ def test_sample_is_8_bit_and_channels_first():
     for channel in range(3):
         np.testing.assert_array_equal(sample["photo"][channel], photo[:, :, channel])
     assert set(Samples(Noise(extras=False))[0]) == {"id", "photo", "target"}
+
+
+class Opened(Noise):
+    """Of every second pair the f-number is known."""
+
+    def load(self, index, epoch=0):
+        return replace(super().load(index, epoch), f_number=None if index % 2 else 2.8)
+
+
+@pytest.mark.parametrize("flips", ["none", "random"])
+def test_the_f_number_of_a_pair_is_a_float32_of_no_dimensions(flips):
+    samples = Samples(Opened(), image_size=[8, 10], flips=flips, crop=[6, 6])
+    assert samples[0, 0]["f_number"].dtype == torch.float32
+    assert samples[0, 0]["f_number"].shape == ()
+    assert samples[0, 0]["f_number"].item() == pytest.approx(2.8)
+    assert "f_number" not in samples[0, 1]
+    batch = next(iter(DataLoader(Subset(samples, [0, 2, 4]), batch_size=3)))
+    assert batch["f_number"].shape == (3,)
 
 
 def test_resized_to_height_and_width():

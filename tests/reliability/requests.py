@@ -25,6 +25,7 @@ PATHS = {
     "data=folder": ["data.photos=a", "data.targets=b"],
     "data=masks": ["data.photos=a", "data.masks=b"],
     "data=photos": ["data.root=x"],
+    "data=realbokeh": ["data.root=x"],
     "experiment=photos": ["data.root=x", "backbone.weights=null"],
     "saliency=file": ["saliency.folder=a"],
     "disparity=file": ["disparity.folder=a"],

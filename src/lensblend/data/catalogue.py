@@ -66,10 +66,10 @@ class Ebb(Source):
         self.root = Path(root)
         self.layout = _ebb_layout(self.root, layout)
         listed = {"train": read_ids(train_list or EBB_TRAIN), "val": read_ids(val_list or EBB_VAL294)}
-        excluded = _excluded(exclude)
+        excluded = excluded_ids(exclude)
         _check_lists(listed, excluded)
         self.expected = {name: len(ids) for name, ids in listed.items()}
-        photos, targets, maps = _find_ebb(self.root, self.layout)
+        photos, targets, maps = find_ebb(self.root, self.layout)
         problems: list[str] = []
         self._splits = {
             name: _with_maps(match([i for i in ids if i not in excluded], photos, targets, {}, problems), maps)
@@ -193,7 +193,7 @@ def read_ids(path: str | Path) -> list[str]:
         rows = rows[1:]
     ids: list[str] = []
     for row in rows:
-        named = {_id_of(cell) for cell in row}
+        named = {id_of(cell) for cell in row}
         if len(named) != 1:
             raise DataError(f"`{path}` has the row {','.join(row)}; give one id, or photo and target of one pair.")
         ids.extend(named)
@@ -208,7 +208,8 @@ def hash_fraction(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little") / 2**64
 
 
-def _id_of(name: str) -> str:
+def id_of(name: str) -> str:
+    """Return the id that a file's name or path stands for, as `read_ids` does."""
     parts = name.replace("\\", "/").split("/")
     stem, dot, suffix = parts[-1].rpartition(".")
     plain = stem if dot and f".{suffix.lower()}" in SUFFIXES else parts[-1]
@@ -217,8 +218,9 @@ def _id_of(name: str) -> str:
     return f"test-{plain}" if parts[-3:-2] == ["test"] else plain
 
 
-def _excluded(exclude: str | Sequence[str | int] | None) -> set[str]:
-    return set(read_ids(exclude)) if isinstance(exclude, str) else {_id_of(str(i)) for i in exclude or ()}
+def excluded_ids(exclude: str | Sequence[str | int] | None) -> set[str]:
+    """Return the ids of a list, or of a file with one per line; none where there is neither."""
+    return set(read_ids(exclude)) if isinstance(exclude, str) else {id_of(str(i)) for i in exclude or ()}
 
 
 def _check_lists(listed: dict[str, list[str]], excluded: set[str]) -> None:
@@ -247,14 +249,14 @@ def _ebb_layout(root: Path, layout: str) -> str:
     return candidates[0]
 
 
-def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
+def find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
     """Return photos, targets and maps by id."""
     if layout == "ebokehnet":
-        return scan(root, _id_of, end="src"), scan(root, _id_of, end="tgt"), {}
+        return scan(root, id_of, end="src"), scan(root, id_of, end="tgt"), {}
     photos, targets, disparities = Found(), Found(), Found()
     for folder, prefix in {"challenge": {"Training": ""}, "pynet": {"train": "", "test": "test-"}}[layout].items():
         for found, kind in ((photos, "original"), (targets, "bokeh"), (disparities, "original_depth")):
-            found.update({prefix + i: paths for i, paths in scan(root / folder / kind, _id_of).items()})
+            found.update({prefix + i: paths for i, paths in scan(root / folder / kind, id_of).items()})
     return photos, targets, {"disparity": disparities}
 
 

@@ -26,6 +26,7 @@ class PairFiles:
     photo: Path
     target: Path | None
     maps: Mapping[str, Path]
+    f_number: float | None = None
 
     @property
     def partner(self) -> tuple[str, Path]:
@@ -66,7 +67,11 @@ class FilePairs(Pairs):
         size = photo.shape[:2]
         if target is not None and size != target.shape[:2]:
             raise DataError(_mismatch(entry, size, target.shape[:2]) + ".")
-        return Pair(entry.id, photo, target, FileMaps(entry, (size[0], size[1])))
+        return Pair(entry.id, photo, target, FileMaps(entry, (size[0], size[1])), entry.f_number)
+
+    def f_number(self, index: int) -> float | None:
+        """Return the f-number of a pair's target, where it is known."""
+        return self.files[index].f_number
 
     def size(self, index: int) -> tuple[int, int]:
         """Return a photo's (height, width) from its header."""

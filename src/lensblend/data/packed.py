@@ -35,10 +35,13 @@ class Packed(Pairs):
         ids: Of the pairs.
         file: Holds their pixels.
         image_size: Their (height, width).
+        f_numbers: Of their targets; None where one is not known.
     """
 
-    def __init__(self, ids: Sequence[str], file: Path, image_size: tuple[int, int]) -> None:
-        self.ids, self.file, self._image_size = ids, file, image_size
+    def __init__(
+        self, ids: Sequence[str], file: Path, image_size: tuple[int, int], f_numbers: Sequence[float | None]
+    ) -> None:
+        self.ids, self.file, self._image_size, self._f_numbers = ids, file, image_size, f_numbers
         self._rows: NDArray[np.uint8] | None = None
 
     def load(self, index: int, epoch: int = 0) -> Pair:
@@ -46,7 +49,11 @@ class Packed(Pairs):
         if self._rows is None:
             self._rows = np.memmap(self.file, np.uint8, "r", shape=(len(self.ids), *_row_shape(self._image_size)))
         photo, target = np.asarray(self._rows[index])
-        return Pair(self.ids[index], photo, target)
+        return Pair(self.ids[index], photo, target, f_number=self._f_numbers[index])
+
+    def f_number(self, index: int) -> float | None:
+        """Return the f-number of a pair's target, where it is known."""
+        return self._f_numbers[index]
 
     def size(self, index: int) -> tuple[int, int]:
         """Return the size of all."""
@@ -83,7 +90,7 @@ def pack(
     height, width = image_size
     key = hashlib.sha256(json.dumps([FORMAT, PIL.__version__, image_size, stamps]).encode()).hexdigest()[:16]
     file = cache_folder("packed") / f"{key}-{height}x{width}.u8"
-    packed = Packed(pairs.ids[:number], file, image_size)
+    packed = Packed(pairs.ids[:number], file, image_size, [pairs.f_number(index) for index in range(number)])
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with _alone(file.with_suffix(".lock")):

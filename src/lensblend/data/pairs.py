@@ -27,12 +27,14 @@ class Pair:
             (larger = nearer) and ``mask`` (bool: where the target is in focus, or where the foreground is); a network
             or a loss may have asked for ``saliency`` (foreground probability) and ``focus`` (how much the target is in
             focus), both in [0, 1]. Any other name is carried along alike.
+        f_number: At which the target was taken, where its data set knows it of each pair.
     """
 
     id: str
     photo: NDArray[np.uint8]
     target: NDArray[np.uint8] | None
     maps: Mapping[str, Any] = field(default_factory=dict)
+    f_number: float | None = None
 
     def changed(self, image: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], plane: Callable[[Any], Any]) -> Pair:
         """Return the pair with one function applied to photo and target, and another to each map."""
@@ -69,6 +71,10 @@ class Pairs(ABC):
     @abstractmethod
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair at native size."""
+
+    def f_number(self, index: int) -> float | None:
+        """Return the f-number of a pair's target, where its data set knows it of each; its pixels are not read."""
+        return None
 
     def sized(self, image_size: tuple[int, int]) -> Pairs:
         """Return the pairs as they are rendered for samples of a size; those of files, or of a fixed size, stay."""

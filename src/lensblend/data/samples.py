@@ -27,10 +27,11 @@ CROP_KEY = (2,)
 class Samples(Dataset[dict[str, Any]]):
     """Draw samples from pairs by ``(epoch, index)``; the same key gives the same bytes in any process.
 
-    A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair has them, ``target`` (alike) and
-    each of its maps by name (``(1, h, w)``). Photos stay 8-bit until the device: a batch is a quarter of the bytes, and
-    the conversion is cheap there. Where they are asked for, a sample also has ``coordinates`` (float32, ``(2, h, w)``):
-    where each pixel was in the whole photo before it was flipped and cropped; see `lensblend.ops.coordinates`.
+    A sample holds ``id`` (str), ``photo`` (uint8, ``(3, h, w)``) and, where the pair has them, ``target`` (alike), each
+    of its maps by name (``(1, h, w)``) and ``f_number`` (float32, ``()``). Photos stay 8-bit until the device: a batch
+    is a quarter of the bytes, and the conversion is cheap there. Where they are asked for, a sample also has
+    ``coordinates`` (float32, ``(2, h, w)``): where each pixel was in the whole photo before it was flipped and cropped;
+    see `lensblend.ops.coordinates`.
 
     Args:
         pairs: Where the samples come from.
@@ -102,6 +103,8 @@ def _to_tensors(pair: Pair) -> dict[str, Any]:
     sample: dict[str, Any] = {"id": pair.id, "photo": _channels_first(pair.photo)}
     if pair.target is not None:
         sample["target"] = _channels_first(pair.target)
+    if pair.f_number is not None:
+        sample["f_number"] = torch.tensor(pair.f_number, dtype=torch.float32)
     if places := [pair.maps[name] for name in _PLACES if name in pair.maps]:
         sample["coordinates"] = torch.from_numpy(np.stack(places))
     return sample | {n: _channels_first(plane[..., None]) for n, plane in pair.maps.items() if n not in _PLACES}

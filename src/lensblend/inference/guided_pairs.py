@@ -45,6 +45,10 @@ class Guided(Pairs):
         """Return the pair's own; None where sources of maps, which it says nothing of, add to it."""
         return None if self._guides else self._pairs.stamp(index)
 
+    def f_number(self, index: int) -> float | None:
+        """Return the pair's own."""
+        return self._pairs.f_number(index)
+
     def load(self, index: int, epoch: int = 0) -> Pair:
         """Return one pair with its maps."""
         # Before the pair: a file that changes in between has another stamp the next time.
