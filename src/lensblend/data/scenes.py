@@ -72,9 +72,11 @@ class Scenes(Source):
     @classmethod
     def f_number(cls, node: Mapping[str, Any]) -> float | None:
         """Return the aperture of the camera; where it is drawn, the mean by its logarithm."""
-        if node.get("f_numbers") is not None:
-            return math.sqrt(math.prod(checked_f_numbers(node["f_numbers"])))
-        return Camera.f_number(node)
+        drawn = node.get("f_numbers")
+        if drawn is None:
+            return Camera.f_number(node)
+        known = isinstance(drawn, list | tuple) and all(isinstance(n, float | int) and n > 0 for n in drawn)
+        return math.prod(drawn) ** (1 / len(drawn)) if known and drawn else None
 
     def split(self, name: Split) -> ScenePairs:
         """Return the pairs of one split."""
