@@ -67,6 +67,11 @@ def test_pixels_are_the_same_with_and_without_cache_in_any_order(tmp_path: Path)
     assert same(plain.load(-1), plain.load(len(plain.ids) - 1))
 
 
+def test_a_cached_pair_tells_its_f_number_as_a_rendered_one(tmp_path: Path) -> None:
+    loaded = [build(tmp_path, aperture=0.006).split("train").load(0) for _ in range(2)]
+    assert [pair.f_number for pair in loaded] == [pytest.approx(11.52)] * 2
+
+
 def test_cached_pairs_are_not_rendered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = build(tmp_path).split("val")
     first = [pairs.load(index) for index in range(2)]

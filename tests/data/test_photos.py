@@ -91,6 +91,15 @@ def test_a_far_point_becomes_a_disc_of_the_lens_radius_and_the_subject_stays(rad
     assert pair.maps["mask"].sum() == 32 * 20
 
 
+def test_a_pair_tells_the_f_number_of_its_lens(folder):
+    pairs = Photos(str(folder), val_fraction=0.0, radius=[0.01, 0.04]).split("train").sized((32, 48))
+    numbers = [pairs.load(index, epoch).f_number for index in range(8) for epoch in range(2)]
+    # Discs of a diameter of 0.024 of the width are of f/2.88, EBB!'s; narrower ones in proportion.
+    assert all(0.024 * 2.88 / 0.08 <= number <= 0.024 * 2.88 / 0.02 for number in numbers)
+    assert max(numbers) > 2 * min(numbers)
+    assert Photos(str(folder), radius=[0.012, 0.012]).split("train").load(0).f_number == pytest.approx(2.88)
+
+
 def test_the_subject_does_not_bleed_into_what_is_blurred():
     photo, alpha = bar()
     target = take(np.random.default_rng(0), "bar", photo, alpha, camera(0.06)).target.astype(int)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lensblend.data import cutouts, textures
 from lensblend.data.camera import Camera
@@ -54,6 +55,42 @@ def test_pair_is_whole() -> None:
     assert pair.maps["disparity"].dtype == np.float32
     assert pair.maps["disparity"].min() >= 0
     assert pair.maps["disparity"].max() <= 1
+
+
+def test_apertures_are_drawn_evenly_by_their_logarithm() -> None:
+    pairs = Scenes(image_size=[32, 48], val_length=400, f_numbers=[2, 16]).split("val")
+    stops = 2 * np.log2([pairs.f_number(index) for index in range(400)])
+    assert stats.kstest(stops, stats.uniform(2, 6).cdf).pvalue > 0.01
+    assert [pairs.load(index).f_number for index in range(2)] == [pairs.f_number(index) for index in range(2)]
+    train = Scenes(image_size=[32, 48], f_numbers=[2, 16]).split("train")
+    assert train.load(0, epoch=0).f_number != train.load(0, epoch=1).f_number
+    assert train.f_number(0) is None
+
+
+def test_a_wider_aperture_blurs_more_and_changes_nothing_else() -> None:
+    still = {"image_size": [32, 48], "length": 1, "exposure": 0.0, "shift": 0.0}
+    opened = [Scenes(**still, f_numbers=[n, n]).split("train").load(0) for n in (16, 5.6, 2)]
+    plain = Scenes(**still).split("train").load(0)
+    assert all(np.array_equal(pair.photo, plain.photo) for pair in opened)
+    blur = [np.abs(pair.target.astype(float) - pair.photo).mean() for pair in opened]
+    assert blur == sorted(blur)
+    assert blur[0] < 0.5 * blur[-1]
+
+
+def test_pairs_tell_the_f_number_of_their_camera() -> None:
+    camera = {"image_size": [32, 48], "aperture": 0.012}
+    sets = Scenes(**camera).split("val"), Embedded(**camera, cache="").split("val")
+    # EBB!'s lens, f/1.8 before a sensor 1.6 times smaller, has discs of 0.024; here they are half as wide.
+    assert [pairs.load(0).f_number for pairs in sets] == [pytest.approx(2 * 1.8 * 1.6)] * 2
+    assert [pairs.f_number(0) for pairs in sets] == [pytest.approx(2 * 1.8 * 1.6)] * 2
+    assert Scenes(image_size=[32, 48], aperture=0.0).split("val").load(0).f_number is None
+    assert Scenes.f_number({"f_numbers": [2, 8]}) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("f_numbers", [[2], [16, 2], [0, 2], [2, 100]])
+def test_a_range_of_f_numbers_that_is_none_is_refused(f_numbers) -> None:
+    with pytest.raises(RequestError, match=r"`f_numbers` is the least and the largest .* use \[2, 16\]"):
+        Scenes(f_numbers=f_numbers)
 
 
 def test_pair_is_a_function_of_seed_split_epoch_and_index() -> None:

@@ -11,6 +11,7 @@ from lensblend.errors import DataError
 from lensblend.inference.evaluation import match_folders, score, score_folders, score_references, write_scores
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.nn.kernel_bank import KernelBank
+from lensblend.nn.rendering import BokehNetwork
 
 
 @pytest.fixture
@@ -71,12 +72,24 @@ def test_scores_and_means_are_written(tmp_path):
     assert content["split"] == "val"
 
 
+class Blurring(BokehNetwork):
+    """What `score_references` asks of a network: its blurs."""
+
+    def __init__(self, bank):
+        super().__init__()
+        self.bank = bank
+
+    @property
+    def reference_bank(self):
+        return self.bank
+
+
 def test_references_score_the_photo_and_each_blur(folders):
     from lensblend.data.catalogue import Folders
 
     pairs = Folders(str(folders[0]), str(folders[1])).split("train")
     metrics = {"psnr": Psnr()}
-    rows = score_references(metrics, KernelBank(sizes=[3, 5]), pairs, range(3), (40, 52))
+    rows = score_references(metrics, Blurring(KernelBank(sizes=[3, 5])), pairs, range(3), (40, 52))
     assert list(rows) == ["photo", "gaussian 3", "gaussian 5"]
     unmodified = [score(metrics, pairs.load(i).photo, pairs.load(i).target)["psnr"] for i in range(3)]
     assert rows["photo"]["psnr"] == pytest.approx(np.mean(unmodified), abs=1e-9)
@@ -93,7 +106,7 @@ def test_each_photo_is_blurred_in_proportion_to_its_own_size(tmp_path):
             picture = np.random.default_rng(len(name)).integers(0, 255, (*size, 3)).astype(np.uint8)
             Image.fromarray(picture).save(tmp_path / name / f"{stem}.png")
     pairs = Folders(str(tmp_path / "photos"), str(tmp_path / "targets"), val_fraction=0.0).split("train")
-    rows = score_references({"psnr": Psnr()}, KernelBank(sizes=[5]), pairs, range(2), (40, 52))
+    rows = score_references({"psnr": Psnr()}, Blurring(KernelBank(sizes=[5])), pairs, range(2), (40, 52))
     each = []
     for index, kernel in enumerate([KernelBank(sizes=[5]), KernelBank(sizes=[5], scale=2.0)]):
         pair = pairs.load(index)

@@ -15,6 +15,7 @@ from lensblend.backbones.hourglass import Hourglass
 from lensblend.backbones.timm_pyramid import TimmPyramid
 from lensblend.errors import RequestError
 from lensblend.inference.prior_maps import estimates
+from lensblend.networks.aperture_blend import ApertureBlend
 from lensblend.networks.attention_unet import AttentionUnet
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.networks.dual_bokehnet import DualBokehNet
@@ -80,6 +81,13 @@ def attentive():
     return network
 
 
+@torch.no_grad()
+def modulating(network):
+    """Let the f-number change features, which it does not at first: until then only the last layer has a gradient."""
+    nn.init.normal_(network.modulation[-1].weight, std=0.1)
+    return network
+
+
 NETWORKS = {
     "depth_blend": Case(lambda: DepthBlend(Hourglass(width_divisor=16), bank()), {"weights", "stack", "mask"}),
     "depth_blend linear": Case(
@@ -91,6 +99,11 @@ NETWORKS = {
     ),
     "depth_blend coarse": Case(
         lambda: DepthBlend(Hourglass(width_divisor=16), bank(), coarse_share=0.5), {"weights", "stack", "mask"}
+    ),
+    "aperture_blend": Case(
+        lambda: modulating(ApertureBlend(Hourglass(width_divisor=16), bank(), f_numbers=[1, 4])),
+        {"weights", "stack", "mask"},
+        guidance=lambda photo: {"f_number": torch.full((len(photo),), 1.5)},
     ),
     "joint_blend": Case(
         lambda: JointBlend(Hourglass(width_divisor=16), bank()),
@@ -224,12 +237,13 @@ def test_what_a_network_says_of_itself_is_so(case, network, render):
     photo = torch.rand(1, 3, 33, 40)
     aux = render(network, photo).aux
     assert network.renders
-    assert set(network.guidance) == set(case.guidance(photo))
+    assert set(network.guidance) == set(case.guidance(photo)) - {"f_number"}
     assert set(network.estimates) == set(estimates(aux))
     assert len(network.map_names) == (aux["weights"].shape[1] if "weights" in aux else 0)
     taken = inspect.signature(network.forward).parameters
     assert network.blends_full_size == ("full_photo" in taken)
     assert type(network) is Ensemble or network.takes_coordinates == ("coordinates" in taken)
+    assert type(network) is Ensemble or (network.f_numbers is not None) == ("f_number" in taken)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

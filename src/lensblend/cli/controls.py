@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lensblend.errors import DataError, RequestError
+from lensblend.runs.messages import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +104,31 @@ class Controls:
             )
         return trained.f_number / self.f_number
 
+    def applied(self, trained: Trained) -> BokehNetwork:
+        """Return a trained network with the blur that is asked for, and say at which f-number where that is untold.
+
+        Raises:
+            RequestError: As `strength_for`.
+        """
+        from lensblend.runs.checkpoints import check_renders
+
+        network = check_renders(trained)
+        if network.f_numbers is None:
+            strength = self.strength_for(trained)
+            return network if strength == 1 else network.scaled(strength)
+        least, largest = network.f_numbers
+        trained_at = f"what {trained.path} was trained at, f/{least:g} to f/{largest:g}"
+        if self.f_number is None:
+            say(f"Rendered at f/{least:g}, the widest of {trained_at}; `--f-number N` asks for another.")
+        elif not least <= self.f_number <= largest:
+            say(f"f/{self.f_number:g} is outside of {trained_at}.")
+        network = network.at_f_number(self.f_number or least)
+        return network.scaled(self.strength) if self.strength else network
+
+    def told(self, network: BokehNetwork) -> float | None:
+        """Return the f-number that a network is told: as asked, or the least of its training; None if it takes none."""
+        return None if network.f_numbers is None else self.f_number or network.f_numbers[0]
+
     def _check_combination(self) -> None:
         widths = [name for name in ("strength", "f_number", "aperture") if vars(self)[name] is not None]
         if len(widths) > 1:
@@ -124,7 +150,12 @@ def add_controls(verb: argparse.ArgumentParser) -> None:
         "blur", "How wide it is: of the blurs of a network that blends (default: as trained), or of the thin lens."
     )
     blur.add_argument("--strength", metavar="S", help="factor on the blur: 2 is twice as wide")
-    blur.add_argument("--f-number", metavar="N", help="as a full-frame camera at f/N; half of N is twice as wide")
+    blur.add_argument(
+        "--f-number",
+        metavar="N",
+        help="as a full-frame camera at f/N; half of N is twice as wide (default: of a network that is told f-numbers, "
+        "the least of its training)",
+    )
     focus = verb.add_argument_group(
         "focus",
         "With --focus-mask, or with --disparity and a point or plane, a thin lens renders instead of a network.",

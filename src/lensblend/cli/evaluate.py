@@ -83,7 +83,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
     from lensblend.inference.engines import check_engine, device_for
-    from lensblend.inference.evaluation import means, score_network, score_references, write_scores
+    from lensblend.inference.evaluation import means, means_by_f_number, score_network, score_references, write_scores
     from lensblend.inference.folding import folded
     from lensblend.inference.guidance import KNOWN, guides_of
     from lensblend.inference.guided_pairs import Guided, check_guides, give_maps
@@ -129,13 +129,14 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
-    bank = network.reference_bank
+    blurring = network
     network = served(folded(rendering).to(device), node["engine"], node["precision"], trained.sha256)
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None
     shown = track(indices, "Rendering and scoring")
-    scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show)
+    f_numbers: dict[str, float] = {}
+    scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show, f_numbers)
     about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision", "fast")}
     about |= {
         "checkpoint": str(trained.path) if len(paths) == 1 else paths,
@@ -143,11 +144,11 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
         "data": data,
     }
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
-    if node["references"] and bank is not None:
+    if node["references"] and blurring.reference_bank is not None:
         shown = track(indices, "Scoring photo and uniform blurs")
-        about["references"] = score_references(metrics, bank, pairs, shown, image_size)
-    write_scores(output, classes, scores, about)
-    rows = {**about.get("references", {}), trained.label: means(scores)}
+        about["references"] = score_references(metrics, blurring, pairs, shown, image_size)
+    write_scores(output, classes, scores, about, f_numbers)
+    rows = {**about.get("references", {}), trained.label: means(scores), **means_by_f_number(scores, f_numbers)}
     if gallery:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
     _conclude(output, classes, rows, len(scores))

@@ -45,7 +45,10 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--overwrite", action="store_true", help="replace the file, where there is one")
     verb.add_argument("--licence", metavar="TEXT", help="of the weights, to be written into the file")
     verb.add_argument("--attributions", metavar="NAME", help="the file that says whose photos it was trained on")
-    verb.add_argument("--f-number", type=_f_number, metavar="N", help="the aperture that its renderings show")
+    verb.add_argument(
+        "--f-number", type=_f_number, metavar="N", help="the aperture that its renderings show; of a network that is "
+        "told f-numbers, as ONNX, the one that the file renders at (default: the least of its training)"
+    )  # fmt: skip
     return verb
 
 
@@ -91,9 +94,15 @@ def _card(trained: Trained, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _safetensors(trained: Trained, arguments: argparse.Namespace) -> str:
+    from lensblend.runs.checkpoints import check_renders
     from lensblend.runs.publishing import published
     from lensblend.runs.safetensors_files import write_network
 
+    if arguments.f_number is not None and trained.network.renders and check_renders(trained).f_numbers is not None:
+        raise RequestError(
+            "`--f-number` would have no effect: the network is told one whenever it renders; leave it out, or write "
+            "ONNX, which renders at one."
+        )
     record = published(trained.record, trained.config, _card(trained, arguments))
     write_network(trained.network.state_dict(), record, arguments.output, arguments.half)
     return ""
@@ -107,6 +116,9 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
     from lensblend.storage import json_text, write_atomically
 
     network, photo_size = folded(check_renders(trained)), arguments.photo_size
+    if network.f_numbers is not None:  # kernels are constants of a graph
+        arguments.f_number = arguments.f_number or network.f_numbers[0]
+        network = network.at_f_number(arguments.f_number)
     about = {
         "version": lensblend.__version__,
         "config_hash": trained.record["config_hash"],
@@ -119,7 +131,8 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
     content, found = exported(network, trained.image_size, photo_size, metadata, precision)
     write_atomically(arguments.output, content)
     levels = f"{255 * found.largest:.2g} levels of 8 bits at most"
-    return f"; {precision}, differs from PyTorch by {levels} ({found.psnr:.0f} dB)"
+    at = "" if arguments.f_number is None else f" at f/{arguments.f_number:g}"
+    return f"{at}; {precision}, differs from PyTorch by {levels} ({found.psnr:.0f} dB)"
 
 
 FORMATS: dict[str, Callable[[Trained, argparse.Namespace], str]] = {"safetensors": _safetensors, "onnx": _onnx}

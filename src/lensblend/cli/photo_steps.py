@@ -29,11 +29,16 @@ Step = Callable[[Job], tuple[int, int]]
 
 def settings_of(trained: Trained, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what a rendering depends on beside the photo and the model: what its file says of it, and ``--json``."""
+    from lensblend.runs.checkpoints import check_renders
+
     if not trained.network.renders:
         return {}
     given = {name: vars(arguments)[name] for name in ("engine", "precision", "fast")}
     how = {name: value for name, value in given.items() if value not in (None, False)}
-    return {"blend_at": blend_at(trained, arguments), **how, **controls_of(arguments).settings}
+    controls = controls_of(arguments)
+    told = controls.told(check_renders(trained))
+    at = {} if told is None else {"f_number": told}
+    return {"blend_at": blend_at(trained, arguments), **how, **controls.settings, **at}
 
 
 def blend_at(trained: Trained, arguments: argparse.Namespace) -> BlendAt:
@@ -83,12 +88,9 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
     from lensblend.data.pairs import Pair
     from lensblend.inference.pixels import render_pixels
     from lensblend.inference.prior_maps import estimate
-    from lensblend.runs.checkpoints import check_renders
 
-    network, at = check_renders(trained), blend_at(trained, arguments)
-    controls = controls_of(arguments)
-    strength = controls.strength_for(trained)
-    network = network if strength == 1 else network.scaled(strength)
+    controls, at = controls_of(arguments), blend_at(trained, arguments)
+    network = controls.applied(trained)
     mark, names = mark_of(trained, settings_of(trained, arguments)), map_names(trained, arguments)
 
     def step(job: Job) -> tuple[int, int]:

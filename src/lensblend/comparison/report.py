@@ -25,6 +25,7 @@ from lensblend.comparison.tables import (
     compare_scores,
     comparison_csv,
     explanation,
+    f_number_table,
     markdown,
     marks,
     scores_csv,
@@ -227,10 +228,11 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
         gallery_limit: How many images the page shows; 0 for no page.
     """
     lines, labels = comparison.lines, comparison.labels
+    named = {label: s.scores for label, s in zip(labels, comparison.scored, strict=True)}
     parts = [*comparison.about(), markdown(lines, comparison.metrics, comparison.count)]
-    numbers = [int(table) for table in tables if table != AIM2019]
+    parts += f_number_table(named, comparison.scored[0].about.get("f_numbers", {}), comparison.metrics)
     how = comparison.count, comparison.phase, comparison.recipes
-    parts += [paper_table(number, comparison.entries, lines, *how) for number in numbers]
+    parts += [paper_table(int(table), comparison.entries, lines, *how) for table in tables if table != AIM2019]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
     missing = [metric.name for metric in METRICS if tables and metric.name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
@@ -247,7 +249,6 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
     text = "\n\n".join(parts)
     write_atomically(output / "compare.md", f"# Comparison\n\n{text}\n")
     write_atomically(output / "compare.csv", comparison_csv(lines, comparison.count))
-    named = {label: s.scores for label, s in zip(labels, comparison.scored, strict=True)}
     write_atomically(output / "scores.csv", scores_csv(named))
     page = output / "gallery.html"
     if gallery_limit:
@@ -278,9 +279,8 @@ def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequen
     cells = zip(*(make(comparison.lines, comparison.metrics) for make in (table_cells, marks)), strict=True)
     table = [[Cell(text, mark) for text, mark in zip(*line, strict=True)] for line in cells]
     title = " / ".join(comparison.labels) if len(comparison.lines) <= 3 else f"{len(comparison.lines)} runs compared"
-    images = _images(comparison, shown)
-    labels, metrics = comparison.labels, comparison.metrics
-    write_gallery(path, title, labels, metrics, table, images, comparison.about(), notes, say, sections)
+    named = comparison.labels, comparison.metrics
+    write_gallery(path, title, *named, table, _images(comparison, shown), comparison.about(), notes, say, sections)
 
 
 def _images(comparison: Comparison, count: int) -> Iterator[PageImage]:

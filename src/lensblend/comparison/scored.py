@@ -115,6 +115,7 @@ def _is_about(content: Mapping[str, Any]) -> bool:
         and len(sides) == 2
         and all(isinstance(side, int) and side > 0 for side in sides)
         and all(isinstance(caption, str) for caption in content["maps"])
+        and all(isinstance(number, int | float) and number > 0 for number in content.get("f_numbers", {}).values())
         and all(isinstance(content.get(key) or "", str) for key in ("device", "hardware", "phase"))
     )
 

@@ -30,7 +30,7 @@ from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.storage import json_text, remove, write_atomically
 
-FORMAT = 3
+FORMAT = 4
 
 
 def score_entry(
@@ -147,7 +147,9 @@ def _score(
     network = check_renders(trained).to(request.device)
     indices = track(range(len(ids)))
     with metered(network) as cost:
-        scores = score_network(network, request.metrics, seen, indices, trained.image_size, request.blend_at, keep)
+        f_numbers: dict[str, float] = {}
+        how = trained.image_size, request.blend_at, keep, f_numbers
+        scores = score_network(network, request.metrics, seen, indices, *how)
     about = {
         **about,
         "phase": entry.phase,
@@ -159,6 +161,7 @@ def _score(
         "seconds": cost.seconds,
         "macs": cost.macs,
         "count": len(scores),
+        "f_numbers": f_numbers,
     }
     rows = {name: {"content": contents[name], **_written(row)} for name, row in scores.items()}
     write_atomically(folder / "scores.csv", _csv(rows))

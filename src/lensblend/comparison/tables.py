@@ -10,7 +10,7 @@ from math import isnan, nan
 from typing import Any
 
 from lensblend.comparison.statistics import METHOD, Interval, difference_interval, mean_interval
-from lensblend.inference.evaluation import Scores, aligned
+from lensblend.inference.evaluation import Scores, aligned, mean_cells, means_by_f_number
 from lensblend.metrics.per_image import MetricClasses, PerImageMetric
 
 
@@ -130,6 +130,17 @@ def explanation(count: int, several: bool) -> str:
 def markdown(lines: Sequence[Line], metrics: MetricClasses, count: int) -> str:
     """Return the comparison as a Markdown table with its explanation."""
     return f"{aligned(table_cells(lines, metrics))}\n\n{explanation(count, len(lines) > 1)}"
+
+
+def f_number_table(
+    named: Mapping[str, Mapping[str, Scores]], f_numbers: Mapping[str, float], metrics: MetricClasses
+) -> list[str]:
+    """Return the means at each f-number as one Markdown table, a row per run; nothing where all images have one."""
+    rows: dict[str, Scores] = {}
+    for label, scores in named.items():
+        known = {name: number for name, number in f_numbers.items() if name in scores}
+        rows |= {f"{label}, {group}": row for group, row in means_by_f_number(scores, known).items()}
+    return [aligned(mean_cells(metrics, rows))] if rows else []
 
 
 def comparison_csv(lines: Sequence[Line], count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, NamedTuple
 
@@ -104,10 +104,32 @@ class Camera:
         """Return the lens for a photo of this width in pixels, focused at a disparity."""
         return Lens(focus, self.aperture * width, self.max_radius * width)
 
+    @property
+    def number(self) -> float | None:
+        """The f-number that its photos are of; None of a pinhole."""
+        return f_number_of(self.lens(0.0, 1), 1)
+
+    def at(self, f_number: float | int) -> Camera:
+        """Return the camera with its aperture at an f-number, and the cut of the largest discs in proportion.
+
+        Example:
+            >>> Camera().number, Camera().at(5.6).number
+            (2.88, 5.6)
+        """
+        aperture = self.aperture_at(f_number)
+        cut = self.max_radius * aperture / self.aperture if self.aperture else self.max_radius
+        return replace(self, aperture=aperture, max_radius=cut)
+
     def second_shot(self, rng: np.random.Generator) -> SecondShot:
         """Draw how the second photo differs from the first by being another exposure; within two deviations."""
         stops, down, right = np.clip(rng.standard_normal(3), -2, 2)
         return SecondShot(float(2 ** (self.exposure * stops)), (self.shift * float(down), self.shift * float(right)))
+
+
+def f_number_of(lens: Lens, width: int) -> float | None:
+    """Return the f-number of a lens before a photo of this width in pixels; None of a pinhole."""
+    found = Camera.f_number({"aperture": lens.aperture / width})
+    return None if found is None else round(found, 6)
 
 
 def checked_size(image_size: Sequence[int]) -> tuple[int, int]:
@@ -155,4 +177,5 @@ def photograph(
         photo=develop(pinhole(layers)),
         target=second.develop(render(layers, lens)),
         maps={"disparity": disparity, "mask": in_focus(disparity, lens)},
+        f_number=f_number_of(lens, disparity.shape[1]),
     )

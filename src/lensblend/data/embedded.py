@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class Embedded(Source):
             "format": _FORMAT,
             "image_size": self._image_size,
             "seed": self._seed,
-            "camera": asdict(self._camera),
+            "camera": dataclasses.asdict(self._camera),
             "libraries": {library: version(library) for library in _LIBRARIES},
         }
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
@@ -134,7 +134,11 @@ class EmbeddedPairs(Pairs):
         if pair is None:
             pair = self._render(index % len(self.ids), name)
             _write(self._folder.folder / f"{name}.npz", pair)
-        return pair
+        return dataclasses.replace(pair, f_number=self.f_number(index))
+
+    def f_number(self, index: int) -> float | None:
+        """Return the camera's."""
+        return self._camera.number
 
     def _render(self, index: int, name: str) -> Pair:
         if "motorcycle" in name:

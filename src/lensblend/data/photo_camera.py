@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from lensblend.data.camera import SecondShot, in_focus
+from lensblend.data.camera import SecondShot, f_number_of, in_focus
 from lensblend.data.lens import Layer, Lens, linearise, render
 from lensblend.data.matting import part
 from lensblend.data.pairs import Pair
@@ -108,6 +108,7 @@ def take(
         photo=_noisy(rng, photo, noise[0]),
         target=_noisy(rng, target, noise[1] / 2),
         maps={"disparity": np.clip(visible / 2, 0, 1), "mask": in_focus(visible, lens)},
+        f_number=f_number_of(lens, width),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,9 @@ from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.images import read_photo, read_size
 from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.errors import DataError
+from lensblend.errors import DataError, RequestError
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
-from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.storage import json_text, write_atomically
 
@@ -30,6 +30,8 @@ CPU = torch.device("cpu")
 Pixels = NDArray[np.uint8]
 Scores = dict[str, float]
 Row = Mapping[str, Pixels]
+STOPS = (0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8, 11, 16, 22, 32, 45, 64)  # as lenses say them
+_MOST_ROWS = 12
 
 
 def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels, device: torch.device = CPU) -> Scores:
@@ -95,8 +97,9 @@ def score_network(
     image_size: tuple[int, int],
     blend_at: BlendAt,
     show: Callable[[Pair, Rendering, Row, Scores], None] | None = None,
+    f_numbers: dict[str, float] | None = None,
 ) -> dict[str, Scores]:
-    """Render and score pairs by id.
+    """Render and score pairs by id; a network that takes f-numbers is told each pair's.
 
     Args:
         network: In evaluation mode.
@@ -107,35 +110,80 @@ def score_network(
         blend_at: See `lensblend.inference.rendering.render_photo`.
         show: Takes each pair, what was rendered, both as 8-bit pictures, and the scores, as soon as they are there;
             without it, no pictures are made.
+        f_numbers: Receives by id the f-number of each pair that has one.
+
+    Raises:
+        DataError: The network takes f-numbers, and a pair has none.
     """
     scores = {}
     for index in indices:
         pair = pairs.load(index)
         guidance = {name: pair.maps[name] for name in network.guidance}
-        rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
+        rendering = render_photo(_told(network, pair), pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
         scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
+        if f_numbers is not None and pair.f_number is not None:
+            f_numbers[pair.id] = pair.f_number
         if show:
             row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), network.map_names)
             show(pair, rendering, row, scores[pair.id])
     return scores
 
 
+def _told(network: BokehNetwork, pair: Pair) -> BokehNetwork:
+    """Return a network as it renders at a pair's f-number; one that takes none as it is."""
+    if network.f_numbers is None:
+        return network
+    if pair.f_number is None:
+        raise DataError(
+            f"`{pair.id}` has no f-number, which {type(network).__name__} is to be told; take data that knows it of "
+            "each pair: data=realbokeh, data=photos or data=scenes."
+        )
+    return network.at_f_number(pair.f_number)
+
+
+def by_f_number(f_numbers: Mapping[str, float]) -> dict[str, list[str]]:
+    """Return ids by the f-number of their pairs, in order; where there are more than twelve, by the nearest whole stop.
+
+    Example:
+        >>> by_f_number({"a": 4.0, "b": 2.0, "c": 4.0})
+        {'f/2': ['b'], 'f/4': ['a', 'c']}
+        >>> list(by_f_number({str(i): 2 + i / 5 for i in range(13)}))
+        ['f/2', 'f/2.8', 'f/4']
+    """
+    rounded = {name: float(f"{number:.3g}") for name, number in f_numbers.items()}
+    if len(set(rounded.values())) > _MOST_ROWS:
+        rounded = {name: min(STOPS, key=lambda stop: abs(log2(stop / n))) for name, n in rounded.items()}
+    groups: dict[str, list[str]] = {f"f/{number:g}": [] for number in sorted(set(rounded.values()))}
+    for name, number in rounded.items():
+        groups[f"f/{number:g}"].append(name)
+    return groups
+
+
+def means_by_f_number(scores: Mapping[str, Scores], f_numbers: Mapping[str, float]) -> dict[str, Scores]:
+    """Return the means of each group of `by_f_number`; nothing where there is only one."""
+    groups = by_f_number(f_numbers)
+    return {group: means({name: scores[name] for name in ids}) for group, ids in groups.items() if len(groups) > 1}
+
+
 def score_references(
-    metrics: Mapping[str, Any], bank: KernelBank, pairs: Pairs, indices: Iterable[int], image_size: tuple[int, int]
+    metrics: Mapping[str, Any], network: BokehNetwork, pairs: Pairs, indices: Iterable[int], image_size: tuple[int, int]
 ) -> dict[str, Scores]:
     """Score the unmodified photos and each uniform blur, as means over pairs.
 
     Args:
         metrics: By name.
-        bank: The network's blurs, as wide as they are at its own size; on each photo they are in proportion to it.
+        network: Has the blurs, as wide as they are at its own size; on each photo they are in proportion to it.
         pairs: A split.
         indices: Which of its pairs.
         image_size: Height and width at which the network works.
     """
-    sums: dict[str, dict[str, list[float]]] = {name: {m: [] for m in metrics} for name in bank.names}
+    sums: dict[str, dict[str, list[float]]] = {name: {m: [] for m in metrics} for name in network.map_names}
     for index in indices:
         pair = pairs.load(index)
+        bank = _told(network, pair).reference_bank
+        if bank is None:
+            raise RequestError(f"{type(network).__name__} has no blurs that could be scored; leave `references` out.")
         height, width = pair.photo.shape[:2]
         stack = bank.at((height, width), image_size)(to_batch(pair.photo, torch.device("cpu")))[0]
         for name, copy in zip(bank.names, stack, strict=True):
@@ -150,19 +198,30 @@ def means(scores: Mapping[str, Scores]) -> Scores:
     return {name: float(np.mean([row[name] for row in scores.values()])) for name in names}
 
 
-def write_scores(output: Path, metrics: MetricClasses, scores: Mapping[str, Scores], about: Mapping[str, Any]) -> None:
+def write_scores(
+    output: Path,
+    metrics: MetricClasses,
+    scores: Mapping[str, Scores],
+    about: Mapping[str, Any],
+    f_numbers: Mapping[str, float] | None = None,
+) -> None:
     """Write ``scores.csv`` with a row per image, and ``metrics.json`` with the means, conventions and origin.
+
+    Where f-numbers are known, these are a column of the one, and means for each are in the other.
 
     Args:
         output: The folder; it is made.
         metrics: The classes of what was scored, by name.
         scores: By image id, then by metric.
         about: What was scored, e.g. the checkpoint and its hash.
+        f_numbers: By image id, of those whose is known.
     """
-    file = io.StringIO()
+    file, known = io.StringIO(), f_numbers or {}
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", *metrics])
-    writer.writerows([name, *(f"{row[m]:.8g}" for m in metrics)] for name, row in scores.items())
+    writer.writerow(["id", *metrics, *(["f_number"] if known else [])])
+    for name, row in scores.items():
+        number = [f"{known[name]:.8g}" if name in known else ""] if known else []
+        writer.writerow([name, *(f"{row[m]:.8g}" for m in metrics), *number])
     write_atomically(output / "scores.csv", file.getvalue())
     content = {
         "count": len(scores),
@@ -170,6 +229,9 @@ def write_scores(output: Path, metrics: MetricClasses, scores: Mapping[str, Scor
         "conventions": {name: metric.convention for name, metric in metrics.items()},
         **about,
     }
+    if rows := means_by_f_number(scores, known):
+        counts = {group: len(ids) for group, ids in by_f_number(known).items()}
+        content["f_numbers"] = {group: {"count": counts[group], **row} for group, row in rows.items()}
     write_atomically(output / "metrics.json", json_text(content) + "\n")
 
 

@@ -147,11 +147,22 @@ class ServedNetwork(BokehNetwork):
         """The network's own."""
         return self.network.map_names
 
+    @property
+    def f_numbers(self) -> tuple[float, float] | None:
+        """The network's own."""
+        return self.network.f_numbers
+
     def scaled(self, factor: float | int) -> ServedNetwork:
         """Return the network with blurs ``factor`` times as wide, computed by the same engine."""
+        return self._other(self.network.scaled(factor), repr(factor))
+
+    def at_f_number(self, f_number: float | int) -> ServedNetwork:
+        """Return the network as it renders at an f-number, computed by the same engine."""
+        return self._other(self.network.at_f_number(f_number), f"f/{f_number!r}")
+
+    def _other(self, network: BokehNetwork, change: str) -> ServedNetwork:
         engine, precision, identity = self._how
-        wider = hashlib.sha256(f"{identity}/{factor!r}".encode()).hexdigest()
-        return ServedNetwork(self.network.scaled(factor), engine, precision, wider)
+        return ServedNetwork(network, engine, precision, hashlib.sha256(f"{identity}/{change}".encode()).hexdigest())
 
     @torch.no_grad()
     def forward(self, photo: Tensor, **guidance: Tensor) -> Rendering:

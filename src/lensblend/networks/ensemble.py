@@ -31,7 +31,8 @@ class Ensemble(BokehNetwork):
         takes_coordinates: Whether any member uses the place of a crop in its photo.
 
     Raises:
-        RequestError: There is no member, or a share is not positive and finite, or there are not as many as members.
+        RequestError: There is no member, or a share is not positive and finite, or there are not as many as members,
+            or only some of these take an f-number.
 
     Example:
         >>> from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical
@@ -59,16 +60,37 @@ class Ensemble(BokehNetwork):
                 f"`shares` has a positive number for each of {len(members)} members, but got {shares}; "
                 "leave out a member that is not to count."
             )
+        ranges = [member.f_numbers for member in members]
+        if None in ranges and any(ranges):
+            raise RequestError(
+                "Of the members of an ensemble all take an f-number or none does, but "
+                f"{type(members[ranges.index(None)]).__name__} takes none and others do; evaluate them apart."
+            )
         self.members = nn.ModuleList(members)
         self.averages = len(members)
         self.shares = [float(share) for share in shares]
         self.guidance = tuple(dict.fromkeys(name for member in members for name in member.guidance))
         self.takes_coordinates = any(member.takes_coordinates for member in members)
 
+    @property
+    def f_numbers(self) -> tuple[float, float] | None:
+        """The range that the members share, where they take an f-number; it begins with the largest of their least."""
+        ranges = [found for member in self.members if (found := cast("BokehNetwork", member).f_numbers)]
+        return (max(r[0] for r in ranges), min(r[1] for r in ranges)) if ranges else None
+
+    def at_f_number(self, f_number: float | int) -> Ensemble:
+        """Return the mean of the members as they render at an f-number.
+
+        Raises:
+            RequestError: It is not positive, or they take none.
+        """
+        return self._of([cast("BokehNetwork", member).at_f_number(f_number) for member in self.members])
+
     def forward(
         self,
         photo: Float[Tensor, "b 3 h w"],
         coordinates: Float[Tensor, "b 2 h w"] | None = None,
+        f_number: Float[Tensor, " b"] | None = None,
         **guidance: Float[Tensor, "b 1 h w"],
     ) -> Rendering:
         """Render bokeh from a photo in [0, 1] and the maps that members ask for.
@@ -76,6 +98,7 @@ class Ensemble(BokehNetwork):
         Args:
             photo: Sides of 32 pixels or more.
             coordinates: Where each pixel of a crop is in the whole photo, (y, x) in [-1, 1]; None for a whole photo.
+            f_number: Of each photo, where members take one.
             guidance: By the names of ``guidance``.
 
         Returns:
@@ -95,6 +118,8 @@ class Ensemble(BokehNetwork):
             wanted: dict[str, Any] = {name: guidance[name] for name in member.guidance}
             if member.takes_coordinates:
                 wanted["coordinates"] = coordinates
+            if member.f_numbers:
+                wanted["f_number"] = f_number
             renderings.append(member(photo, **wanted))
         if len(renderings) == 1:
             return Rendering(*renderings[0])

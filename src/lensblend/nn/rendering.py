@@ -86,6 +86,27 @@ class BokehNetwork(Network):
         return None
 
     @property
+    def f_numbers(self) -> tuple[float, float] | None:
+        """The least and the largest full-frame f-number of its training, of a network that renders as it is asked.
+
+        Its `forward` takes ``f_number`` ``(b,)``, one of each photo, and renders at the least without. None of others.
+        """
+        return None
+
+    def at_f_number(self, f_number: float | int) -> BokehNetwork:
+        """Return the network as it renders at an f-number; its parameters are shared, not copied.
+
+        Args:
+            f_number: Full-frame; it may lie outside of `f_numbers`.
+
+        Raises:
+            RequestError: It is not positive, or the network has no ``f_numbers``.
+        """
+        raise RequestError(
+            f"{type(self).__name__} takes no f-number, or has been given one; aperture_blend takes one. Leave it out."
+        )
+
+    @property
     def map_names(self) -> Sequence[str]:
         """What each of its weight maps, ``aux["weights"]``, is the share of: the images of the bank, or none."""
         return self.reference_bank.names if self.reference_bank else ()
@@ -113,7 +134,11 @@ class BokehNetwork(Network):
                 f"{type(self).__name__} blends no blurs {lacking}, as depth_blend, joint_blend and saliency_blend do; "
                 f"leave {leave}."
             )
-        changed, network = change(bank), copy(self)
+        return self._with_bank(change(bank))
+
+    def _with_bank(self, changed: KernelBank) -> BokehNetwork:
+        """Return the network with another bank in the place of its own; its parameters are shared, not copied."""
+        bank, network = self.reference_bank, copy(self)
         # A module's parts lie in one dict, which a shallow copy would share.
         network._modules = {name: changed if part is bank else part for name, part in self._modules.items()}
         return network
