@@ -126,7 +126,7 @@ class DepthBlend(BokehNetwork):
         return self.head(self.features(photo))
 
     def features(self, photo: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """Return what the head sees: the backbone's features, or their mean with those of the photo at half its size."""
+        """Return what the head sees: the backbone's features, or their mean with those of half the photo's size."""
         fine = self.backbone(photo)
         if not self.coarse_share:
             return fine
