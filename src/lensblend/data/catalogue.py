@@ -64,12 +64,12 @@ class Ebb(Source):
         exclude: str | Sequence[str | int] | None = None,
     ) -> None:
         self.root = Path(root)
-        self.layout = _ebb_layout(self.root, layout)
+        self.layout = ebb_layout(self.root, layout)
         listed = {"train": read_ids(train_list or EBB_TRAIN), "val": read_ids(val_list or EBB_VAL294)}
         excluded = excluded_ids(exclude)
         _check_lists(listed, excluded)
         self.expected = {name: len(ids) for name, ids in listed.items()}
-        photos, targets, maps = _find_ebb(self.root, self.layout)
+        photos, targets, maps = find_ebb(self.root, self.layout)
         problems: list[str] = []
         self._splits = {
             name: _with_maps(match([i for i in ids if i not in excluded], photos, targets, {}, problems), maps)
@@ -233,7 +233,12 @@ def _check_lists(listed: dict[str, list[str]], excluded: set[str]) -> None:
         raise RequestError(f"`exclude` names {', '.join(unknown[:20])}, which no list holds; check the ids.")
 
 
-def _ebb_layout(root: Path, layout: str) -> str:
+def ebb_layout(root: Path, layout: str = "auto") -> str:
+    """Return which of `EBB_LAYOUTS` a folder has.
+
+    Raises:
+        RequestError: It has none, or not the one that is named.
+    """
     expected = "; ".join(f"{name}: {files}" for name, files in EBB_LAYOUTS.items())
     one_of("layout", layout, ("auto", *EBB_LAYOUTS))
     if not root.is_dir():
@@ -249,7 +254,7 @@ def _ebb_layout(root: Path, layout: str) -> str:
     return candidates[0]
 
 
-def _find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
+def find_ebb(root: Path, layout: str) -> tuple[Found, Found, dict[str, Found]]:
     """Return photos, targets and maps by id."""
     if layout == "ebokehnet":
         return scan(root, id_of, end="src"), scan(root, id_of, end="tgt"), {}
