@@ -236,7 +236,7 @@ def test_names_are_printed_safely_and_no_cell_is_a_formula(in_process, tmp_path)
         (tmp_path / f"set/{name}.png").write_bytes(b"")
     done = in_process("prepare", "check", tmp_path / "set", "--csv", tmp_path / "found.csv")
     rows = list(csv.reader((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()))
-    assert len(rows) == 1 + len(names) == len(done.out.splitlines()) - 2
+    assert len(rows) == 1 + len(names) == len(done.out.splitlines()) - 1
     assert {row[0] for row in rows[1:]} == {
         *("'=cmd|' x'!A1.png", "'+1.png", "'-1.png", "'@a.png"),
         *("a|b\\nc.png", "\\x1b[2J.png", "<b>.png", "caf\\udce9.png"),

@@ -59,14 +59,13 @@ def run(arguments: argparse.Namespace) -> None:
     for file in (arguments.csv, arguments.json):
         if file is not None:
             check_writable(file.parent)
-    from lensblend.inference.evaluation import aligned
     from lensblend.preparation.checking import Request, check
-    from lensblend.preparation.findings import HEAD, findings_csv
+    from lensblend.preparation.findings import findings_csv, findings_table
 
     request = Request(folder, targets, arguments.manifest, arguments.workers, not arguments.fast)
     report = check(request, _shown)
     if report.findings:
-        say(f"{aligned([HEAD, *(finding.cells() for finding in report.findings)])}\n")
+        say(f"{findings_table(report.findings)}\n")
     if arguments.csv is not None:
         write_atomically(arguments.csv, findings_csv(report.findings))
     if arguments.json is not None:

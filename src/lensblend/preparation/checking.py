@@ -206,7 +206,7 @@ def _same_bytes(looks: Sequence[Look], splits: dict[Path, str], named: Callable[
 
 def _nearly_same(seen: Sequence[Seen], splits: dict[Path, str], named: Callable[[Path], str]) -> list[Finding]:
     marked = [one for one in seen if one.mark is not None]
-    marks = np.array([one.mark for one in marked], dtype=np.uint64).reshape(-1, 4)
+    marks = np.array([one.mark for one in marked], dtype=np.uint8).reshape(-1, 16, 17)
     return [
         _repeated(marked[j], marked[i], splits, named, "nearly equal", f"shows nearly the same ({bits} of 256 bits) as")
         for i, j, bits in near_pairs(marks)

@@ -85,6 +85,13 @@ def visible(text: str) -> str:
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def findings_table(findings: Sequence[Finding]) -> str:
+    """Return findings as lines of columns, the head first."""
+    rows = [HEAD, *(finding.cells() for finding in findings)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def findings_csv(findings: Sequence[Finding]) -> str:
     """Return findings as CSV; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
     file = io.StringIO()

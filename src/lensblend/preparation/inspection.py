@@ -15,7 +15,7 @@ from lensblend.data.images import MAX_PIXELS, read_map, read_photo
 from lensblend.data.opening import opened
 from lensblend.errors import DataError
 from lensblend.preparation.arrangement import Unit
-from lensblend.preparation.duplicates import difference_hash
+from lensblend.preparation.duplicates import thumbnail
 from lensblend.preparation.findings import Finding
 from lensblend.preparation.quality import measure
 from lensblend.runs.files import file_sha256
@@ -34,7 +34,7 @@ class Seen:
         file: Where it is.
         role: ``photo``, ``target`` or ``map``.
         sha256: Of its bytes; empty where they could not be read.
-        mark: Its hash by content, of a photo that shows something.
+        mark: Its thumbnail, of a photo that shows something.
     """
 
     file: Path
@@ -90,7 +90,7 @@ def _pixels(file: Path, role: str, named: Callable[[Path], str], result: Look) -
         return None
     result.findings += [Finding(named(file), *found) for found in _oddities(file, mode, kind, pixels)]
     if role == "photo":
-        seen.mark = difference_hash(pixels)
+        seen.mark = thumbnail(pixels)
     return pixels
 
 
