@@ -212,6 +212,8 @@ def test_what_differs_from_a_list(checked, tmp_path):
     root = data_set(tmp_path / "set", [10, 11, 12])
     rows = manifest_of(root)
     write_list(root / "manifest.csv", rows)
+    photo_of(root, 11).rename(tmp_path / "elsewhere.png")
+    photo_of(root, 11).symlink_to(tmp_path / "elsewhere.png")
     done, found = checked("--manifest", root / "manifest.csv")
     assert (done.code, found) == (0, [])
     write_list(

@@ -21,8 +21,7 @@ from lensblend.preparation.arrangement import Arrangement, Unit, arrange, arrang
 from lensblend.preparation.duplicates import near_pairs
 from lensblend.preparation.findings import Finding
 from lensblend.preparation.inspection import Look, Seen, look
-from lensblend.preparation.manifest import held_against, read_manifest
-from lensblend.storage import real
+from lensblend.preparation.manifest import held_against, place, read_manifest
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def check(request: Request, track: Track = lambda looks, total: looks) -> Report
     looks = list(track(_looks(units, named, request), len(units)))
     seen = [one for result in looks for one in result.seen]
     splits = {one.file: result.unit.split for result in looks for one in result.seen}
-    splits |= {file: listed[real(file)].split for file in splits if real(file) in listed and listed[real(file)].split}
+    splits |= {file: listed[at].split for file in splits if (at := place(file)) in listed and listed[at].split}
     findings += [finding for result in looks for finding in result.findings]
     findings += _same_bytes(looks, splits, named) + _nearly_same(seen, splits, named)
     if request.manifest:
@@ -129,7 +128,7 @@ def _base(folders: Sequence[Path]) -> Path:
 
 def _named(base: Path, file: Path) -> str:
     """Return a file's path below the data set's folder, wherever it lies there."""
-    for whole, start in ((file, base), (file.absolute(), base.absolute()), (file, real(base))):
+    for whole, start in ((file, base), (place(file), place(base))):
         if whole.is_relative_to(start):
             return str(whole.relative_to(start))
     return str(file)
@@ -142,12 +141,12 @@ def _with_strays(
     known = {file for unit in arrangement.units for file in unit.files}
     units = list(arrangement.units)
     for folder in folders:
-        for place in _folders_below(folder):
+        for below in _folders_below(folder):
             findings += [
                 Finding(named(file), "unread format", f"files that end in {file.suffix} are not read")
-                for file in passed_over(place)
+                for file in passed_over(below)
             ]
-            for file in sorted(place.iterdir(), key=lambda path: natural_key(path.name)):
+            for file in sorted(below.iterdir(), key=lambda path: natural_key(path.name)):
                 if file.suffix.lower() in (*SUFFIXES, ".npy") and file.name[0] != "." and file not in known:
                     findings.append(Finding(named(file), "belongs to nothing", "it is no part of a pair"))
                     is_map = file.suffix.lower() == ".npy"

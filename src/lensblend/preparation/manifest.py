@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from pathlib import Path
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
 from lensblend.preparation.findings import Finding
-from lensblend.storage import real
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Listed:
 
     sha256: str
     split: str
+
+
+def place(path: Path) -> Path:
+    """Return where a path leads by its name: a file that is a link is meant itself."""
+    return Path(os.path.abspath(path))
 
 
 def read_manifest(path: Path, findings: list[Finding]) -> dict[Path, Listed]:
@@ -43,11 +48,11 @@ def read_manifest(path: Path, findings: list[Finding]) -> dict[Path, Listed]:
         raise RequestError(f"`{path}` is no readable list ({error}); give a CSV file.") from error
     if not rows or not {"file", "sha256"} <= rows[0].keys():
         raise RequestError(f"`{path}` has not the columns file and sha256, or no row; give such a CSV file.")
-    folder = real(path.parent)
+    folder = place(path.parent)
     listed: dict[Path, Listed] = {}
     for number, row in enumerate(rows, 2):
         name, digest = row["file"] or "", (row["sha256"] or "").strip().lower()
-        file = real(folder / name) if name and "\0" not in name else folder
+        file = place(folder / name) if name and "\0" not in name else folder
         if file == folder or not file.is_relative_to(folder):
             findings.append(Finding(path.name, "bad list", f"line {number}: `{name}` names no file below its folder"))
         elif file in listed:
@@ -69,16 +74,16 @@ def held_against(
         hashes: Of the files that are there; empty where one could not be read.
         named: Tells how a finding calls a file.
     """
-    there = {real(file): (file, digest) for file, digest in hashes.items()}
+    there = {place(file): (file, digest) for file, digest in hashes.items()}
     findings = [
         Finding(named(file), "absent", "it is listed, but not there")
         for file in listed
         if file not in there and not file.is_file()
     ]
-    for place, (file, digest) in there.items():
-        if place not in listed:
+    for at, (file, digest) in there.items():
+        if at not in listed:
             findings.append(Finding(named(file), "unlisted", "it is there, but not listed"))
-        elif digest and listed[place].sha256 and digest != listed[place].sha256:
-            says = f"its SHA-256 begins with {digest[:12]}, on the list with {listed[place].sha256[:12]}"
+        elif digest and listed[at].sha256 and digest != listed[at].sha256:
+            says = f"its SHA-256 begins with {digest[:12]}, on the list with {listed[at].sha256[:12]}"
             findings.append(Finding(named(file), "changed", says))
     return findings
