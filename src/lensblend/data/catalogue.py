@@ -64,7 +64,7 @@ class Ebb(Source):
         exclude: str | Sequence[str | int] | None = None,
     ) -> None:
         self.root = Path(root)
-        self.layout = _ebb_layout(self.root, layout)
+        self.layout = ebb_layout(self.root, layout)
         listed = {"train": read_ids(train_list or EBB_TRAIN), "val": read_ids(val_list or EBB_VAL294)}
         excluded = excluded_ids(exclude)
         _check_lists(listed, excluded)
@@ -233,7 +233,12 @@ def _check_lists(listed: dict[str, list[str]], excluded: set[str]) -> None:
         raise RequestError(f"`exclude` names {', '.join(unknown[:20])}, which no list holds; check the ids.")
 
 
-def _ebb_layout(root: Path, layout: str) -> str:
+def ebb_layout(root: Path, layout: str = "auto") -> str:
+    """Return which of `EBB_LAYOUTS` a folder has.
+
+    Raises:
+        RequestError: It has none, or not the one that is named.
+    """
     expected = "; ".join(f"{name}: {files}" for name, files in EBB_LAYOUTS.items())
     one_of("layout", layout, ("auto", *EBB_LAYOUTS))
     if not root.is_dir():
