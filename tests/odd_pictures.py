@@ -81,8 +81,10 @@ def encoded(image_format, **options):
     return buffer.getvalue()
 
 
-def flipped_crc():
-    data = bytearray(encoded("PNG"))
+def flipped_crc(array=NOISE):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    data = bytearray(buffer.getvalue())
     data[data.index(b"IDAT") + 40] ^= 0xFF
     return bytes(data)
 

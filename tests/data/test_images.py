@@ -114,6 +114,14 @@ def test_pixels_are_right(tmp_path, name):
     assert np.abs(pixels - np.asarray(expected, dtype=float)).max() <= tolerance + 1e-9
 
 
+def tall_tiff(**options):
+    """A TIFF whose height is 100 where its strips or tiles hold 24 rows."""
+    data = tiff(RGB, photometric="rgb", **options)
+    return data.replace(struct.pack("<HHII", 257, 4, 1, 24), struct.pack("<HHII", 257, 4, 1, 100)).replace(
+        struct.pack("<HHIHH", 257, 3, 1, 24, 0), struct.pack("<HHIHH", 257, 3, 1, 100, 0)
+    )
+
+
 BAD = {
     **{
         f"cut at {share} %.{suffix}": (
@@ -147,6 +155,8 @@ BAD = {
     "float rgb.tif": (lambda: tiff((DEEP_RGB / 65535).astype(np.float32), photometric="rgb"), "no readable image"),
     "int32.tif": (lambda: tiff(DEEP.astype(np.int32)), "8 or 16 bits"),
     "zero wide.png": (lambda: bomb(0, 10), ""),
+    "rows without strips.tif": (lambda: tall_tiff(rowsperstrip=24), "ends too early"),
+    "rows without tiles.tif": (lambda: tall_tiff(tile=(16, 16)), "ends too early"),
 }
 
 
