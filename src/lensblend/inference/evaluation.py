@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import BokehNetwork, Rendering
-from lensblend.storage import json_text, write_atomically
+from lensblend.storage import csv_text, json_text, write_atomically
 
 if TYPE_CHECKING:
     from lensblend.metrics.per_image import MetricClasses  # torchmetrics takes seconds to import
@@ -159,11 +157,8 @@ def write_scores(output: Path, metrics: MetricClasses, scores: Mapping[str, Scor
         scores: By image id, then by metric.
         about: What was scored, e.g. the checkpoint and its hash.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", *metrics])
-    writer.writerows([name, *(f"{row[m]:.8g}" for m in metrics)] for name, row in scores.items())
-    write_atomically(output / "scores.csv", file.getvalue())
+    rows = [[name, *(f"{row[m]:.8g}" for m in metrics)] for name, row in scores.items()]
+    write_atomically(output / "scores.csv", csv_text([["id", *metrics], *rows]))
     content = {
         "count": len(scores),
         **means(scores),
