@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.images import read_photo, read_size
 from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.errors import DataError
+from lensblend.errors import DataError, RequestError
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.kernel_bank import KernelBank
@@ -34,6 +35,15 @@ def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels, device: tor
     """Score one 8-bit rendering by every metric, on a device."""
     rendered, captured = to_batch(bokeh, device), to_batch(target, device)
     return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
+
+
+@contextmanager
+def _naming(photo: str | Path) -> Iterator[None]:
+    """Say of which photo it is that a metric refuses it."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"`{photo}`: {error}") from error
 
 
 def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
@@ -82,7 +92,11 @@ def _size(size: tuple[int, int]) -> str:
 
 def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, Path]]) -> dict[str, Scores]:
     """Score matched files by name."""
-    return {name: score(metrics, read_photo(ours), read_photo(theirs)) for name, ours, theirs in files}
+    scores = {}
+    for name, ours, theirs in files:
+        with _naming(ours):
+            scores[name] = score(metrics, read_photo(ours), read_photo(theirs))
+    return scores
 
 
 def score_network(
@@ -112,7 +126,8 @@ def score_network(
         guidance = {name: pair.maps[name] for name in network.guidance}
         rendering = render_photo(network, pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
-        scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
+        with _naming(pair.id):
+            scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
         if show:
             row = cells(pair.photo, pair.captured(), bokeh, weight_maps(rendering), network.map_names)
             show(pair, rendering, row, scores[pair.id])
