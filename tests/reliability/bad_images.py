@@ -207,7 +207,7 @@ _READABLE = (
     ),
     Kind("float TIFF in [0, 1]", "b.tif", tif((DEEP / 65535).astype(np.float32)), spread(DEEP / 257)),
     *(Kind(f"EXIF orientation {number}", "b.png", _turned(number), PLAIN) for number in range(2, 9)),
-    Kind("one pixel", "b.png", pil(PLAIN[:1, :1]), PLAIN[:1, :1], refused=("evaluate", "folders", "render")),
+    Kind("one pixel", "b.png", pil(PLAIN[:1, :1]), PLAIN[:1, :1], refused=("evaluate", "folders", "render", "compare")),
     Kind("colour profile", "b.png", pil(PLAIN, icc_profile=_profile()), PLAIN),
     Kind("progressive JPEG", "b.jpg", _bytes(lambda: _PROGRESSIVE), _decoded(_PROGRESSIVE)),
     Kind("name beyond ASCII", "Größe 図像 é.png", _png, PLAIN),

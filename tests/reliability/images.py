@@ -98,7 +98,7 @@ def _called(kind: Kind, entry: str, path: Path, folder: Path) -> tuple[str, list
         "evaluate": ("evaluate", [network, "data=folder", *data, "split=train", *scores]),
         "folders": ("evaluate", [f"predictions={pairs}/photos", f"targets={pairs}/targets", *scores]),
         "render": ("render", [str(path), "--model", str(run), "--output", str(out)]),
-        "compare": ("compare", [str(run), "--output", str(out), "--gallery-limit", "1"]),
+        "compare": ("compare", [str(run), "--output", str(out), "--gallery-limit", "1", "--again"]),
     }[entry]
     arguments += [f"run_dir={out}"] if entry == "train" else []
     child = call(verb, arguments, log, before=partial(_errors_apart, errors))
