@@ -17,6 +17,8 @@ NAMES = {
     "a percent sign": "100%s%d",
     "a leading dash": "-rf",
     "a leading plus": "+a",
+    "a formula": '=HYPERLINK("x")',
+    "an address": "@SUM(A1)",
     "a tilde": "~root",
     "a glob": "*?",
     "marks": "a;b&c|d!e#f^g",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -11,7 +13,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ _REMEDIES = {
     errno.ENAMETOOLONG: f"a name has {LONGEST} bytes at most: choose a shorter one",
 }
 DISK_ERRORS = tuple(_REMEDIES)
+# With which spreadsheets let a formula begin.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def json_text(content: Any, indent: int | None = 2) -> str:
@@ -57,6 +61,31 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Return rows as CSV in which no name is a formula: a text that spreadsheets would compute begins with ``'``.
+
+    Args:
+        rows: The head first; None is an empty cell.
+
+    Example:
+        >>> csv_text([["id", "psnr"], ["=1+1", "-3.5"], ["a,b", None]])
+        'id,psnr\n\'=1+1,-3.5\n"a,b",\n'
+    """
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    return file.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def real(path: str | Path) -> Path:

@@ -97,7 +97,7 @@ def test_a_suffix_of_a_format_makes_a_file_and_anything_else_a_folder(
         (["--max-megapixels", "-1"], "is a number above 0, but got -1"),
         (["--overwrite", "--skip-existing"], "not allowed with argument"),
         (["--format", "gif"], "invalid choice: 'gif'"),
-        (["none.jpg"], "none.jpg does not exist"),
+        (["none.jpg"], "none.jpg does not exist; check the path"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_read(in_process, photo, arguments, says):

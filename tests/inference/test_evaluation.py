@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lensblend.errors import DataError
+from lensblend.data.images import write_image
+from lensblend.errors import DataError, RequestError
 from lensblend.inference.evaluation import match_folders, score, score_folders, score_references, write_scores
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.nn.kernel_bank import KernelBank
@@ -114,3 +115,10 @@ def test_each_photo_is_blurred_in_proportion_to_its_own_size(tmp_path):
         blurred = (blurred * 255).round().byte().permute(1, 2, 0).numpy()
         each.append(peak_signal_noise_ratio(pair.target, blurred))
     assert rows["gaussian 5"]["psnr"] == pytest.approx(np.mean(each), abs=0.01)
+
+
+def test_a_photo_that_a_metric_refuses_is_named(tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}.png", np.zeros((5, 5, 3), np.uint8))
+    with pytest.raises(RequestError, match=r"`.*a\.png`: Photos compared by SSIM .* use larger photos"):
+        score_folders({"ssim": Ssim()}, [("a", tmp_path / "a.png", tmp_path / "b.png")])

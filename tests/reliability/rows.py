@@ -28,11 +28,13 @@ class Bench:
         folder: A scratch folder on the file system under test.
         seed: Of every random choice; printed, so that a failure can be repeated.
         full: The published counts; otherwise a few of each.
+        rewrite: Write the pages that rows compare themselves with.
     """
 
     folder: Path
     seed: int = 0
     full: bool = False
+    rewrite: bool = False
 
     def random(self, *key: object) -> Random:
         """Return a case's own random numbers."""
@@ -49,10 +51,11 @@ class Bench:
 
 @dataclass
 class Case:
-    """One check of a row: its name, and what went wrong, empty where nothing did."""
+    """One check of a row: its name, and what went wrong, empty where nothing did; ``count`` where it is many alike."""
 
     name: str
     failures: list[str] = field(default_factory=list)
+    count: int = 1
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lensblend import storage
 from lensblend.benching.cases import Row
 from lensblend.inference.evaluation import aligned
 
@@ -66,11 +65,7 @@ def csv_text(values: Sequence[Mapping[str, Any]]) -> str:
         >>> csv_text([{"a": 1, "b": None}])
         'a,b\n1,\n'
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(values[0])
-    writer.writerows(["" if value is None else value for value in row.values()] for row in values)
-    return file.getvalue()
+    return storage.csv_text([list(values[0]), *(list(row.values()) for row in values)])
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -79,7 +79,8 @@ def jobs_of(arguments: argparse.Namespace, spool: Path | None) -> list[Job]:
         DataError: A folder holds no photo, or standard input none.
     """
     output, single = arguments.output, _is_single(arguments.output, arguments.format)
-    problems = [f"{path} does not exist" for path in arguments.photos if path != STREAM and not path.exists()]
+    gone = [path for path in arguments.photos if path != STREAM and not path.exists()]
+    problems = [f"{path} does not exist; check the path" for path in gone]
     if arguments.photos.count(STREAM) > 1:
         problems.append("`-` is one photo, which standard input holds; name it once")
     if problems:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
@@ -12,6 +10,7 @@ from typing import Any
 from lensblend.comparison.statistics import METHOD, Interval, difference_interval, mean_interval
 from lensblend.inference.evaluation import Scores, aligned, mean_cells, means_by_f_number
 from lensblend.metrics.per_image import MetricClasses, PerImageMetric
+from lensblend.storage import csv_text
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def comparison_csv(lines: Sequence[Line], count: int) -> str:
             own = [line.label, line.folder, line.phase, line.parameters, metric, count, *_numbers(mean)]
             paired = [reference, *_numbers(line.differences[metric])] if line.differences else [""] * 4
             rows.append([*own, *paired])
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def scores_csv(named: Mapping[str, Mapping[str, Scores]]) -> str:
@@ -162,14 +161,8 @@ def scores_csv(named: Mapping[str, Mapping[str, Scores]]) -> str:
     rows: list[list[Any]] = [["run", "id", *metrics]]
     for label, scores in named.items():
         rows += [[label, name, *(repr(row[m]) for m in metrics)] for name, row in scores.items()]
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _numbers(interval: Interval) -> list[str]:
     return ["" if isnan(value) else repr(value) for value in (interval.mean, interval.low, interval.high)]
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()

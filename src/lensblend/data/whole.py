@@ -71,9 +71,14 @@ def _webp(_: Image.Image, descriptor: int) -> bool:
 
 
 def _tiff(image: Image.Image, descriptor: int) -> bool:
+    """Tell whether strips or tiles lie within the file, and cover the picture: Pillow shows the rest of it black."""
     tags, size = image.tag_v2, os.fstat(descriptor).st_size  # type: ignore[attr-defined]
     pieces = [zip(tags.get(at, ()), tags.get(length, ()), strict=False) for at, length in _PIECES]
-    return all(start + length <= size for piece in pieces for start, length in piece)
+    width, height, planes = tags.get(256, 0), tags.get(257, 0), tags.get(277, 1) if tags.get(284) == 2 else 1
+    strips = -(-height // tags.get(278, height))
+    tiles = -(-width // tags.get(322, width)) * -(-height // tags.get(323, height))
+    covered = len(tags.get(324, ())) >= tiles * planes if 324 in tags else len(tags.get(273, ())) >= strips * planes
+    return covered and all(start + length <= size for piece in pieces for start, length in piece)
 
 
 def _raw(image: Image.Image, descriptor: int) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from lensblend.errors import DataError, RequestError
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.rendering import BokehNetwork, Rendering
-from lensblend.storage import json_text, write_atomically
+from lensblend.storage import csv_text, json_text, write_atomically
 
 if TYPE_CHECKING:
     from lensblend.metrics.per_image import MetricClasses  # torchmetrics takes seconds to import
@@ -38,6 +37,15 @@ def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels, device: tor
     """Score one 8-bit rendering by every metric, on a device."""
     rendered, captured = to_batch(bokeh, device), to_batch(target, device)
     return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
+
+
+@contextmanager
+def _naming(photo: str | Path) -> Iterator[None]:
+    """Say of which photo it is that a metric refuses it."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"`{photo}`: {error}") from error
 
 
 def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
@@ -86,7 +94,11 @@ def _size(size: tuple[int, int]) -> str:
 
 def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, Path]]) -> dict[str, Scores]:
     """Score matched files by name."""
-    return {name: score(metrics, read_photo(ours), read_photo(theirs)) for name, ours, theirs in files}
+    scores = {}
+    for name, ours, theirs in files:
+        with _naming(ours):
+            scores[name] = score(metrics, read_photo(ours), read_photo(theirs))
+    return scores
 
 
 def score_network(
@@ -121,7 +133,8 @@ def score_network(
         guidance = {name: pair.maps[name] for name in network.guidance}
         rendering = render_photo(_told(network, pair), pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
-        scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
+        with _naming(pair.id):
+            scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
         if f_numbers is not None and pair.f_number is not None:
             f_numbers[pair.id] = pair.f_number
         if show:
@@ -216,13 +229,12 @@ def write_scores(
         about: What was scored, e.g. the checkpoint and its hash.
         f_numbers: By image id, of those whose is known.
     """
-    file, known = io.StringIO(), f_numbers or {}
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", *metrics, *(["f_number"] if known else [])])
+    known = f_numbers or {}
+    rows = [["id", *metrics, *(["f_number"] if known else [])]]
     for name, row in scores.items():
         number = [f"{known[name]:.8g}" if name in known else ""] if known else []
-        writer.writerow([name, *(f"{row[m]:.8g}" for m in metrics), *number])
-    write_atomically(output / "scores.csv", file.getvalue())
+        rows.append([name, *(f"{row[m]:.8g}" for m in metrics), *number])
+    write_atomically(output / "scores.csv", csv_text(rows))
     content = {
         "count": len(scores),
         **means(scores),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isnan, log10
 from statistics import fmean
+from typing import Any
 
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.scored import Scored
@@ -30,6 +29,7 @@ from lensblend.comparison.tables import Line
 from lensblend.inference.evaluation import aligned
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.metrics.per_image import PerImageMetric
+from lensblend.storage import csv_text
 
 RANKED: tuple[type[PerImageMetric], ...] = (Psnr, Ssim)
 
@@ -235,16 +235,14 @@ def challenge_csv(rows: Sequence[OurRow], images: int) -> str:
     """Return a row per team and track of the challenge, then of ours; empty where there is no such figure."""
     columns = ["source", "team", "track", "run", "runs", "phase", "count", "psnr", "psnr_rank", "ssim", "ssim_rank"]
     columns += ["lpips", "mos", "mos_rank", "seconds", "hardware", "height", "width", "parameters", "macs"]
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    lines: list[dict[str, Any]] = []
     for team in TEAMS:
         for track in TRACKS:
             psnr, ssim = team.figures(track)
             own = {"psnr_rank": team.psnr_rank} if track == FIDELITY else {"mos": team.mos, "mos_rank": team.mos_rank}
             cost = {"seconds": team.seconds, "hardware": f"{team.hardware}{' (CPU)' if team.on_cpu else ''}"}
             common = {"source": "challenge", "team": team.name, "track": track, "psnr": psnr, "ssim": ssim}
-            writer.writerow({**common, **own, **cost})
+            lines.append({**common, **own, **cost})
     places = {metric: our_ranks(rows, metric) for metric in RANKED}
     for index, row in enumerate(rows):
         for track in row.tracks:
@@ -253,5 +251,5 @@ def challenge_csv(rows: Sequence[OurRow], images: int) -> str:
             means = {metric: repr(mean) for metric, mean in row.means.items() if metric in columns}
             cost = {"seconds": repr(row.seconds), "hardware": row.hardware, "macs": round(row.macs)}
             size = {"height": row.image_size[0], "width": row.image_size[1], "parameters": row.parameters}
-            writer.writerow({**common, "phase": row.phase, "count": images, **means, **found, **cost, **size})
-    return file.getvalue()
+            lines.append({**common, "phase": row.phase, "count": images, **means, **found, **cost, **size})
+    return csv_text([columns, *([line.get(column) for column in columns] for line in lines)])

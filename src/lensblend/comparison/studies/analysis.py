@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -16,6 +14,7 @@ from lensblend.comparison.scored import Scored
 from lensblend.comparison.statistics import METHOD, Interval, mean_interval
 from lensblend.comparison.studies.measures import FIFTHS
 from lensblend.inference.evaluation import aligned
+from lensblend.storage import csv_text
 
 DEPTHS = ("nearest fifth", "second", "third", "fourth", "farthest fifth")
 FOCUS = {
@@ -150,17 +149,14 @@ def analysis_markdown(analysed: Sequence[Analysed], claims: Sequence[Sequence[st
 
 def analysis_csv(analysed: Sequence[Analysed]) -> str:
     """Return a row per entry and measure, and two of the target; empty where there is no value or no interval."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["run", "folder", "phase", "measure", "count", "mean", "low", "high"])
-    for name in SHARPNESS:
-        writer.writerow(["target", "", "", name, *_numbers(analysed[0].values[f"target_{name}"])])
+    rows = [["run", "folder", "phase", "measure", "count", "mean", "low", "high"]]
+    rows += [["target", "", "", name, *_numbers(analysed[0].values[f"target_{name}"])] for name in SHARPNESS]
     for one in analysed:
         own = [name for name in one.values if not name.startswith("target_")]
         for name in own:
             place = [one.label, str(one.entry.run_dir), one.entry.phase]
-            writer.writerow([*place, name, *_numbers(one.values[name])])
-    return file.getvalue()
+            rows.append([*place, name, *_numbers(one.values[name])])
+    return csv_text(rows)
 
 
 def _numbers(values: Float[np.ndarray, " images"]) -> list[str]:
