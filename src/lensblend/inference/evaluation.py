@@ -230,11 +230,11 @@ def write_scores(
         f_numbers: By image id, of those whose is known.
     """
     known = f_numbers or {}
-    rows = [["id", *metrics, *(["f_number"] if known else [])]]
+    table = [["id", *metrics, *(["f_number"] if known else [])]]
     for name, row in scores.items():
         number = [f"{known[name]:.8g}" if name in known else ""] if known else []
-        rows.append([name, *(f"{row[m]:.8g}" for m in metrics), *number])
-    write_atomically(output / "scores.csv", csv_text(rows))
+        table.append([name, *(f"{row[m]:.8g}" for m in metrics), *number])
+    write_atomically(output / "scores.csv", csv_text(table))
     content = {
         "count": len(scores),
         **means(scores),
