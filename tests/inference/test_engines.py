@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.data import chelsea
+from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 from lensblend.errors import RequestError
 from lensblend.inference import engines, exported_parts
 from lensblend.inference.engines import check_engine, device_for
+from lensblend.inference.pixels import render_pixels
 from lensblend.inference.rendering import render_photo
 from lensblend.inference.served import served
 from lensblend.networks.depth_blend import DepthBlend
@@ -20,6 +23,7 @@ from lensblend.networks.multiscale_hierarchical import MultiscaleHierarchical
 from lensblend.networks.saliency_blend import SaliencyBlend
 from lensblend.nn.kernel_bank import KernelBank
 from lensblend.nn.rendering import Backbone
+from lensblend.runs.checkpoints import load_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -233,3 +237,15 @@ if __name__ == "__main__":
         for each in (network, served(network, "compile", "fp32", "sha"))
     )
     print(255 * float((compiled - plain).abs().max()))
+
+
+@pytest.mark.slow
+def test_the_model_in_the_box_renders_nearly_the_same_in_8_bits():
+    """Its encoder pads as TensorFlow does, by sizes that a graph for photos of any size must not get lost in."""
+    photo = chelsea()[:192, :288]
+    trained = load_network("default")
+    pictures = [
+        render_pixels(served(trained.network, "onnx", precision, trained.sha256), photo, (96, 160), "photo", {}).bokeh
+        for precision in ("fp32", "int8")
+    ]
+    assert peak_signal_noise_ratio(*pictures) > 35

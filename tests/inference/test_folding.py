@@ -18,6 +18,8 @@ NORMS = {
     "depth_blend": (155, 0),
     "depth_blend linear": (155, 0),
     "depth_blend timm": (55, 5),
+    "depth_blend coarse": (155, 0),
+    "aperture_blend": (155, 0),
     "joint_blend": (155, 0),
     "dynamic_filter_dense": (88, 45),
     "edge_guided_residual": (32, 0),

@@ -200,6 +200,14 @@ def test_a_prior_is_pictured_beside_its_truth(batch):
     assert list(pictures) == ["photo", "saliency: truth", "saliency"]
 
 
+def test_f_numbers_stay_on_the_host(batch):
+    module = fit_of(Restoration, Both(), "l1")
+    moved = module.transfer_batch_to_device({**batch, "f_number": torch.tensor([2.0])}, torch.device("meta"), 0)
+    assert {name: tensor.device.type for name, tensor in moved.items() if name in ("photo", "f_number")} == {
+        "photo": "meta", "f_number": "cpu",
+    }  # fmt: skip
+
+
 def test_where_nothing_is_trained_a_step_only_logs(batch):
     module = fit_of(Restoration, Both().requires_grad_(False), "l1")
     assert module.training_step(batch, 0) is None

@@ -34,8 +34,9 @@ class Same(nn.Conv2d):
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         """Convolve; sides become their half, rounded up."""
+        # In whole numbers: where a graph is exported for photos of any size, quotients take minutes.
         missing = [
-            max((math.ceil(side / step) - 1) * step + size - side, 0)
+            size - step + -side % step
             for side, step, size in zip(input.shape[-2:], self.stride, self.kernel_size, strict=True)
         ]
         top, left = (count // 2 for count in missing)

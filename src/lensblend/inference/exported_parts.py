@@ -21,6 +21,7 @@ from lensblend.storage import write_atomically
 
 OpenedT = TypeVar("OpenedT")
 FORMAT = 1
+EXTENDED_TO = 32  # of which backbones extend sides to multiples, or to those of a part of it
 
 
 class _Listed(nn.Module):
@@ -60,8 +61,10 @@ def exported_part(
         DataError: The module cannot be exported, or not calibrated.
     """
     shapes = {key: list(tensor.shape) for key, tensor in inputs.items()}
-    # What is calibrated on small photos is a graph for any size.
-    key = "8 bits" if in_8_bits else shapes
+    # What is calibrated on small photos is a graph for any size, or for any that backbones need not extend.
+    whole = all(side % EXTENDED_TO == 0 for tensor in inputs.values() for side in tensor.shape[-2:])
+    sides = (EXTENDED_TO if whole else 1) if in_8_bits else 0
+    key = ["8 bits", sides] if in_8_bits else shapes
     recipe = [FORMAT, OPSET, lensblend.__version__, str(torch.__version__), name, identity, key]
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
     cache = Cache(cache_folder("engines"), digest)
@@ -72,7 +75,7 @@ def exported_part(
     with torch.no_grad():
         outputs = list(part({key: tensor.clone() for key, tensor in inputs.items()}))
     zeros = {key: torch.zeros(tensor.shape) for key, tensor in inputs.items()}
-    content = onnx_bytes(name, _Listed(part).eval(), zeros, outputs, open_sides=in_8_bits)
+    content = onnx_bytes(name, _Listed(part).eval(), zeros, outputs, open_sides=sides)
     if in_8_bits:
         content = eight_bits(content, within(content, ["part"]), calibration(inputs))
     with contextlib.suppress(StorageError):  # a full or read-only disk costs only the cache

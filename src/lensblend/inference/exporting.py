@@ -110,7 +110,7 @@ def exported(
     photo, maps = _photo(size, 0), {name: _map(size, 0) for name in network.guidance}
     inputs = _inputs(photo, maps)
     content = onnx_bytes(
-        type(network).__name__, pipeline, inputs, ["bokeh"], open_sides=photo_size is None, about=about
+        type(network).__name__, pipeline, inputs, ["bokeh"], open_sides=int(photo_size is None), about=about
     )
     if precision == "fp16":
         content = half(content, within(content, backbones))

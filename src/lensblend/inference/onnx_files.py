@@ -35,7 +35,7 @@ def onnx_bytes(
     module: nn.Module,
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
-    open_sides: bool = False,
+    open_sides: int = 0,
     about: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the graph of a module as the content of an ONNX file of opset 20, its weights within.
@@ -45,7 +45,8 @@ def onnx_bytes(
         module: In evaluation mode, on the CPU; takes a dict of tensors by name and returns a tuple of tensors.
         inputs: What it takes, ``(1, c, h, w)`` each; the graph's inputs are called so.
         outputs: What to call what it returns.
-        open_sides: Whether heights and widths are open, one for all inputs; else they are those of ``inputs``.
+        open_sides: Heights and widths are open, one for all inputs, as multiples of this number; 0 leaves them those
+            of ``inputs``. Where a network extends photos to such multiples, to say so saves minutes.
         about: Becomes the file's metadata.
 
     Raises:
@@ -55,7 +56,7 @@ def onnx_bytes(
     check_installed()
     for library in ("onnx_ir", "onnxscript", "torch.onnx"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    shapes = {key: {2: _SIDE, 3: _SIDE} if open_sides else {} for key in inputs}
+    shapes = dict.fromkeys(inputs, _sides(open_sides))
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -70,6 +71,12 @@ def onnx_bytes(
     if len(content) >= _LARGEST:
         raise DataError(f"{name} cannot be exported to ONNX: {len(content):,} bytes are more than one file holds.")
     return content
+
+
+def _sides(multiple: int) -> dict[int, Any]:
+    if multiple < 2:
+        return {2: _SIDE, 3: _SIDE} if multiple else {}
+    return {axis: multiple * torch.export.Dim(f"side{axis}", min=1) for axis in (2, 3)}
 
 
 def opened(content: bytes | str) -> Any:

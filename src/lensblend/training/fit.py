@@ -27,6 +27,7 @@ from lensblend.training.truths import truths
 _OF_THE_PHASE = ("lr_path", "lr_ratio", "lr_every")
 Pictures = dict[str, NDArray[np.uint8]]
 NETWORK = "network."
+ON_THE_HOST = ("f_number",)
 
 
 class Fit(pl.LightningModule, ABC):
@@ -147,6 +148,11 @@ class Fit(pl.LightningModule, ABC):
     def scores(self) -> dict[str, PerImageMetric]:
         """The metrics by name."""
         return {name: metric for name, metric in self._scores.items() if isinstance(metric, PerImageMetric)}
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Leave f-numbers where they are: the host makes kernels of them, and would wait for the device."""
+        stays = {name: batch[name] for name in ON_THE_HOST if name in batch}
+        return {**super().transfer_batch_to_device(batch, device, dataloader_idx), **stays}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Turn 8-bit images, which travel as they are stored, into [0, 1] on the device."""
