@@ -157,6 +157,24 @@ def test_sound_pairs_are_silent_in_two_processes(in_process, tmp_path):
     assert done.out == "4 files, 2 pairs (layout: challenge): no problems\n"
 
 
+PLACES = {
+    "ebokehnet": "{}_src.png {}_tgt.png",
+    "pynet": "train/original/{}.png train/bokeh/{}.png",
+    "in_gt": "train/in/{}.png train/gt/{}.png",
+    "input_target": "train/input/{}.png train/target/{}.png",
+    "suffixes": "{}_input.png {}_gt.png",
+}
+
+
+@pytest.mark.parametrize("layout", PLACES)
+def test_every_layout_that_can_be_prepared_can_be_checked(in_process, tmp_path, layout):
+    for number in (3, 4):
+        for place, pixels in zip(PLACES[layout].split(), (scene(number), blurred(scene(number))), strict=True):
+            save(pixels, tmp_path / place.format(number))
+    done = in_process("prepare", "check", tmp_path)
+    assert (done.code, done.out) == (0, f"4 files, 2 pairs (layout: {layout}): no problems\n"), done.err
+
+
 def test_two_folders_with_names_alike(checked, tmp_path):
     for name in ("a", "A"):
         save(scene(ord(name)), tmp_path / f"photos/{name}.png")

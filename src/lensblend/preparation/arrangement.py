@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lensblend.data.catalogue import EBB_LAYOUTS, EBB_TRAIN, EBB_VAL294, ebb_layout, find_ebb, read_ids, scan_named
+from lensblend.data.catalogue import scan_named
 from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.files import Found, scan
 from lensblend.data.listing import images_in, natural_key
-from lensblend.data.scene_files import SCENE_LAYOUTS, Scene, aperture_name, find_scenes, scene_layouts_in
+from lensblend.data.scene_files import Scene, aperture_name, find_scenes
 from lensblend.errors import RequestError
 from lensblend.preparation.findings import Finding
+from lensblend.preparation.layouts import FINDERS, LAYOUTS, layouts_in
 
 _FOLDERS = (("photos", "targets"), ("original", "bokeh"))
 _MAPS = ("masks", "disparities")
@@ -27,7 +28,7 @@ class Unit:
         photo: The all-in-focus photo.
         targets: Its partners: one, or one for each f-number.
         maps: Masks and the like.
-        split: ``train``, ``val``, or nothing where none is known.
+        split: ``train``, ``val``, ``test``, or nothing where none is known.
     """
 
     id: str
@@ -70,15 +71,14 @@ def arrange(folder: Path, named: Named) -> Arrangement:
     Raises:
         RequestError: The folder has none of them; the known ones are listed.
     """
-    try:
-        layout = ebb_layout(folder)
-    except RequestError:
-        layouts = scene_layouts_in(folder)
-        return _scenes(folder, layouts[0], named) if layouts else _folders(folder, named)
-    photos, targets, maps = find_ebb(folder, layout)
-    splits = {name: "train" for name in read_ids(EBB_TRAIN)} | {name: "val" for name in read_ids(EBB_VAL294)}
-    arrangement = Arrangement(layout)
-    _unite(arrangement, named, photos, {"target": targets}, maps, lambda name: _ebb_split(name, splits))
+    layouts = layouts_in(folder)
+    if not layouts:
+        return _folders(folder, named)
+    if layouts[0] not in FINDERS:
+        return _scenes(folder, layouts[0], named)
+    photos, targets, maps, part = FINDERS[layouts[0]](folder)
+    arrangement = Arrangement(layouts[0])
+    _unite(arrangement, named, photos, {"target": targets}, maps, part)
     return arrangement
 
 
@@ -99,7 +99,7 @@ def _folders(folder: Path, named: Named) -> Arrangement:
     targets = scan(folder / names[1], _stem) if names else Found()
     maps = {name: found for name in _MAPS if (found := scan(folder / name, _stem))}
     if not names and not images_in(photos):
-        known = "; ".join([*EBB_LAYOUTS.values(), *SCENE_LAYOUTS.values(), "photos and targets", "photos and masks"])
+        known = "; ".join([*LAYOUTS.values(), "photos and targets", "photos and masks"])
         raise RequestError(
             f"`{folder}` has none of the known layouts ({known}; photos alone); give --photos and --targets."
         )
@@ -143,10 +143,6 @@ def _apertures(scene: Scene, narrowest: float, named: Named) -> list[Finding]:
 
 def _stem(name: str) -> str:
     return Path(name).stem
-
-
-def _ebb_split(name: str, splits: Mapping[str, str]) -> str:
-    return "val" if name.startswith("test-") else splits.get(name, "")
 
 
 def _unite(

@@ -75,7 +75,7 @@ def find_layout(folder: Path, layout: str | None = None) -> tuple[Path, str]:
         one_of("--layout", layout, LAYOUTS)
     place = folder
     for _ in range(_DEPTH):
-        found = [name for name in _layouts_in(place) if layout in (None, name)]
+        found = [name for name in layouts_in(place) if layout in (None, name)]
         if len(found) == 1:
             return place, found[0]
         if found:
@@ -99,7 +99,7 @@ def open_layout(folder: Path, layout: str) -> DataSet:
     problems: list[str] = []
     if layout in SCENE_LAYOUTS:
         return _open_scenes(folder, layout, problems)
-    photos, targets, maps, parts = _FINDERS[layout](folder)
+    photos, targets, maps, parts = FINDERS[layout](folder)
     ids = sorted(photos.keys() | targets.keys(), key=natural_key)
     problems += twins(ids)
     pairs = match(ids, photos, targets, {}, problems)
@@ -118,7 +118,8 @@ def _open_scenes(folder: Path, layout: str, problems: list[str]) -> DataSet:
     return DataSet(folder, layout, pairs, {p: parts[s] for p, s in scene_of.items()}, scene_of, narrowest, problems)
 
 
-def _layouts_in(folder: Path) -> list[str]:
+def layouts_in(folder: Path) -> list[str]:
+    """Return the layouts that a folder could have, by the folders and names in it."""
     names = [path.stem for path in images_in(folder)]
     parts = [folder / part for part in _PARTS]
     scenes = scene_layouts_in(folder)
@@ -186,7 +187,8 @@ def _by_name(pair: str) -> str:
     return "val" if hash_fraction(pair) < VAL_FRACTION else "train"
 
 
-_FINDERS: dict[str, Finder] = {
+# Of layouts with one target for each photo: what finds photos, targets and maps by id, and tells the part of an id.
+FINDERS: dict[str, Finder] = {
     **{layout: _find_ebb(layout) for layout in EBB_LAYOUTS},
     **{layout: _find_folders(layout) for layout in _FOLDERS},
     "suffixes": _find_suffixes,
