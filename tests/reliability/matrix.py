@@ -5,6 +5,7 @@ from __future__ import annotations
 from reliability import (
     faults,
     fuzz,
+    hostile_archives,
     hostile_checkpoints,
     hostile_runs,
     hostile_targets,
@@ -168,6 +169,13 @@ ROWS = (
         "built, × train, evaluate; as a checkpoint's network × render",
         SAFE,
         hostile_targets.targets,
+    ),
+    Row(
+        "S4",
+        "archives whose members are absolute, lead out, are links, pipes or devices, differ in case or accents alone, "
+        "have names that steer a terminal, or unpack to a thousandfold, as zip and tar.gz × prepare data",
+        "exit code 1 and one line that names the member; nothing is left of the archive",
+        hostile_archives.archives,
     ),
     Row(
         "S5",
