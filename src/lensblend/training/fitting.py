@@ -182,8 +182,9 @@ def _without_advice() -> Iterator[None]:
     with warnings.catch_warnings():
         # Lightning 2.6 asks PyTorch in a way that PyTorch 2.13 calls deprecated.
         warnings.filterwarnings("ignore", message=".*treespec.*LeafSpec.*")
-        # The module converts batches also without this data module; that it does so with one is meant.
-        warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`.*")
+        # The module moves and converts batches also without this data module; that it does so with one is meant.
+        hooks = "(transfer_batch_to_device|on_after_batch_transfer)"
+        warnings.filterwarnings("ignore", message=f"You have overridden `{hooks}`.*")
         # The metrics add up over processes by themselves; training values are the first process's.
         warnings.filterwarnings("ignore", message="It is recommended to use `self.log.*sync_dist=True.*")
         # Few workers are right for small data sets and few cores; the loader group sets them.
