@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from lensblend.data.transforms import resize_lanczos, resize_map
-from lensblend.ops.resampling import resample_lanczos, resample_linear
+from lensblend.ops.resampling import doubled, resample_lanczos, resample_linear
 
 SIZES = [((40, 60), (17, 23)), ((33, 47), (64, 80)), ((50, 31), (50, 64)), ((61, 90), (32, 90)), ((48, 48), (48, 48))]
 
@@ -32,3 +32,10 @@ def test_linear_is_pytorchs(given, wanted):
     image = torch.rand(2, 3, *given)
     expected = interpolate(image, wanted, mode="bilinear", align_corners=False)
     torch.testing.assert_close(resample_linear(image, wanted), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (1, 3), (1, 1)])
+def test_doubling_is_pytorchs_bilinear_enlarging(size):
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(doubled(image), expected, rtol=0, atol=1e-6)

@@ -20,6 +20,7 @@ from lensblend.ops.colour import linear_to_srgb, srgb_to_linear
 from lensblend.ops.guided import guided_upsample
 from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
+from lensblend.ops.resampling import doubled
 from lensblend.ops.resize import Window, resize_bilinear, sample_bilinear
 from lensblend.priors.depth import BLENDING_MAPS, load_megadepth
 
@@ -131,10 +132,9 @@ class DepthBlend(BokehNetwork):
         if not self.coarse_share:
             return fine
         coarse = self.backbone(avg_pool2d(pad_to_multiple(photo, 2), 2))
-        # Either grid may reach beyond the photo; a place of the coarse one is two of the fine one's wide.
-        shares = [places / (2 * wide) for places, wide in zip(fine.shape[-2:], coarse.shape[-2:], strict=True)]
-        seen = sample_bilinear(coarse, fine.shape[-2:], (shares[0], shares[1])).to(fine.dtype)
-        return torch.lerp(fine, seen, self.coarse_share)
+        # Either grid may reach beyond the photo, the coarse one at least as far; its places are two of the fine one's.
+        rows, columns = fine.shape[-2:]
+        return torch.lerp(fine, doubled(coarse)[..., :rows, :columns], self.coarse_share)
 
     def full_size(self, photo: Float[Tensor, "b 3 h w"], image_size: Sequence[int], **guidance: Tensor) -> FullSize:
         """Return what renders pieces of the photo at another size; see `BokehNetwork.full_size`."""

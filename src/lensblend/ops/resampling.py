@@ -55,6 +55,26 @@ def resample_linear(
     return down @ (image @ across.T)
 
 
+def doubled(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    """Enlarge twice as `lensblend.ops.resize.resize_bilinear` does, with gradients that repeat on a GPU as well.
+
+    Args:
+        image: Any range.
+
+    Example:
+        >>> doubled(torch.tensor([[[[0.0, 1.0]]]]))[0, 0, 0].tolist()
+        [0.0, 0.25, 0.75, 1.0]
+    """
+    for axis in (-2, -1):
+        last = image.shape[axis] - 1
+        first, rest = image.narrow(axis, 0, 1), image.narrow(axis, 1, last)
+        before = torch.cat([first, image.narrow(axis, 0, last)], dim=axis)
+        after = torch.cat([rest, image.narrow(axis, last, 1)], dim=axis)
+        pairs = [torch.lerp(image, beside, 0.25) for beside in (before, after)]
+        image = torch.stack(pairs, dim=axis).flatten(axis - 1, axis)
+    return image
+
+
 def _matrix(
     wanted_side: Side, given_side: Side, shape: Callable[[Tensor], Tensor], reach: int, antialias: bool
 ) -> Tensor:
