@@ -254,7 +254,7 @@ def test_quality_is_measured_and_an_exclusion_proposed_but_not_applied(tmp_path,
     assert float(measured["4641-f2.0"]["gain"]) > 1.2
     proposed = (tmp_path / "out/exclude.txt").read_text()
     assert [line for line in proposed.splitlines() if line[0] != "#"] == ["4641-f14"]
-    assert "0.4% of the width" in proposed
+    assert "0.6% of the width" in proposed
     everything = opened(done.out)
     assert sum(len(everything.split(part).ids) for part in ("train", "val")) == 4
     rest = RealBokeh(str(tmp_path / "out"), val_fraction=0.0, exclude=str(tmp_path / "out/exclude.txt"))
