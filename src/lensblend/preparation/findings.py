@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lensblend.errors import printable
+from lensblend.storage import csv_text
 
 # By kind: what helps. A loader's own message knows better where it is `unreadable`.
 REMEDIES = {
@@ -94,11 +93,4 @@ def findings_table(findings: Sequence[Finding]) -> str:
 
 def findings_csv(findings: Sequence[Finding]) -> str:
     """Return findings as CSV; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
-    file = io.StringIO()
-    rows = [HEAD, *(finding.cells() for finding in findings)]
-    csv.writer(file, lineterminator="\n").writerows([[_as_text(cell) for cell in row] for row in rows])
-    return file.getvalue()
-
-
-def _as_text(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+    return csv_text([HEAD, *(finding.cells() for finding in findings)])
