@@ -117,6 +117,26 @@ def test_scores_are_kept_and_used_only_for_the_same(compare, sweep, tmp_path):
     assert compare(sweep, "--blend-at", "photo", "--score-at", "network").out.count("another score_at") == 2
 
 
+def test_a_photo_that_was_replaced_is_scored_anew(compare, sweep, tmp_path):
+    root = tmp_path / "ebb" / "train"
+    generator = np.random.default_rng(0)
+    for kind in ("original", "bokeh"):
+        (root / kind).mkdir(parents=True)
+        for name in (4400, 4401):
+            Image.fromarray(generator.integers(0, 256, (48, 64, 3), np.uint8)).save(root / kind / f"{name}.png")
+    node = {"_target_": "lensblend.data.catalogue.Ebb", "root": str(root.parent)}
+    for run in "01":
+        edit(sweep / run, "config.yaml", lambda c: c.update(data=node))
+    compare(sweep)
+    before = rows(tmp_path / "out" / "scores.csv")
+    assert compare(sweep).out.count("scores of an earlier comparison") == 2
+    Image.fromarray(generator.integers(0, 256, (48, 64, 3), np.uint8)).save(root / "original" / "4401.png")
+    assert compare(sweep).out.count("scored (new: images have changed since they were scored)") == 2
+    after = rows(tmp_path / "out" / "scores.csv")
+    changed = {old["id"] for old, new in zip(before, after, strict=True) if old != new}
+    assert changed == {"4401"}
+
+
 def test_a_changed_checkpoint_is_scored_anew(compare, sweep, tmp_path):
     compare(sweep)
     before = {r["run"]: r["mean"] for r in rows(tmp_path / "out" / "compare.csv") if r["metric"] == "psnr"}

@@ -39,8 +39,8 @@ ALPHA = (Y * 5).astype(np.uint8)
 DEEP = (X * 900 + Y * 150).astype(np.uint16)
 CMYK = np.dstack([PLAIN, ALPHA // 3])
 # Those that a kind meets. `folders` are the renderings and targets that `lensblend evaluate` scores.
-ENTRIES = ("loader", "train", "evaluate", "folders", "render", "compare")
-READING_PAIRS = ("train", "evaluate", "folders", "compare")
+ENTRIES = ("loader", "train", "evaluate", "folders", "render", "compare", "check")
+READING_PAIRS = ("train", "evaluate", "folders", "compare", "check")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ _UNREADABLE = (
     Kind("no permission", "b.png", _closed),
 )
 _READABLE = (
-    Kind("wrong extension", "b.jpg", _png, PLAIN),
+    Kind("wrong extension", "b.jpg", _png, PLAIN, refused=("check",)),
     Kind("CMYK", "b.tif", raw(CMYK, "CMYK"), _CMYK_SHOWN),
     Kind("grey with alpha", "b.png", raw(np.dstack([GREY, ALPHA]), "LA"), over_white(spread(GREY), ALPHA)),
     Kind("grey", "b.png", pil(GREY), spread(GREY)),
@@ -207,7 +207,13 @@ _READABLE = (
     ),
     Kind("float TIFF in [0, 1]", "b.tif", tif((DEEP / 65535).astype(np.float32)), spread(DEEP / 257)),
     *(Kind(f"EXIF orientation {number}", "b.png", _turned(number), PLAIN) for number in range(2, 9)),
-    Kind("one pixel", "b.png", pil(PLAIN[:1, :1]), PLAIN[:1, :1], refused=("evaluate", "folders", "render", "compare")),
+    Kind(
+        "one pixel",
+        "b.png",
+        pil(PLAIN[:1, :1]),
+        PLAIN[:1, :1],
+        refused=("evaluate", "folders", "render", "compare", "check"),
+    ),
     Kind("colour profile", "b.png", pil(PLAIN, icc_profile=_profile()), PLAIN),
     Kind("progressive JPEG", "b.jpg", _bytes(lambda: _PROGRESSIVE), _decoded(_PROGRESSIVE)),
     Kind("name beyond ASCII", "Größe 図像 é.png", _png, PLAIN),

@@ -25,6 +25,8 @@ shortened to `…`.
 - **train**: `lensblend train data=folder`; **evaluate**: `lensblend evaluate checkpoint=… data=folder`.
 - **compare**: `lensblend compare RUN`, whose run was trained on a sound folder in which the image came to lie later.
 - **folders**: `lensblend evaluate predictions=… targets=…`; **render**: `lensblend render PHOTO`.
+- **check**: `lensblend prepare check FOLDER`, what it finds of this photo. (That the pairs here all show one picture,
+  and are as sharp on both sides, is found as well, and left out below.)
 
 "read" means the right pixels: within one of 255 levels of what was stored or of what OpenCV decodes. All else ends
 with exit code 1 or 2, and with what stands here. [Row R9](benchmarks/reliability.md) compares this page with what

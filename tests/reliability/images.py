@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import ctypes
+import json
 import os
 import shutil
 import struct
@@ -28,6 +29,8 @@ SMALL = (
     *("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "metrics.ssim=null", "callbacks.panels=null"),
     *("schedule.run=[phase1]", "loader.num_workers=0", "schedule.every_phase.batch_size=1", "data=folder"),
 )
+# What `prepare check` finds of pairs whose photo and target are one picture.
+OF_EQUAL_PAIRS = ("equal", "duplicate", "swapped", "misaligned", "unrelated")
 # The quick form gives each verb one kind that is read, one that its header gives away, one that only its pixels do.
 QUICK = ("truncated JPEG", "wrong checksum", "EXIF orientation 6")
 
@@ -98,13 +101,17 @@ def _called(kind: Kind, entry: str, path: Path, folder: Path) -> tuple[str, list
         "evaluate": ("evaluate", [network, "data=folder", *data, "split=train", *scores]),
         "folders": ("evaluate", [f"predictions={pairs}/photos", f"targets={pairs}/targets", *scores]),
         "render": ("render", [str(path), "--model", str(run), "--output", str(out)]),
-        "compare": ("compare", [str(run), "--output", str(out), "--gallery-limit", "1", "--again"]),
+        "compare": ("compare", [str(run), "--output", str(out), "--gallery-limit", "1"]),
+        "check": ("prepare", ["check", str(pairs), "--json", str(out / "check.json")]),
     }[entry]
     arguments += [f"run_dir={out}"] if entry == "train" else []
     child = call(verb, arguments, log, before=partial(_errors_apart, errors))
     code = child.wait(SECONDS)
     # A bar says how long the work took.
     lines = [line for line in errors.read_text(errors="replace").splitlines() if line.strip() and "━" not in line]
+    if entry == "check":
+        lines = _findings(out / "check.json", lines)
+        code = code if lines else 0
     if code == 0:
         wrong = _made(kind, entry, out) if kind.is_read(entry) else ["does its work all the same"]
         return READ, expect(("Traceback" not in child.output, f"a traceback; see {log}")) + wrong
@@ -115,6 +122,15 @@ def _called(kind: Kind, entry: str, path: Path, folder: Path) -> tuple[str, list
     ]
     checks += [("Traceback" not in child.output, f"a traceback; see {log}")]
     return cell(code, "\n".join(lines)), expect(*checks)
+
+
+def _findings(file: Path, lines: list[str]) -> list[str]:
+    """Return what was found of the odd photo; what was said instead where nothing was written."""
+    if not file.exists():
+        return lines
+    content = json.loads(file.read_text(encoding="utf-8"))
+    found = [f for f in content["findings"] if not f["note"] and f["kind"] not in OF_EQUAL_PAIRS]
+    return [f"{f['file']}: {f['kind']}: {f['what']}; {f['remedy']}" for f in found]
 
 
 def _errors_apart(errors: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,35 +74,45 @@ class Scored:
 
 
 def read_kept(
-    folder: Path, about: Mapping[str, Any], ids: Sequence[str], request: Request
+    folder: Path, about: Mapping[str, Any], stamps: Mapping[str, str], request: Request
 ) -> tuple[Scored | None, str]:
-    """Return what a run's folder holds, or why it cannot be used."""
+    """Return what a run's folder holds, or why it cannot be used.
+
+    Args:
+        folder: Where scores were kept.
+        about: All that decides them.
+        stamps: By image id, in order, what changes with its files.
+        request: What is asked for.
+    """
     if not os.path.isfile(folder / "about.json"):  # False also where it may not be looked at
         return None, "new"
     if request.again:
         return None, "new, as asked for"
     try:
         content = read_json(folder / "about.json")
-        rows = _read_csv(folder / "scores.csv")[: len(ids)]
+        rows = _read_csv(folder / "scores.csv")[: len(stamps)]
         scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows}
         kept = Scored(scores, {row["id"]: row["content"] for row in rows}, content, folder)
+        files = {row["id"]: row["files"] for row in rows}
         changed = [key for key, value in about.items() if not _fits(key, value, content.get(key))]
         if request.analysis and not changed:
-            for row in _read_csv(folder / "measures.csv")[: len(ids)]:
+            for row in _read_csv(folder / "measures.csv")[: len(stamps)]:
                 kept.measures[row["id"]] = {name: float(value) for name, value in row.items() if name != "id"}
         maps = range(len(content["maps"]))
         if not _is_about(content):
             raise DataError(f"{folder / 'about.json'} is damaged.")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
         return None, "new: what was kept is damaged or of other metrics"
-    if changed:
-        return None, f"new: kept scores have another {', '.join(changed)}"
-    if list(scores) != list(ids) or (request.analysis and list(kept.measures) != list(ids)):
-        return None, "new: kept scores are of other images"
-    wanted = range(min(len(ids), request.pictures))
-    if not all(kept.picture(i, weight).is_file() for i in wanted for weight in (None, *maps)):
-        return None, "new: pictures are missing"
-    return kept, "kept"
+    wanted = range(min(len(stamps), request.pictures))
+    reasons = {
+        f"kept scores have another {', '.join(changed)}": bool(changed),
+        "kept scores are of other images": list(scores) != list(stamps)
+        or (request.analysis and list(kept.measures) != list(stamps)),
+        "images have changed since they were scored": files != stamps,
+        "pictures are missing": not all(kept.picture(i, w).is_file() for i in wanted for w in (None, *maps)),
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    return (None, f"new: {reason}") if reason else (kept, "kept")
 
 
 def _is_about(content: Mapping[str, Any]) -> bool:

@@ -30,7 +30,7 @@ from lensblend.runs.checkpoint_files import checkpoint_sha256
 from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.storage import json_text, remove, write_atomically
 
-FORMAT = 4
+FORMAT = 5
 
 
 def score_entry(
@@ -57,7 +57,7 @@ def score_entry(
     if not ids:
         raise DataError(f"The data of {entry.run_dir} has no validation pairs; compare runs that have some.")
     about = _about(entry, request)
-    kept, how = _kept(entry, about, ids, request)
+    kept, how = _kept(entry, about, pairs, request)
     return kept or _score(entry, pairs, ids, places(entry)[-1], about, request, track), how
 
 
@@ -72,7 +72,7 @@ def check_maps(entry: Entry, pairs: Pairs, request: Request) -> None:
     Raises:
         DataError: Maps cannot be read or do not fit their photos, or the network's are missing; all are listed.
     """
-    if _kept(entry, _about(entry, request), list(pairs.ids)[: request.limit], request)[0] is not None:
+    if _kept(entry, _about(entry, request), pairs, request)[0] is not None:
         return
     guides = _guides(entry)
     check_guides(guides, pairs, request.limit)
@@ -80,11 +80,12 @@ def check_maps(entry: Entry, pairs: Pairs, request: Request) -> None:
         raise_all(pairs.map_problems(name, request.limit, needed=False), f"the {name} maps")
 
 
-def _kept(entry: Entry, about: Mapping[str, Any], ids: Sequence[str], request: Request) -> tuple[Scored | None, str]:
+def _kept(entry: Entry, about: Mapping[str, Any], pairs: Pairs, request: Request) -> tuple[Scored | None, str]:
     """Return what an earlier comparison kept, wherever it lies, or why it cannot be used."""
     reason = "new"
+    stamps = {name: _stamp(pairs, index) for index, name in enumerate(list(pairs.ids)[: request.limit])}
     for folder in places(entry):
-        kept, reason = read_kept(folder, about, ids, request)
+        kept, reason = read_kept(folder, about, stamps, request)
         if kept is not None:
             return kept, "kept"
     return None, reason
@@ -163,7 +164,11 @@ def _score(
         "count": len(scores),
         "f_numbers": f_numbers,
     }
-    rows = {name: {"content": contents[name], **_written(row)} for name, row in scores.items()}
+    stamps = (_stamp(pairs, index) for index in range(len(ids)))
+    rows = {
+        name: {"content": contents[name], "files": stamp, **_written(row)}
+        for (name, row), stamp in zip(scores.items(), stamps, strict=True)
+    }
     write_atomically(folder / "scores.csv", _csv(rows))
     if request.analysis:
         write_atomically(folder / "measures.csv", _csv({name: _written(row) for name, row in measured.items()}))
@@ -184,6 +189,12 @@ def _csv(rows: Mapping[str, Mapping[str, str]]) -> str:
     writer.writerow(["id", *columns])
     writer.writerows([name, *(row[c] for c in columns)] for name, row in rows.items())
     return file.getvalue()
+
+
+def _stamp(pairs: Pairs, index: int) -> str:
+    """Return a short hash of what changes with a pair's files; empty where it lies in none."""
+    stamp = pairs.stamp(index)
+    return "" if stamp is None else hashlib.sha256(repr(stamp).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def content_hash(photo: Pixels, target: Pixels) -> str:

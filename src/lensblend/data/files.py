@@ -78,9 +78,9 @@ class FilePairs(Pairs):
         return read_size(self.files[index].photo)
 
     def stamp(self, index: int) -> Hashable | None:
-        """Return paths, times and sizes of photo and target; None where one is gone."""
+        """Return paths, times and sizes of photo, target and maps; None where one is gone."""
         entry = self.files[index]
-        files = [file for file in (entry.photo, entry.target) if file is not None]
+        files = [file for file in (entry.photo, entry.target, *entry.maps.values()) if file is not None]
         try:
             return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         except OSError:

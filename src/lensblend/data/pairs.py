@@ -85,7 +85,7 @@ class Pairs(ABC):
         return None
 
     def stamp(self, index: int) -> Hashable | None:
-        """Return what changes as soon as a pair's photo or target does; None where they do not lie in files."""
+        """Return what changes as soon as a pair's photo, target or map does; None where they do not lie in files."""
         return None
 
     def map_problems(self, name: str, count: int | None = None, needed: bool = True) -> list[str]:
