@@ -26,7 +26,8 @@ from skimage import data
 
 from lensblend.data.images import read_photo
 from lensblend.preparation.captures import find_captures
-from lensblend.preparation.registration import MODELS, Model, Registration, register
+from lensblend.preparation.registration import Registration, register
+from lensblend.preparation.transforms import MODELS, Model
 from lensblend.storage import write_atomically
 
 PHOTOS = {"astronaut": data.astronaut, "chelsea": data.chelsea, "coffee": data.coffee, "rocket": data.rocket}

@@ -10,7 +10,8 @@ from skimage import data, transform
 
 from lensblend.data.images import read_photo
 from lensblend.preparation.captures import find_captures
-from lensblend.preparation.registration import LONGEST_SIDE, mapped, register
+from lensblend.preparation.registration import LONGEST_SIDE, register
+from lensblend.preparation.transforms import mapped
 
 CHECKOUT = Path(__file__).parents[2]
 BENCHMARK = runpy.run_path(str(CHECKOUT / "benchmarks/alignment.py"))
@@ -89,12 +90,12 @@ def test_large_photos_are_matched_small_and_mapped_back():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "within"), [("realbokeh-sample", 1), ("ebb-sample/Training", 4)])
-def test_a_displacement_of_real_captures_is_recovered(place, within):
+@pytest.mark.parametrize("place", ["realbokeh-sample", "ebb-sample/Training"])
+def test_a_displacement_of_real_captures_is_recovered(place):
     folder = CHECKOUT / "../shared/data" / place
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     for capture in find_captures(folder).captures:
         found, _, off = BENCHMARK["displaced"](read_photo(capture.narrow), read_photo(capture.wide), "similarity")
         assert found.problem is None
-        assert off < within, capture.name
+        assert off < 1, capture.name

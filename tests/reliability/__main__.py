@@ -14,6 +14,7 @@ import datetime
 import multiprocessing
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def main() -> None:
         shutil.rmtree(folder)
     for row, case in _broken(results):
         print(f"{row.id} FAILED: {case.name}", *case.failures, sep="\n    ")
+    print(", ".join(f"{row.id} {seconds:.0f} s" for row, _, seconds in results))
     print(f"{passed} passed, {failed} failed", flush=True)
     sys.exit(1 if failed else 0)
 
@@ -98,11 +100,13 @@ def _apart(row: Row, bench: Bench) -> Iterator[Case]:
 
 
 def _lines(path: Path) -> dict[str, str]:
-    """Return a page's table line by row, and what it says of R18 besides."""
+    """Return a page's table line by row, and the paragraphs between the table and the machine."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    table = {line.split(" | ")[0].strip("| "): line for line in lines if line.startswith(("| R", "| S"))}
-    notes = [line for line in lines if line.startswith("R18: ")]
-    return table | ({"note": notes[0]} if notes else {})
+    rows = [number for number, line in enumerate(lines) if line.startswith(("| R", "| S"))]
+    table = {lines[number].split(" | ")[0].strip("| "): lines[number] for number in rows}
+    machine = next((number for number, line in enumerate(lines) if " CPU cores (" in line), len(lines))
+    between = "\n".join(lines[rows[-1] + 1 : machine]) if rows else ""
+    return table | {"notes": between.partition("## Failing")[0].strip()}
 
 
 def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dict[str, str]) -> str:
@@ -137,10 +141,12 @@ def page(results: list[tuple[Row, list[Case], float]], bench: Bench, before: dic
     if broken:
         lines += ["", "## Failing", ""]
         lines += [f"- {row.id}, {case.name}: {'; '.join(case.failures)}" for row, case in broken]
-    told = [f"R18: {case.name}." for row, cases, _ in results if row.id == "R18" for case in cases]
+    notes = before.get("notes", "")
+    for told in (f"R18: {case.name}." for row, cases, _ in results if row.id == "R18" for case in cases):
+        notes = re.sub("(?m)^R18: .*$", told, notes) if re.search("(?m)^R18: ", notes) else f"{notes}\n\n{told}".strip()
     lines += [
         "",
-        *(f"{line}\n" for line in told or [before.get("note")] if line),
+        *([notes, ""] if notes else []),
         f"{os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}, seed {bench.seed}. All rows, or one:",
         "",

@@ -82,8 +82,8 @@ ROWS = (
     ),
     Row(
         "R9",
-        "48 kinds of bad images × the loader, train, evaluate, evaluate of folders, render, compare "
-        "([what each says](../bad-images.md)); 20 of them in one folder",
+        "48 kinds of bad images × the loader, train, evaluate, evaluate of folders, render, compare, "
+        "prepare check ([what each says](../bad-images.md)); 20 of them in one folder",
         "right pixels (±1), or exit code 1 or 2 and one line that names the file and what helps, as the page says; all "
         "are listed at once",
         images.bad_images,

@@ -23,7 +23,8 @@ from lensblend.errors import DataError
 from lensblend.preparation.captures import Capture
 from lensblend.preparation.cropping import common_rectangle, exposed, exposure_gains, laid, reduced
 from lensblend.preparation.raw import read_capture
-from lensblend.preparation.registration import Model, register
+from lensblend.preparation.registration import register
+from lensblend.preparation.transforms import Model
 from lensblend.storage import json_text, remove, write_atomically
 
 RECORDS = "records"

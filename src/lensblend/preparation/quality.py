@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from lensblend.data.doubts import sharpness
 from lensblend.data.lens import linearise
-from lensblend.preparation.registration import LEAST_INLIERS, LEAST_RATIO, mapped, register
+from lensblend.preparation.refinement import LEAST_INLIERS
+from lensblend.preparation.registration import LEAST_RATIO, register
+from lensblend.preparation.transforms import mapped
 
 # Measured on three pairs of EBB! and eight of RealBokeh (docs/prepare.md, section "Check").
 MOST_RESIDUAL = 0.006  # of the width: 0.0048 and less; 7 pixels of 1536, which the eye sees as well

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Float64, UInt8
 
-Model = Literal["homography", "affine", "similarity"]
-MODELS: tuple[Model, ...] = ("homography", "affine", "similarity")
+from lensblend.preparation.refinement import LEAST_INLIERS, refined
+from lensblend.preparation.transforms import Model, estimate, mapped
+
 LONGEST_SIDE = 1600  # pixels at which features are matched; a larger photo is reduced to it
 RATIO = 0.75  # of the distances to the nearest descriptor and to the next
-THRESHOLD = 3.0  # pixels, at the matched size, that an inlier lies off at most
-ITERATIONS = 5000
-CONFIDENCE = 0.9999
 LEAST_MATCHES = 4
-LEAST_INLIERS = 30
 LEAST_RATIO = 0.25
 MOST_SCALING = 0.1
 MOST_DISPLACEMENT = 0.1
-_SMOOTHING = 1.0  # sigma, pixels
-_POINTS = 1500
-_WINDOW = 31  # pixels, a side
-_RETURNS = 0.3  # pixels, that a point found there and back again lies off at most
-_CLOSE = 1.5  # pixels, that a point found again lies off at most
-_AGREEING = 0.92  # share of the points found again; fewer agree where parallax and wide blurs shift them
-_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -62,8 +52,9 @@ def register(
 
     SIFT features of both are matched by the ratio test, and a transform is found with RANSAC and by least squares over
     its inliers. Features lie where the photos are sharp, and a transform of eight numbers errs away from them; so it is
-    refined on points all over the photo, found again by optical flow, which a symmetric blur does not shift. Equal
-    photos give equal results: OpenCV seeds these draws with a constant.
+    refined on points all over the photo, found again by optical flow, which a symmetric blur does not shift; see
+    `lensblend.preparation.refinement.refined`. Equal photos give equal results: OpenCV seeds these draws with a
+    constant.
 
     Args:
         reference: RGB, such as the photo at the narrow aperture.
@@ -79,13 +70,13 @@ def register(
     fixed, fixed_scaling = _reduced(reference)
     movable, movable_scaling = _reduced(moving)
     here, there = _matches(movable, fixed)
-    found = _estimate(here, there, model) if len(here) >= LEAST_MATCHES else None
+    found = estimate(here, there, model) if len(here) >= LEAST_MATCHES else None
     if found is None:
         return Registration(np.eye(3), len(here), 0, 0.0, float("inf"), 1.0, 0.0, _too_few(0))
     transform, inlier = found
     inliers = int(inlier.sum())
     if inliers >= LEAST_INLIERS:
-        transform = _refined(transform, fixed, movable, model)
+        transform = refined(transform, (here, there), fixed, movable, model)
     distances = np.linalg.norm(mapped(transform, here[inlier]) - there[inlier], axis=1)
     full = np.linalg.inv(fixed_scaling) @ transform @ movable_scaling
     full /= full[2, 2]
@@ -101,17 +92,6 @@ def register(
         displacement,
         _problem(inliers, ratio, scale, displacement, _is_convex(full, moving.shape[:2])),
     )
-
-
-def mapped(transform: Float64[np.ndarray, "3 3"], points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
-    """Return where a transform takes points (x, y).
-
-    Example:
-        >>> mapped(np.diag([2.0, 2.0, 1.0]), np.array([[1.0, 3.0]])).tolist()
-        [[2.0, 6.0]]
-    """
-    taken = np.column_stack([points, np.ones(len(points))]) @ transform.T
-    return taken[:, :2] / taken[:, 2:]
 
 
 def corners(size: tuple[int, int]) -> Float64[np.ndarray, "4 2"]:
@@ -154,77 +134,6 @@ def _matches(
     places = {(*features[m.queryIdx].pt, *others[m.trainIdx].pt): None for m in kept}
     both = np.array(list(places), dtype=np.float64).reshape(-1, 4)
     return both[:, :2].copy(), both[:, 2:].copy()
-
-
-def _estimate(
-    here: Float64[np.ndarray, "n 2"], there: Float64[np.ndarray, "n 2"], model: Model, threshold: float = THRESHOLD
-) -> tuple[Float64[np.ndarray, "3 3"], np.ndarray] | None:
-    """Return a transform and which matches agree with it; None where there is none."""
-    options: dict[str, Any] = {
-        "method": cv2.RANSAC,
-        "ransacReprojThreshold": threshold,
-        "maxIters": ITERATIONS,
-        "confidence": CONFIDENCE,
-    }
-    if model == "homography":
-        found, inlier = cv2.findHomography(here, there, **options)
-    else:
-        estimate = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
-        found, inlier = estimate(here, there, **options, refineIters=50)
-    if found is None or not np.isfinite(found).all() or not inlier.any():
-        return None
-    transform = np.vstack([found, [0, 0, 1]]) if model != "homography" else np.asarray(found)
-    if abs(np.linalg.det(transform)) < 1e-9:
-        return None
-    return transform.astype(np.float64), inlier.ravel().astype(bool)
-
-
-def _refined(
-    transform: Float64[np.ndarray, "3 3"],
-    reference: UInt8[np.ndarray, "h w"],
-    moving: UInt8[np.ndarray, "i j"],
-    model: Model,
-) -> Float64[np.ndarray, "3 3"]:
-    """Return the transform that points all over the photo agree on; as it was where too few do.
-
-    Corners of the reference, evenly spread, are found again in the moving photo as the transform lays it, to a
-    hundredth of a pixel; both are smoothed, which makes sharp and blurred places alike.
-    """
-    fixed = cv2.GaussianBlur(reference, (0, 0), _SMOOTHING)
-    size = (fixed.shape[1], fixed.shape[0])
-    found = cv2.goodFeaturesToTrack(fixed, _POINTS, 0.001, max(3.0, max(size) / 80))
-    if found is None:
-        return transform
-    for _ in range(_ROUNDS):
-        laid = cv2.GaussianBlur(cv2.warpPerspective(moving, transform, size, flags=cv2.INTER_CUBIC), (0, 0), _SMOOTHING)
-        covered = cv2.warpPerspective(np.full(moving.shape, 255, np.uint8), transform, size, flags=cv2.INTER_NEAREST)
-        covered = cv2.erode(covered, np.ones((2 * _WINDOW + 1,) * 2, np.uint8), borderValue=255)
-        laid = _exposed_as(laid, fixed, covered > 0)
-        options: dict[str, Any] = {"winSize": (_WINDOW, _WINDOW), "maxLevel": 1}
-        there, seen, _ = cv2.calcOpticalFlowPyrLK(fixed, laid, found, np.empty_like(found), **options)
-        back, seen_back, _ = cv2.calcOpticalFlowPyrLK(laid, fixed, there, np.empty_like(found), **options)
-        here, there, back = (points.reshape(-1, 2).astype(np.float64) for points in (found, there, back))
-        at = here.round().astype(int)
-        kept = np.asarray(seen, bool).ravel() & np.asarray(seen_back, bool).ravel() & (covered[at[:, 1], at[:, 0]] > 0)
-        kept &= (np.linalg.norm(back - here, axis=1) < _RETURNS) & (np.linalg.norm(there - here, axis=1) < THRESHOLD)
-        if kept.sum() < LEAST_INLIERS:
-            return transform
-        step = _estimate(mapped(np.linalg.inv(transform), there[kept]), here[kept], model, _CLOSE)
-        if step is None or step[1].sum() < LEAST_INLIERS or step[1].mean() < _AGREEING:
-            return transform
-        transform = step[0]
-    return transform
-
-
-def _exposed_as(
-    photo: UInt8[np.ndarray, "h w"], like: UInt8[np.ndarray, "h w"], where: Bool[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w"]:
-    """Return a grey photo with the mean and the contrast of another in a region."""
-    if not where.any():
-        return photo
-    gain = float(like[where].std()) / max(float(photo[where].std()), 1.0)
-    shifted = (photo - float(photo[where].mean())) * gain + float(like[where].mean())
-    return shifted.clip(0, 255).round().astype(np.uint8)
 
 
 def _scale(transform: Float64[np.ndarray, "3 3"], size: tuple[int, int]) -> float:
