@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo demo-smoke test test-slow test-gpu lint types imports check bench reliability \
-	reliability-quick slurm-test wheel clean
+	reliability-quick slurm-test docs wheel clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
@@ -68,8 +68,11 @@ reliability-quick: setup  ## a few cases of each row of `make reliability` (minu
 slurm-test: setup  ## preempt, limit and cancel sweeps on a real one-node SLURM (root; a quarter of an hour)
 	$(BIN)/python tests/slurm --output docs/benchmarks/slurm.md
 
+docs: setup  ## build the documentation into docs/_build/html, warnings are errors
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 wheel: setup  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:  ## remove .venv and caches, never outputs/
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist build docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
