@@ -18,6 +18,7 @@ VERBS = {
     "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
     "export": "write a trained network as one file to be handed on (safetensors, ONNX)",
     "prepare": "align captures, bring data sets into one layout, check every file",
+    "survey": "show renderings to people, and score what they say (AIM 2019's opinion study)",
     "bench": "measure seconds, memory and operations of networks, or where a training's time goes",
     "demo": "train and evaluate on embedded data and render photos, in minutes",
 }

@@ -1,0 +1,284 @@
+"use strict";
+const STUDY = JSON.parse(document.getElementById("study").textContent);
+const IS_SERVED = document.body.dataset.kept === "server";
+const PLACE = `lensblend-survey-${STUDY.study}`;
+const RETRY = 2000; // milliseconds
+const $ = (id) => document.getElementById(id);
+
+// What this browser remembers: the rater's id, and value, seconds and whether it is on the server by trial.
+let state = remembered();
+let order = [];
+let at = 0;
+let shownAt = null;
+let isSending = false;
+let isDownloaded = false;
+
+function remembered() {
+  try {
+    const found = JSON.parse(localStorage.getItem(PLACE));
+    if (/^[0-9a-f]{16}$/.test(found.rater) && found.answers && found.begun) return found;
+  } catch {
+    // Nothing is remembered, or the browser forbids it.
+  }
+  return null;
+}
+
+function remember() {
+  try {
+    localStorage.setItem(PLACE, JSON.stringify(state));
+  } catch {
+    // Then a closed page begins anew.
+  }
+}
+
+function randomId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(8));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function show(id) {
+  for (const section of document.querySelectorAll("main > section")) section.hidden = section.id !== id;
+  if (id !== "trial") window.scrollTo(0, 0);
+  $(`${id}-title`).focus({ preventScroll: true });
+}
+
+const viewer = new Viewer($("panes"), (enlargement) => {
+  $("enlargement").textContent = `${Math.round(100 * enlargement)} %`;
+});
+
+const trialAt = (place) => STUDY.trials[order[place].trial];
+const source = (image) => `images/${image}.${STUDY.suffix}`;
+
+function lists(place) {
+  const trial = trialAt(place);
+  const original = { source: source(trial.target), says: "original" };
+  const behind = { source: source(trial.target), says: "", isBehind: true };
+  const [first, second] = order[place].isSwapped ? [...trial.shown].reverse() : trial.shown;
+  if (STUDY.mode === "levels") return [[original], [{ source: source(first), says: "version" }, behind]];
+  const sides = [[first, "version A"], [second, "version B"]];
+  const [left, right] = sides.map(([image, says]) => [{ source: source(image), says }, behind]);
+  return [left, [original], right];
+}
+
+// A choice as it is kept, 1 where the first of the pair is closer whichever side it is on; and back.
+function kept(choice) {
+  if (STUDY.mode === "levels") return Number(choice);
+  return Number((choice === "left") !== isSwapped());
+}
+
+function choiceOf(value) {
+  if (STUDY.mode === "levels") return String(value);
+  return (value === 1) !== isSwapped() ? "left" : "right";
+}
+
+const isSwapped = () => order[at].isSwapped;
+const chosen = () => $("answer").elements.value.value;
+
+function choose(choice) {
+  if (shownAt === null) return;
+  const input = [...$("answer").elements.value].find((radio) => radio.value === choice);
+  input.checked = true;
+  input.focus({ preventScroll: true });
+  refresh();
+}
+
+function refresh() {
+  $("next").disabled = shownAt === null || !chosen();
+  $("back").disabled = at === 0;
+}
+
+async function go(place) {
+  at = place;
+  shownAt = null;
+  hold(false);
+  $("answer").reset();
+  $("failed").hidden = true;
+  $("trial-title").textContent = `Picture ${at + 1} of ${order.length}`;
+  $("progress").value = at;
+  show("trial");
+  refresh();
+  for (const radio of $("answer").elements.value) radio.disabled = true;
+  try {
+    await viewer.show(lists(at), trialAt(at));
+  } catch {
+    if (place === at) $("failed").hidden = false;
+    return;
+  }
+  if (place !== at) return;
+  shownAt = performance.now();
+  for (const radio of $("answer").elements.value) radio.disabled = false;
+  const answer = state.answers[trialAt(at).id];
+  if (answer) {
+    const before = choiceOf(answer.value);
+    [...$("answer").elements.value].find((radio) => radio.value === before).checked = true;
+  }
+  refresh();
+  if (at + 1 < order.length) for (const { source: address } of lists(at + 1).flat()) new Image().src = address;
+}
+
+function submit() {
+  if (shownAt === null || !chosen()) return;
+  const id = trialAt(at).id;
+  const before = state.answers[id]?.seconds ?? 0;
+  const seconds = Math.min(86400, Math.round(10 * before + (performance.now() - shownAt) / 100) / 10);
+  state.answers[id] = { value: kept(chosen()), seconds, isKept: false };
+  remember();
+  send();
+  if (at + 1 < order.length) go(at + 1);
+  else end();
+}
+
+function back() {
+  if (at > 0) go(at - 1);
+}
+
+function end() {
+  hold(false);
+  $("code").textContent = state.rater;
+  if (!IS_SERVED) prepareDownload();
+  show("end");
+  say();
+}
+
+function prepareDownload() {
+  isDownloaded = false;
+  const answers = Object.entries(state.answers).map(([trial, { value, seconds }]) => ({ trial, value, seconds }));
+  const text = JSON.stringify({ study: STUDY.study, rater: state.rater, answers }, null, 1);
+  const link = $("download");
+  if (link.href.startsWith("blob:")) URL.revokeObjectURL(link.href);
+  link.href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  link.download = `answers-${state.rater}.json`;
+}
+
+const unsent = () => Object.entries(state?.answers ?? {}).filter(([, answer]) => !answer.isKept);
+
+function say(isLost = false) {
+  const count = IS_SERVED ? unsent().length : 0;
+  $("another").disabled = IS_SERVED ? count > 0 : !isDownloaded;
+  const words = `${count} ${count === 1 ? "answer is" : "answers are"} not saved yet`;
+  if (count && (isLost || !$("end").hidden)) $("status").textContent = `${words}. Keep this page open; it tries again.`;
+  else if (IS_SERVED && !count && !$("end").hidden) $("status").textContent = "All your answers are saved.";
+  else if (!count) $("status").textContent = "";
+}
+
+// Answers go to the server one by one, again and again until it says that they are kept.
+async function send() {
+  if (!IS_SERVED || isSending) return;
+  isSending = true;
+  const own = state;
+  let isLost = false;
+  while (own === state && unsent().length && !isLost) {
+    const [trial, answer] = unsent()[0];
+    const body = JSON.stringify({ value: answer.value, seconds: answer.seconds });
+    try {
+      const reply = await fetch(`answers/${own.rater}/${trial}`, { method: "PUT", body, cache: "no-store" });
+      if (!reply.ok) throw new Error(reply.status);
+      answer.isKept = true;
+      remember();
+    } catch {
+      isLost = true;
+    }
+  }
+  isSending = false;
+  say(isLost);
+  if (isLost) setTimeout(send, RETRY);
+  else if (own !== state) send();
+}
+
+// What the server has is the truth about which answers are kept, and may know more than this browser.
+async function compare() {
+  if (!IS_SERVED) return;
+  try {
+    const reply = await fetch(`answers/${state.rater}`, { cache: "no-store" });
+    if (!reply.ok) return;
+    const known = await reply.json();
+    for (const [trial, answer] of Object.entries(state.answers)) {
+      answer.isKept = known[trial]?.[0] === answer.value;
+    }
+    for (const [trial, [value, seconds]] of Object.entries(known)) {
+      state.answers[trial] ??= { value, seconds, isKept: true };
+    }
+  } catch {
+    // It is away; answers are sent when it is there again.
+  }
+}
+
+async function resume() {
+  order = orderOf(STUDY.seed, state.rater, STUDY.trials.length);
+  await compare();
+  remember();
+  send();
+  const open = order.findIndex(({ trial }) => !state.answers[STUDY.trials[trial].id]);
+  if (open < 0) {
+    at = order.length - 1;
+    end();
+  } else go(open);
+}
+
+function hold(isShown) {
+  viewer.original(isShown);
+  $("original").setAttribute("aria-pressed", String(isShown));
+}
+
+const STEP = 0.15; // of a pane
+const pan = (x, y) => viewer.pan(x * STEP * viewer.pane.width, y * STEP * viewer.pane.height);
+const KEYS = {
+  o: () => hold(true), "+": () => viewer.enlarge(1.5), "=": () => viewer.enlarge(1.5), "-": () => viewer.enlarge(1 / 1.5),
+  f: () => viewer.fit(), z: () => viewer.full(), backspace: back,
+  w: () => pan(0, -1), a: () => pan(-1, 0), s: () => pan(0, 1), d: () => pan(1, 0),
+};
+if (STUDY.mode === "pairs") Object.assign(KEYS, { arrowleft: () => choose("left"), arrowright: () => choose("right") });
+else for (let level = 0; level < 5; level++) KEYS[level] = () => choose(String(level));
+
+document.addEventListener("keydown", (event) => {
+  if ($("trial").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Enter" && !event.repeat && !event.target.closest("button")) {
+    event.preventDefault();
+    submit();
+    return;
+  }
+  const action = KEYS[event.key.toLowerCase()];
+  if (!action) return;
+  event.preventDefault();
+  action();
+});
+document.addEventListener("keyup", (event) => {
+  if (event.key.toLowerCase() === "o") hold(false);
+});
+window.addEventListener("blur", () => hold(false));
+
+$("agree").addEventListener("click", () => show("instructions"));
+$("begin").addEventListener("click", () => {
+  state = { rater: randomId(), begun: true, answers: {} };
+  resume();
+});
+$("answer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+$("answer").addEventListener("change", refresh);
+$("back").addEventListener("click", back);
+$("again").addEventListener("click", () => go(at));
+$("download")?.addEventListener("click", () => {
+  isDownloaded = true;
+  say();
+});
+$("revise").addEventListener("click", () => go(order.length - 1));
+$("another").addEventListener("click", () => {
+  state = null;
+  try {
+    localStorage.removeItem(PLACE);
+  } catch {
+    // Nothing was remembered.
+  }
+  $("status").textContent = "";
+  show("consent");
+});
+$("smaller").addEventListener("click", () => viewer.enlarge(1 / 1.5));
+$("larger").addEventListener("click", () => viewer.enlarge(1.5));
+$("fit").addEventListener("click", () => viewer.fit());
+$("full").addEventListener("click", () => viewer.full());
+$("original").addEventListener("click", () => hold(!$("panes").classList.contains("original")));
+
+if (state) resume();
+else show("consent");
