@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from lensblend.survey.making import Request, make
+from survey_process import Process
 
 METHODS = {"alpha-net": 2, "beta-net": 3, "gamma-net": 4}
 
@@ -35,10 +36,28 @@ def folders(tmp_path):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """Make a study of some mode in a folder of its own."""
-    root = tmp_path_factory.mktemp("renderings")
-    methods = write_folders(root)
+    roots = {}
 
-    def make_one(folder, mode="levels", **options):
-        return make(Request(root / "targets", methods, **{"images": 3, "catch": 1, "mode": mode, **options}), folder)
+    def make_one(folder, mode="levels", size=(40, 60), **options):
+        if size not in roots:
+            roots[size] = tmp_path_factory.mktemp("renderings")
+            write_folders(roots[size], size=size)
+        methods = {name: roots[size] / name for name in METHODS}
+        request = {"images": 3, "catch": 1, "mode": mode, **options}
+        return make(Request(roots[size] / "targets", methods, **request), folder)
 
     return make_one
+
+
+@pytest.fixture
+def start():
+    """Serve studies in processes of their own, which end with the test."""
+    started = []
+
+    def start_one(*arguments):
+        started.append(Process(*arguments))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        process.kill()

@@ -2,15 +2,11 @@
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -210,71 +206,42 @@ def test_what_cannot_be_served_is_said(made, tmp_path):
         Server(tmp_path / "study", study, "127.0.0.1", 0)
 
 
-class Process:
-    """A server as a user starts it."""
-
-    def __init__(self, folder, *arguments):
-        command = [sys.executable, "-m", "lensblend.cli.survey", "serve", str(folder), *arguments]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-        self.said = []
-        for line in self.process.stdout:
-            self.said.append(line)
-            if found := re.search(r"Open (http://\S+)", line):
-                self.address = found[1]
-                self.server_port = urlsplit(self.address).port
-                return
-        raise AssertionError(self.said)
-
-    def end(self, number):
-        self.process.send_signal(number)
-        self.said += self.process.stdout
-        self.process.stdout.close()
-        return self.process.wait(60)
-
-
-def test_a_killed_server_has_kept_what_it_acknowledged_and_one_that_is_asked_stops_in_order(made, tmp_path):
+def test_a_killed_server_has_kept_what_it_acknowledged_and_one_that_is_asked_stops_in_order(made, start, tmp_path):
     folder = tmp_path / "study"
     study = made(folder)
-    server = Process(folder)
-    try:
-        acknowledged = []
+    server = start(folder)
+    acknowledged = []
 
-        def rate(number):
-            try:
-                for trial in study.trials:
-                    if put(server, f"{number:016x}", trial.id, 2, number)[0] == 200:
-                        acknowledged.append((f"{number:016x}", 2, float(number)))
-                    if len(acknowledged) >= 25:
-                        server.process.kill()
-            except (OSError, http.client.HTTPException):
-                pass  # it is gone
+    def rate(number):
+        try:
+            for trial in study.trials:
+                if put(server, f"{number:016x}", trial.id, 2, number)[0] == 200:
+                    acknowledged.append((f"{number:016x}", 2, float(number)))
+                if len(acknowledged) >= 25:
+                    server.process.kill()
+        except (OSError, http.client.HTTPException):
+            pass  # it is gone
 
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(rate, range(8)))
-        assert server.end(signal.SIGKILL) == -signal.SIGKILL
-    finally:
-        server.process.kill()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(rate, range(8)))
+    assert server.kill() == -signal.SIGKILL
     kept = [(a.rater, a.value, a.seconds) for a in read_answers(folder)]
     assert len(acknowledged) >= 25
     assert not set(acknowledged) - set(kept)
     assert len(acknowledged) <= len(kept) <= len(acknowledged) + 8  # those in flight
-    again = Process(folder)
+    again = start(folder)
     assert f"{len(kept)} answers of" in again.said[0]
     assert put(again, RATER, study.trials[0].id)[0] == 200
-    assert again.end(signal.SIGTERM) == 0
-    assert (
-        again.said[-1]
-        == f"Stopped by SIGTERM: {len(kept) + 1} answers of {len({r for r, *_ in kept}) + 1} raters are kept.\n"
-    )
+    assert again.end() == 0
+    raters = len({rater for rater, *_ in kept} | {RATER})
+    assert again.said[-1] == f"Stopped by SIGTERM: {len(kept) + 1} answers of {raters} raters are kept.\n"
     assert not [path for path in folder.iterdir() if path.name.endswith(("-wal", "-shm"))]
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_and_another_host_is_warned_of(made, tmp_path):
+def test_ctrl_c_stops_and_another_host_is_warned_of(made, start, tmp_path):
     made(tmp_path / "study")
-    server = Process(tmp_path / "study", "--host", "0.0.0.0")
+    server = start(tmp_path / "study", "--host", "0.0.0.0")
     assert "Warning: whoever reaches 0.0.0.0 sees the images" in server.said[0]
     assert server.end(signal.SIGINT) == 0
     assert "Stopped by SIGINT" in server.said[-1]

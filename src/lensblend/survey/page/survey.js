@@ -9,6 +9,7 @@ const $ = (id) => document.getElementById(id);
 let state = remembered();
 let order = [];
 let at = 0;
+let visit = 0;
 let shownAt = null;
 let isSending = false;
 let isDownloaded = false;
@@ -87,7 +88,7 @@ function refresh() {
   $("back").disabled = at === 0;
 }
 
-async function go(place) {
+function go(place) {
   at = place;
   shownAt = null;
   hold(false);
@@ -98,13 +99,22 @@ async function go(place) {
   show("trial");
   refresh();
   for (const radio of $("answer").elements.value) radio.disabled = true;
+  load(++visit);
+}
+
+// Show the pictures, again and again until they are there, unless the rater has gone elsewhere.
+async function load(own) {
   try {
-    await viewer.show(lists(at), trialAt(at));
+    await viewer.load(lists(at), trialAt(at));
   } catch {
-    if (place === at) $("failed").hidden = false;
+    if (own !== visit) return;
+    $("failed").hidden = false;
+    setTimeout(() => own === visit && load(own), RETRY);
     return;
   }
-  if (place !== at) return;
+  if (own !== visit) return;
+  viewer.show();
+  $("failed").hidden = true;
   shownAt = performance.now();
   for (const radio of $("answer").elements.value) radio.disabled = false;
   const answer = state.answers[trialAt(at).id];
@@ -133,6 +143,7 @@ function back() {
 }
 
 function end() {
+  visit++;
   hold(false);
   $("code").textContent = state.rater;
   if (!IS_SERVED) prepareDownload();
@@ -258,7 +269,6 @@ $("answer").addEventListener("submit", (event) => {
 });
 $("answer").addEventListener("change", refresh);
 $("back").addEventListener("click", back);
-$("again").addEventListener("click", () => go(at));
 $("download")?.addEventListener("click", () => {
   isDownloaded = true;
   say();

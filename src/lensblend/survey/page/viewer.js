@@ -20,8 +20,8 @@ class Viewer {
     new ResizeObserver(() => this.draw()).observe(this.panes[0]);
   }
 
-  // Show pictures, one list for each pane: what is seen, and behind it the original. Waits until all can be seen.
-  async show(lists, size) {
+  // Load pictures, one list for each pane: what is seen, and behind it the original. Waits until all could be shown.
+  async load(lists, size) {
     this.box.classList.add("waiting");
     this.size = size;
     this.box.style.setProperty("--ratio", `${size.width} / ${size.height}`);
@@ -32,6 +32,9 @@ class Viewer {
     });
     this.fit();
     await Promise.all(images.map((image) => image.decode()));
+  }
+
+  show() {
     this.box.classList.remove("waiting");
   }
 
@@ -62,6 +65,11 @@ class Viewer {
     return this.scale * window.devicePixelRatio;
   }
 
+  // The zoom at which a picture's pixel is one of the screen's.
+  get exact() {
+    return 1 / (this.fitting * window.devicePixelRatio);
+  }
+
   get isWhole() {
     return this.zoom <= 1;
   }
@@ -73,19 +81,18 @@ class Viewer {
   }
 
   full(at) {
-    this.enlarge(1 / (this.fitting * window.devicePixelRatio) / this.zoom, at);
+    this.enlarge(this.exact / this.zoom, at);
   }
 
   toggle(event) {
-    if (this.isWhole) this.full(this.place(event));
+    if (this.zoom === 1) this.full(this.place(event));
     else this.fit();
   }
 
   // Enlarge by a factor, and leave what lies at a place of the pane there.
   enlarge(factor, at = { x: this.pane.width / 2, y: this.pane.height / 2 }) {
     const before = this.scale;
-    const most = Math.max(1, 8 / (this.fitting * window.devicePixelRatio));
-    this.zoom = Math.min(Math.max(this.zoom * factor, 1), most);
+    this.zoom = Math.min(Math.max(this.zoom * factor, Math.min(1, this.exact)), Math.max(1, 8 * this.exact));
     for (const [axis, side] of [["x", "width"], ["y", "height"]]) {
       const away = at[axis] - this.pane[side] / 2;
       this.centre[axis] += (away / before - away / this.scale) / this.size[side];
