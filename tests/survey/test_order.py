@@ -38,10 +38,11 @@ def test_every_trial_is_at_every_place_equally_often_and_on_both_sides(run_scrip
 
 
 def test_every_trial_follows_every_other_one_equally_often(run_script):
-    rows = run_script("[...Array(24).keys()].map((row) => orderOfRow(row, 12))")
-    after = Counter((a["trial"], b["trial"]) for row in rows for a, b in itertools.pairwise(row))
-    assert len(after) == 12 * 11
-    assert set(after.values()) == {2}
+    for rows in run_script("[7, 12].map((n) => [...Array(2 * n).keys()].map((row) => orderOfRow(row, n)))"):
+        count = len(rows) // 2
+        after = Counter((a["trial"], b["trial"]) for row in rows for a, b in itertools.pairwise(row))
+        assert len(after) == count * (count - 1)
+        assert set(after.values()) == {2}
 
 
 def test_raters_are_spread_over_the_rows_by_id_and_seed(run_script):

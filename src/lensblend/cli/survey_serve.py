@@ -51,4 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
         )
     answers, raters = server.store.counts()
     say(f"{study.title}: {len(study.trials)} trials; {answers} answers of {raters} raters so far")
+    if not arguments.port:
+        say(f"Add --port {server.server_port} next time: browsers remember where a rater is by the address.")
     serve(server, say)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lensblend.data.doubts import refuse_one_folder_twice
 from lensblend.data.images import read_size, read_srgb
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, StorageError
 from lensblend.inference.evaluation import match_folders
 from lensblend.storage import cannot_write, json_text, write_atomically
 from lensblend.survey.study import BLURRED, IMAGES, KEY, PUBLIC, TARGET, Shown, Study, Trial
@@ -89,7 +89,7 @@ def make(request: Request, output: Path, track: Track = lambda names: names) -> 
     except FileExistsError:
         raise RequestError(f"`{output}` is there already, and nothing is replaced; choose another --output.") from None
     except OSError as error:
-        raise RequestError(cannot_write(output, error)) from None
+        raise StorageError(cannot_write(output, error)) from error
     said = {name: {"image": shown.image, "method": shown.method} for name, shown in images.items()}
     folders = {name: str(folder) for name, folder in request.methods.items()}
     key = {"study": study.study, "folders": {TARGET: str(request.targets), **folders}, "images": said}

@@ -1,7 +1,7 @@
 "use strict";
-// Who sees what when: a Williams design. Over its rows, each trial stands once at each place, and (an even number of
-// trials) once after each other one; so each method does at each place equally often. The second half of the rows is the
-// first backwards, with left and right changed in pairs. A rater's row follows from the study's seed and the rater's id.
+// Who sees what when: a Williams design. Over its rows, each trial stands at each place equally often, and after each
+// other one; so does each method at each place. The second half of the rows is the first backwards, with the sides
+// changed in pairs. A rater's row follows from the study's seed and the rater's id.
 
 function rowOf(seed, rater, rows) {
   let hash = 2166136261;

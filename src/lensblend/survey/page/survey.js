@@ -11,6 +11,7 @@ let order = [];
 let at = 0;
 let visit = 0;
 let shownAt = null;
+let hiddenAt = null;
 let isSending = false;
 let isDownloaded = false;
 
@@ -114,6 +115,7 @@ async function load(own) {
   }
   if (own !== visit) return;
   viewer.show();
+  hiddenAt = document.hidden ? performance.now() : null;
   $("failed").hidden = true;
   shownAt = performance.now();
   for (const radio of $("answer").elements.value) radio.disabled = false;
@@ -255,6 +257,11 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("keyup", (event) => {
   if (event.key.toLowerCase() === "o") hold(false);
+});
+// What a rater does elsewhere is not time spent on a picture.
+document.addEventListener("visibilitychange", () => {
+  if (shownAt !== null && !document.hidden && hiddenAt !== null) shownAt += performance.now() - hiddenAt;
+  hiddenAt = document.hidden ? performance.now() : null;
 });
 window.addEventListener("blur", () => hold(false));
 
