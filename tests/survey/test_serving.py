@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, StorageError
 from lensblend.survey.serving import Server
 from lensblend.survey.store import read_answers
 
@@ -195,6 +195,21 @@ def test_an_answer_that_breaks_off_has_no_effect(served):
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100).split()[1] == b"400"
     assert read_answers(folder) == []
+
+
+def test_an_answer_that_cannot_be_kept_is_not_acknowledged_and_whoever_serves_hears_of_it(served, capsys, monkeypatch):
+    study, server, _ = served
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(server.store, "put", full)
+    for _ in range(3):
+        assert put(server, RATER, study.trials[0].id)[0] == 503
+    monkeypatch.setattr(server.store, "of_rater", lambda _: {}["a fault of ours"])
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(server, "GET", f"/answers/{RATER}")
+    assert capsys.readouterr().out == "the disk is full\nA request failed: KeyError('a fault of ours')\n"
 
 
 def test_what_cannot_be_served_is_said(made, tmp_path):

@@ -53,4 +53,4 @@ def run(arguments: argparse.Namespace) -> None:
     say(f"{study.title}: {len(study.trials)} trials; {answers} answers of {raters} raters so far")
     if not arguments.port:
         say(f"Add --port {server.server_port} next time: browsers remember where a rater is by the address.")
-    serve(server, say)
+    serve(server)

@@ -7,8 +7,9 @@ import re
 import signal
 import socket
 import socketserver
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from lensblend.data.regular_files import open_regular
 from lensblend.errors import DataError, RequestError, StorageError, short
+from lensblend.runs.messages import say
 from lensblend.runs.signals import heeded
 from lensblend.storage import json_text
 from lensblend.survey.pages import FILES, IMAGE_TYPES, PAGE, POLICY, index
@@ -56,6 +58,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, study: Study, host: str, port: int) -> None:
         self.study = study
+        self._complained = ""
         self.files: Mapping[str, tuple[bytes | Path, str]] = {
             "/": (index(study, "server"), "text/html; charset=utf-8"),
             **{f"/{name}": ((PAGE / name).read_bytes(), kind) for name, kind in FILES.items()},
@@ -88,7 +91,16 @@ class Server(ThreadingHTTPServer):
         return f"http://{host}:{self.server_port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that break off."""
+        """Say what went wrong with a request, unless its connection just broke off."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError | StorageError):
+            self.complain(f"A request failed: {error!r}")
+
+    def complain(self, text: str) -> None:
+        """Tell whoever serves the study, the same thing once."""
+        if text != self._complained:
+            self._complained = text
+            say(text)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -133,7 +145,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send_error(HTTPStatus.BAD_REQUEST, problem)
         try:
             self.server.store.put(named[1], named[2], value, float(seconds))
-        except StorageError:
+        except StorageError as error:
+            self.server.complain(str(error))
             return self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "the answer could not be kept; try again")
         return self._send(HTTPStatus.OK, b"{}\n", _JSON)
 
@@ -173,12 +186,11 @@ def _parsed(body: bytes) -> tuple[Any, Any]:
     return content["value"], content["seconds"]
 
 
-def serve(server: Server, said: Callable[[str], None]) -> None:
+def serve(server: Server) -> None:
     """Serve until a signal asks to stop; then refuse what is new, finish what is being written, and close.
 
     Args:
-        server: Bound already.
-        said: Hears where it listens, and how it ended.
+        server: Bound already; it says where it listens, and how it ended.
     """
     received: list[int] = []
 
@@ -187,7 +199,7 @@ def serve(server: Server, said: Callable[[str], None]) -> None:
         threading.Thread(target=server.shutdown, daemon=True).start()  # it waits for the loop that a signal interrupts
 
     before = {number: signal.signal(number, stop) for number in heeded()}
-    said(f"Open {server.address} (Ctrl-C stops)")
+    say(f"Open {server.address} (Ctrl-C stops)")
     try:
         server.serve_forever(poll_interval=0.1)
     finally:
@@ -195,6 +207,6 @@ def serve(server: Server, said: Callable[[str], None]) -> None:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         server.server_close()
         answers, raters = server.store.counts()
-        server.store.close()
+        server.store.close()  # whoever sends something now hears that it was not kept
     by = f" by {signal.Signals(received[0]).name}" if received else ""
-    said(f"Stopped{by}: {answers} answers of {raters} raters are kept.")
+    say(f"Stopped{by}: {answers} answers of {raters} raters are kept.")
