@@ -18,6 +18,7 @@ FILES = {
     "survey.css": "text/css; charset=utf-8",
     "order.js": "text/javascript; charset=utf-8",
     "viewer.js": "text/javascript; charset=utf-8",
+    "keeping.js": "text/javascript; charset=utf-8",
     "survey.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
