@@ -158,6 +158,9 @@ def test_a_rater_completes_a_study_by_keyboard_through_a_killed_server(browser, 
     rater.wait_for_pictures()
     assert rater.place == f"Picture 7 of {count}"
     assert not rater.tab.locator("#failed").is_visible()
+    # What could not be sent is sent without being asked for.
+    rater.tab.locator("#status:empty").wait_for(state="attached")
+    assert len(read_answers(folder)) == 6
     # The tab is closed, and the page opened again.
     rater.tab.close()
     rater.open_tab()
@@ -221,9 +224,9 @@ def transforms(rater):
 
 def test_pictures_move_and_grow_together_and_give_way_to_the_original(browser, made, start, tmp_path):
     folder = tmp_path / "study"
-    made(folder, size=(400, 600), images=1)
+    made(folder, size=(240, 360), images=1)
     server = start(folder)
-    rater = Rater(browser, has_touch=True)
+    rater = Rater(browser, {"width": 800, "height": 600}, has_touch=True)
     rater.tab.goto(server.address)
     rater.begin()
     panes = rater.tab.locator(".pane")
