@@ -255,6 +255,8 @@ def test_pictures_move_and_grow_together_and_give_way_to_the_original(browser, m
     rater.press("z")
     assert rater.tab.locator("#enlargement").inner_text() == "100 %"
     rater.press("f")
+    seen.append(transforms(rater))
+    assert seen[-1] == seen[0]
     devtools = rater.context.new_cdp_session(rater.tab)
     pinch = {"x": middle[0], "y": middle[1], "scaleFactor": 2, "relativeSpeed": 4000, "gestureSourceType": "touch"}
     devtools.send("Input.synthesizePinchGesture", pinch)
