@@ -122,7 +122,7 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> Non
         StorageError: The content could not be written; the old file is as it was.
     """
     with temporary_beside(path) as temporary:
-        temporary.touch(mode)
+        temporary.touch(mode, exist_ok=False)
         with temporary.open("wb") as file:
             file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             flush(file.fileno())
