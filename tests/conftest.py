@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,21 @@ def picture():
             return np.array(image)
 
     return read
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """An installed Chromium without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync"]
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=path, args=flags)
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lensblend.survey.pages import FILES
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -23,6 +25,7 @@ def test_a_wheel_trains_in_an_empty_folder(tmp_path):
         vendored = "lensblend/comparison/page/vendor/img-comparison-slider"
         page = [f"lensblend/comparison/page/gallery.{kind}" for kind in ("html", "css", "js")]
         assert archive.getinfo("lensblend/models/default.safetensors").file_size <= 20_000_000
+        page += [f"lensblend/survey/page/{name}" for name in ("survey.html", *FILES)]
         assert {*page, f"{vendored}/index.js", f"{vendored}/LICENSE"} <= set(archive.namelist())
     environment = {**os.environ, "PYTHONPATH": str(site)}
     where = subprocess.run(

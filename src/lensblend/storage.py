@@ -110,17 +110,19 @@ def check_writable(folder: Path) -> None:
         raise StorageError(cannot_write(folder, error)) from error
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o666) -> None:
     r"""Replace a file by new content; a crash at any moment leaves the old content or the new, never a part.
 
     Args:
         path: The file; its folder is made where it is missing.
         content: Text (written as UTF-8; what of a file's name is none stands as its escape, ``\udce9``) or bytes.
+        mode: Who may read it, from its first byte on, as far as the process' own mask allows.
 
     Raises:
         StorageError: The content could not be written; the old file is as it was.
     """
     with temporary_beside(path) as temporary:
+        temporary.touch(mode, exist_ok=False)
         with temporary.open("wb") as file:
             file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             flush(file.fileno())

@@ -1,7 +1,6 @@
 import base64
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -119,21 +118,6 @@ def test_a_page_without_target_weights_or_runs_to_choose_from(tmp_path):
     assert 'id="minus"' not in text
     assert "<details" not in text
     assert (tmp_path / "sheet.png").exists()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """An installed Chromium without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium or Chrome is installed")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync"]
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=flags)
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 
-from lensblend.cli.flags import run_flags
+from lensblend.cli.parts import parts_parser, run_part
 
 # Each is a module `lensblend.cli.prepare_<part>` with `parser()` and `run(arguments)`.
 PARTS = {
@@ -16,29 +14,14 @@ PARTS = {
 }
 
 
-def parser(part: str | None = None) -> argparse.ArgumentParser:
-    """Return the command line of the verb, or of one part of it."""
-    if part is not None:
-        made: argparse.ArgumentParser = importlib.import_module(f"lensblend.cli.prepare_{part}").parser()
-        return made
-    verb = argparse.ArgumentParser(
-        prog="lensblend prepare",
-        description="What precedes a training.",
-        epilog="\n".join(f"  {name:<8}{what}" for name, what in PARTS.items())
-        + "\n\n`lensblend prepare PART --help` explains each.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    verb.add_argument("part", choices=list(PARTS), metavar="PART")
-    return verb
+def parser() -> argparse.ArgumentParser:
+    """Return the command line of the verb."""
+    return parts_parser("prepare", "What precedes a training.", PARTS)
 
 
 def main() -> None:
     """Run one part of the verb on its own command line."""
-    if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
-        parser().parse_args(sys.argv[1:2])
-    part = sys.argv.pop(1)
-    run_flags(parser(part), importlib.import_module(f"lensblend.cli.prepare_{part}").run)
+    run_part("prepare", parser(), PARTS)
 
 
 if __name__ == "__main__":

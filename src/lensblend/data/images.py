@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lensblend.data.arrays import array_size, read_array
 from lensblend.data.metadata import descriptive_exif, rgb_profile
-from lensblend.data.modes import check_mode, is_plain_grey, map_grey, to_rgb
+from lensblend.data.modes import check_mode, is_plain_grey, map_grey, to_rgb, to_srgb
 from lensblend.data.opening import FORMATS, MAX_PIXELS, check_frames, one_line, opened, upright, upright_size
 from lensblend.errors import DataError, RequestError
 from lensblend.storage import write_atomically
@@ -33,6 +33,7 @@ __all__ = [
     "read_photo",
     "read_photo_with_metadata",
     "read_size",
+    "read_srgb",
     "write_image",
 ]
 
@@ -89,6 +90,13 @@ def read_photo_with_metadata(path: str | Path, max_pixels: int = MAX_PIXELS) -> 
     with opened(Path(path), max_pixels) as (image, _):
         rgb = to_rgb(image, upright(image))
         return Photo(np.array(rgb), descriptive_exif(image, rgb.size), rgb_profile(image))
+
+
+def read_srgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
+    """Read a photo as `read_photo` does, and convert it to sRGB where it carries the profile of another space."""
+    with opened(Path(path), max_pixels) as (image, _):
+        rgb, icc = to_rgb(image, upright(image)), rgb_profile(image)
+        return np.array(to_srgb(rgb, ImageCms.ImageCmsProfile(io.BytesIO(icc))) if icc else rgb)
 
 
 def read_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> Float32[np.ndarray, "h w"]:

@@ -71,14 +71,15 @@ def _scaled(image: Image.Image, upright: Image.Image) -> Image.Image:
 
 def _cmyk(image: Image.Image, upright: Image.Image) -> Image.Image:
     icc = image.info.get("icc_profile")
-    return _to_srgb(upright, ImageCms.ImageCmsProfile(io.BytesIO(icc))) if icc else upright.convert("RGB")
+    return to_srgb(upright, ImageCms.ImageCmsProfile(io.BytesIO(icc))) if icc else upright.convert("RGB")
 
 
 def _lab(_: Image.Image, upright: Image.Image) -> Image.Image:
-    return _to_srgb(upright, ImageCms.createProfile("LAB"))
+    return to_srgb(upright, ImageCms.createProfile("LAB"))
 
 
-def _to_srgb(image: Image.Image, profile: Any) -> Image.Image:
+def to_srgb(image: Image.Image, profile: Any) -> Image.Image:
+    """Convert an image from the colours of a profile, or of its file, to sRGB."""
     converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     if converted is None:
         raise UnsupportedError("could not be converted to sRGB; convert it to RGB.")

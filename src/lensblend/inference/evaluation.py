@@ -48,8 +48,13 @@ def _naming(photo: str | Path) -> Iterator[None]:
         raise RequestError(f"`{photo}`: {error}") from error
 
 
-def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Path]]:
+def match_folders(predictions: Path, targets: Path, purpose: str = "scored") -> list[tuple[str, Path, Path]]:
     """Pair two folders' images by name, the suffix aside.
+
+    Args:
+        predictions: Folder of renderings.
+        targets: Folder of what they should be.
+        purpose: What the images cannot be where something is wrong, for the message.
 
     Raises:
         RequestError: Both are one folder.
@@ -75,7 +80,7 @@ def match_folders(predictions: Path, targets: Path) -> list[tuple[str, Path, Pat
             problems.append(f"{name}: prediction is {_size(sizes[0])}, target {_size(sizes[1])} (height×width)")
     if problems:
         raise DataError(
-            f"{len(problems)} of the images cannot be scored; make names and sizes equal, and repair what cannot be "
+            f"{len(problems)} of the images cannot be {purpose}; make names and sizes equal, and repair what cannot be "
             "read:\n  " + "\n  ".join(problems)
         )
     return [(name, ours[name][0], theirs[name][0]) for name in ours]
