@@ -203,6 +203,8 @@ def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.models import model_file
 
+    if arguments.network is not None and not arguments.model:
+        raise RequestError("`--network` says what a file of its authors holds, but there is none; add `--model FILE`.")
     engine, precision = arguments.engine or "torch", arguments.precision or "fp32"
     check_engine(engine, precision, device)
     trained = load_ensemble(arguments.model or [model_file("default")], loader(arguments.network))

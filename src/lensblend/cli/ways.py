@@ -27,7 +27,7 @@ WAYS: dict[str, Sequence[str]] = {
     "max_megapixels": _ALL,
     "allow": _ALL,
     "model": (NETWORK, PRIOR),
-    "network": (NETWORK,),
+    "network": (NETWORK, PRIOR),
     "device": (NETWORK, PRIOR),
     "depth": (NETWORK, PRIOR),
     "engine": (NETWORK,),
@@ -62,8 +62,6 @@ def check_flags(arguments: argparse.Namespace, controls: Controls) -> None:
             _beside(arguments, LENS),
             f"{chosen} asks for the thin lens, which renders on the CPU and without a network; leave either out.",
         )
-    if arguments.network is not None and not arguments.model:
-        raise RequestError("`--network` says what a file of its authors holds, but there is none; add `--model FILE`.")
     _refuse(
         [] if controls.uses_lens else [name for name in _beside(arguments, NETWORK) if WAYS[name] == (LENS,)],
         "a network renders; leave it out, or ask for the thin lens: `--focus-mask FILE`, or `--disparity SOURCE` with "
