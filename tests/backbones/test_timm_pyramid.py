@@ -158,7 +158,7 @@ def test_code_in_a_file_is_not_run(tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     torch.save({"conv1.weight": Hostile()}, tmp_path / "hostile.pth")
-    with pytest.raises(DataError, match="is damaged, or holds more than tensors"):
+    with pytest.raises(DataError, match=r"holds more than tensors: .*, whose code would have to be run"):
         build(weights=str(tmp_path / "hostile.pth"))
     assert not (tmp_path / "ran").exists()
 

@@ -42,6 +42,7 @@ VALUES = {
     "quality": ["90"],
     "max_megapixels": ["9"],
     "model": ["blend.safetensors"],
+    "network": ["dmshn"],
     "device": ["cpu"],
     "engine": ["torch"],
     "precision": ["bf16"],

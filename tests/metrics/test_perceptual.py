@@ -150,7 +150,7 @@ def test_a_pickle_that_would_run_code_is_not_run(tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     torch.save({"features.0.weight": Payload()}, tmp_path / "hostile.pth")
-    with pytest.raises(DataError, match="more than tensors"):
+    with pytest.raises(DataError, match=r"holds more than tensors: .*, whose code would have to be run"):
         Lpips(weights=str(tmp_path / "hostile.pth"))
     assert not (tmp_path / "ran").exists()
 

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lensblend.errors import RequestError
 from lensblend.losses.pixel import L1
 from lensblend.losses.weighted_sum import WeightedSum
-from lensblend.networks.dual_bokehnet import DualBokehNet, _MemNet, _SelectiveKernelUnit
+from lensblend.networks.dual_bokehnet import DualBokehNet, _MemNet
+from lensblend.nn.attention import SelectiveKernelUnit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -203,7 +204,7 @@ def test_a_memory_block_adds_and_cuts_off(network):
 @torch.no_grad()
 def test_selective_kernels_weigh_two_fields_of_view_by_a_softmax():
     torch.manual_seed(0)
-    unit = _SelectiveKernelUnit(8).double().eval()
+    unit = SelectiveKernelUnit(8).double().eval()
     features = np.random.default_rng(2).standard_normal((8, 11, 9))
     scale = 1 / np.sqrt(1 + 1e-5)  # what a normalisation does before training
     entered = np.maximum(scale * convolve(unit.enter[0], features), 0)
@@ -226,7 +227,7 @@ def test_published_selective_kernels_have_32_groups_and_32_squeezed_features():
 
 
 def test_a_single_photo_is_normalised_by_the_running_statistics():
-    unit = _SelectiveKernelUnit(8)
+    unit = SelectiveKernelUnit(8)
     before = unit.norm.running_mean.clone()
     unit(torch.rand(1, 8, 12, 12))
     assert torch.equal(unit.norm.running_mean, before)

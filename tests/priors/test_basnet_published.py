@@ -294,6 +294,6 @@ def test_code_in_a_file_is_not_run(network, save, tmp_path) -> None:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    with pytest.raises(DataError, match="is damaged, or holds more than tensors"):
+    with pytest.raises(DataError, match=r"holds more than tensors: .*, whose code would have to be run"):
         network.load_published(save(lambda state: state | {"inconv.bias": Hostile()}))
     assert not (tmp_path / "ran").exists()

@@ -261,7 +261,7 @@ def test_code_in_a_file_is_not_run(save, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    with pytest.raises(DataError, match="is damaged, or holds more than tensors"):
+    with pytest.raises(DataError, match=r"holds more than tensors: .*, whose code would have to be run"):
         read_megadepth(save(lambda state: state | {"module.0.weight": Hostile()}))
     assert not (tmp_path / "ran").exists()
 

@@ -270,7 +270,7 @@ def test_code_in_a_file_is_not_run(save, tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    with pytest.raises(DataError, match="is damaged, or holds more than tensors"):
+    with pytest.raises(DataError, match=r"holds more than tensors: .*, whose code would have to be run"):
         Scrn(width_divisor=8).load_published(save({"resnet.conv1.weight": Hostile()}))
     assert not (tmp_path / "ran").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lensblend.errors import DataError, WeightsMissingError
+from lensblend.errors import DataError, WeightsMissingError, short
+
+# What PyTorch says of an object that it does not build from a file that may hold tensors only.
+_OTHER_OBJECT = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 def read_tensors(path: str | Path, expected: str, key: str | None = None) -> dict[str, Tensor]:
     """Read the tensors of a file by name, on the CPU.
 
     Args:
-        path: Local ``.safetensors`` file, or one of `torch.save`.
+        path: Local ``.safetensors`` file, or one of `torch.save`. Where tensors lie below a key, as those of a training
+            do beside its optimizer's state, the only mapping of names to tensors is taken.
         expected: The file that is wanted, for messages.
         key: Take the tensors under this key, where there is one.
 
@@ -62,12 +67,28 @@ def _tensors(path: Path, expected: str, key: str | None) -> dict[str, Tensor]:
             raise ValueError(wrong)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files fail in a dozen ways, and torch's message advises to run their code
+        if other := _OTHER_OBJECT.search(str(error)):
+            raise DataError(
+                f'"{path}" holds more than tensors: {short(other[1])}, whose code would have to be run. With the code '
+                "that it was saved with, save its weights alone: torch.save(model.state_dict(), FILE)."
+            ) from error
         raise DataError(f'"{path}" is damaged, or holds more than tensors; download it again.') from error
     tensors: Any = content.get(key, content) if isinstance(content, Mapping) else None
-    named = isinstance(tensors, Mapping) and all(isinstance(name, str) for name in tensors)
-    if not named or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise DataError(f'"{path}" is no mapping of names to tensors; give {expected}.')
-    return dict(tensors)
+    if _are_tensors(tensors):
+        return dict(tensors)
+    parts = tensors if isinstance(tensors, Mapping) else {}
+    within = {name: part for name, part in parts.items() if _are_tensors(part) and part}
+    if len(within) != 1:
+        several = f"holds several: {', '.join(map(short, within))}"
+        raise DataError(f'"{path}" {several if within else "is no mapping of names to tensors"}; give {expected}.')
+    return dict(next(iter(within.values())))
+
+
+def _are_tensors(content: Any) -> bool:
+    """Tell whether it is a mapping of names to tensors."""
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
+    )
 
 
 def archive_problem(path: Path) -> str | None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What is looked at only where a network renders.
 RENDERING = (
     *("data", "split", "image_size", "blend_at", "score_at", "saliency", "disparity", "references", "gallery"),
-    *("device", "engine", "precision", "fast"),
+    *("network", "device", "engine", "precision", "fast"),
 )
 
 
@@ -79,6 +79,7 @@ def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
 def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], overrides: Sequence[str]) -> None:
     from rich.progress import track
 
+    from lensblend.cli.released import loader
     from lensblend.comparison.gallery import Gallery
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
@@ -100,7 +101,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     wrong = [path for path in paths if not isinstance(path, str)]
     if wrong:
         raise RequestError(f"`checkpoint` is a .ckpt file or a run's folder, or a list of them, but got {wrong[0]!r}.")
-    trained = load_ensemble(paths)
+    trained = load_ensemble(paths, loader(node["network"]))
     network, device = check_renders(trained), device_for(node["engine"], node["device"])
     rendering = network.quick() if node["fast"] else network
     check_engine(node["engine"], node["precision"], device)
@@ -143,6 +144,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
         "checkpoint_sha256": trained.sha256,
         "data": data,
     }
+    about |= {"network": node["network"]} if node["network"] else {}
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
     if node["references"] and blurring.reference_bank is not None:
         shown = track(indices, "Scoring photo and uniform blurs")

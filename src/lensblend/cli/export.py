@@ -26,7 +26,15 @@ def parser() -> argparse.ArgumentParser:
         parents=[shared()],
         description="Write a trained network as one file to be handed on, with all that it takes to rebuild it.",
     )
-    verb.add_argument("checkpoint", metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder")
+    verb.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder; or see --network"
+    )
+    verb.add_argument(
+        "--network",
+        metavar="NAME",
+        help="what a file that its network's authors published holds, by the name of a baseline: dbsi, dmshn, ... "
+        "(docs/models/authors.md)",
+    )
     verb.add_argument("--format", choices=list(FORMATS), default="safetensors", help="default: safetensors")
     verb.add_argument("--output", required=True, type=path, metavar="FILE", help="the file to write: NAME.FORMAT")
     verb.add_argument(
@@ -77,9 +85,9 @@ def export(arguments: argparse.Namespace) -> None:
     if os.path.lexists(output) and not arguments.overwrite:
         raise RequestError(f"`--output` {output} exists; name another file, or add --overwrite.")
     check_writable(output.parent)
-    from lensblend.runs.checkpoints import load_network
+    from lensblend.cli.released import loader
 
-    trained = load_network(arguments.checkpoint)
+    trained = loader(arguments.network)(arguments.checkpoint)
     how = FORMATS[arguments.format](trained, arguments)
     weights = sum(parameter.numel() for parameter in trained.network.parameters())
     say(

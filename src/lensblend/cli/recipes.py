@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 
 from lensblend.cli.config import config_folder, register
 from lensblend.cli.hydra_app import plain
@@ -27,19 +28,21 @@ def baselines() -> list[str]:
 
 
 @cache
-def recipe(baseline: str) -> dict[str, Any]:
+def recipe(baseline: str, *overrides: str) -> dict[str, Any]:
     """Return the configuration of a published method, its schedule as it is carried out.
 
     Args:
         baseline: Its name in conf/baseline.
+        overrides: As on the command line, of what it says.
 
     Example:
         >>> recipe("dbsi")["schedule"]["phases"]["phase1"]["image_size"]
         [384, 512]
     """
     register()
+    GlobalHydra.instance().clear()  # within a verb of Hydra's, whose own configuration is composed by now
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = hydra.compose("train", overrides=[f"baseline={baseline}"])
+        composed = hydra.compose("train", overrides=[f"baseline={baseline}", *overrides])
     return carried_out(plain(composed, leave_out=("resume", "run_dir")))
 
 

@@ -53,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
         help="a .ckpt or .safetensors file, or a run's or phase's folder; several render the mean of what each renders "
         "(default: `default`, the model in the box)",
     )
+    verb.add_argument(
+        "--network",
+        metavar="NAME",
+        help="what a model that its network's authors published holds, by the name of a baseline: dbsi, dmshn, ... "
+        "(docs/models/authors.md)",
+    )
     _add_output(verb)
     add_controls(verb)
     verb.add_argument("--weights", action="store_true", help="also write the weight maps as pictures")
@@ -190,15 +196,18 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
 
 def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
+    from lensblend.cli.released import loader
     from lensblend.inference.engines import check_engine
     from lensblend.inference.folding import folded
     from lensblend.inference.served import served
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.models import model_file
 
+    if arguments.network is not None and not arguments.model:
+        raise RequestError("`--network` says what a file of its authors holds, but there is none; add `--model FILE`.")
     engine, precision = arguments.engine or "torch", arguments.precision or "fp32"
     check_engine(engine, precision, device)
-    trained = load_ensemble(arguments.model or [model_file("default")])
+    trained = load_ensemble(arguments.model or [model_file("default")], loader(arguments.network))
     folded(trained.network).to(device)
     check_network(arguments, trained)
     if not trained.network.renders:

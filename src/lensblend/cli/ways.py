@@ -27,6 +27,7 @@ WAYS: dict[str, Sequence[str]] = {
     "max_megapixels": _ALL,
     "allow": _ALL,
     "model": (NETWORK, PRIOR),
+    "network": (NETWORK, PRIOR),
     "device": (NETWORK, PRIOR),
     "depth": (NETWORK, PRIOR),
     "engine": (NETWORK,),

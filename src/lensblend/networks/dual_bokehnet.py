@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import gcd
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its universal name
 
 from lensblend.errors import RequestError, one_of
+from lensblend.nn.attention import SelectiveKernelUnit
 from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
 from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
+from lensblend.priors.published import load_exactly
+from lensblend.priors.released import bokehnets
 
 # The half-size photo, and two halvings within each network.
 DIVISOR = 8
@@ -80,6 +83,18 @@ class DualBokehNet(BokehNetwork):
         self.local_net, self.global_net = (_BokehNet(width, each) for each in memories)
         self.local_head, self.global_head = (nn.Conv2d(width, 3, 3, padding=1) for _ in range(2))
         self.fusion = _feature_fusion(width) if variant == "report" else _image_fusion(width // 2)
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over the team's file of both networks and the released fusion.
+
+        See `lensblend.priors.published.load_exactly`. Skips stand before what they are joined with there, and after it
+        here; a fourth memory block, which the released code does not use, becomes like the third.
+        """
+        load_exactly(self, path, bokehnets())
+        with torch.no_grad():
+            for net in (self.local_net, self.global_net):
+                for joined in (net.merge, net.leave):
+                    joined.weight.copy_(joined.weight.roll(joined.out_channels, dims=1))
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Rendering:
         """Render bokeh from a photo in [0, 1] with sides of 32 pixels or more.
@@ -234,53 +249,12 @@ class _MemNet(nn.Module):
         return features
 
 
-class _SelectiveKernelUnit(nn.Module):
-    """Choose, for each feature of a photo as a whole, between kernels of 3×3 and, by a dilation of 2, of 5×5 pixels.
-
-    References:
-        X. Li et al., "Selective kernel networks", CVPR 2019, section 3.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        narrow = max(width // 16, 32)
-        self.enter = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.kernels = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=gcd(width, 32), bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            )
-            for dilation in (1, 2)
-        )
-        self.squeeze = nn.Linear(width, narrow, bias=False)
-        self.norm = nn.BatchNorm1d(narrow)
-        self.choose = nn.ModuleList(nn.Linear(narrow, width) for _ in self.kernels)
-        self.leave = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return features of the same size, which are not negative."""
-        entered = self.enter(features)
-        first, second = (kernel(entered) for kernel in self.kernels)
-        squeezed = F.relu(self._normalised(self.squeeze((first + second).mean(dim=(2, 3)))))
-        scores = torch.stack([choose(squeezed) for choose in self.choose])
-        shares = scores.softmax(dim=0)[..., None, None].to(first.dtype)
-        return F.relu(features + self.leave(shares[0] * first + shares[1] * second))
-
-    def _normalised(self, squeezed: Tensor) -> Tensor:
-        """Normalise over the batch; a single photo has no variance, and takes the running statistics."""
-        if len(squeezed) > 1:
-            return self.norm(squeezed)
-        norm = self.norm
-        return F.batch_norm(squeezed, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-
-
 def _feature_fusion(width: int) -> nn.Sequential:
     """Build what the photo is added to; it begins near zero: normalised features would bury the photo at first."""
     last = nn.Conv2d(width, 3, 3, padding=1)
     for parameter in last.parameters():
         nn.init.normal_(parameter, std=LAST_STD)
-    return nn.Sequential(nn.Conv2d(2 * width, width, 1), *(_SelectiveKernelUnit(width) for _ in range(3)), last)
+    return nn.Sequential(nn.Conv2d(2 * width, width, 1), *(SelectiveKernelUnit(width) for _ in range(3)), last)
 
 
 def _image_fusion(width: int) -> nn.Sequential:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.ops.filtering import filter_locally
 from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
+from lensblend.priors.published import load_exactly, published_tensors
+from lensblend.priors.released import dense_filter, modern_densenet, rows_first
 from lensblend.priors.weights import weights_path
 
 DIVISOR = 32
@@ -108,6 +110,17 @@ class DynamicFilterDense(BokehNetwork):
         )
         if weights is not None:
             _load_encoder(self.encoder, weights)
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over the file of the team, see `lensblend.priors.published.load_exactly`.
+
+        Its first convolution sees the colours of one pixel after the other; ours one colour's pixels after the other.
+        """
+        layout = dense_filter()
+        load_exactly(self, path, layout, modern_densenet(published_tensors(path, layout.expected)))
+        weight = self.stem.get_parameter("0.weight")
+        with torch.no_grad():
+            weight[:, :12] = weight[:, rows_first(3, 2)]
 
     def forward(
         self,
@@ -236,11 +249,8 @@ def _up(in_channels: int, added: int, out_channels: int, growth: int) -> nn.Sequ
 def _load_encoder(encoder: nn.Module, path: str) -> None:
     """Fill the encoder from a file of torchvision's DenseNet-121, which has more than it needs."""
     expected = "torchvision's densenet121-a639ec97.pth"
-    # Published before "norm.1" of a layer became "norm1".
-    given = {
-        re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name).removeprefix("features."): tensor
-        for name, tensor in read_tensors(weights_path("densenet121", path), expected).items()
-    }
+    read = modern_densenet(read_tensors(weights_path("densenet121", path), expected))
+    given = {name.removeprefix("features."): tensor for name, tensor in read.items()}
     loaded = {}
     for name, current in encoder.state_dict().items():
         tensor = given.get(name)

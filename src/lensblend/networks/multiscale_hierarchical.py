@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from pathlib import Path
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from lensblend.nn.rendering import BokehNetwork, Rendering, check_photo
 from lensblend.nn.residual import ResidualBlock
 from lensblend.ops.padding import pad_to_multiple
 from lensblend.ops.precision import at_least_float32
+from lensblend.priors.published import load_exactly
+from lensblend.priors.released import dmshn
 
 LEVELS = 3
 # Two halvings to the coarsest level, and two more in its encoder.
@@ -56,6 +59,10 @@ class MultiscaleHierarchical(BokehNetwork):
         if width < 1:
             raise RequestError(f"`width` is a positive number of features, but got {width}; the published one is 32.")
         self.hierarchies = nn.ModuleList(_Hierarchy(width) for _ in range(self.stages))
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over the file of the network's authors, see `lensblend.priors.published.load_exactly`."""
+        load_exactly(self, path, dmshn(self.stages))
 
     def forward(self, photo: Float[Tensor, "b 3 h w"]) -> Rendering:
         """Render bokeh from a photo in [0, 1] with sides of 32 pixels or more.

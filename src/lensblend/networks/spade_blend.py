@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,8 @@ from lensblend.nn.spectral import XavierConv2d
 from lensblend.ops.blending import blend
 from lensblend.ops.precision import at_least_float32
 from lensblend.ops.resize import resize_bilinear
+from lensblend.priors.published import load_exactly, published_tensors
+from lensblend.priors.released import spade, with_right_vectors
 
 DIVISOR = 32  # five doublings
 PUBLISHED_SIZE = (256, 256)
@@ -94,6 +97,11 @@ class SpadeBlend(BokehNetwork):
         self.first = XavierConv2d(CONDITION, BLOCKS[0][0] * width, 3, padding=1)
         self.blocks = nn.ModuleList(SpadeBlock(i * width, o * width, CONDITION, norm) for i, o, _ in BLOCKS)
         self.last = XavierConv2d(BLOCKS[-1][1] * width, 4, 3, padding=1)
+
+    def load_published(self, path: str | Path) -> None:
+        """Take over the team's file of the generator, see `lensblend.priors.published.load_exactly`."""
+        layout = spade()
+        load_exactly(self, path, layout, with_right_vectors(published_tensors(path, layout.expected)))
 
     def forward(self, photo: Float[Tensor, "b 3 h w"], saliency: Float[Tensor, "b 1 h w"]) -> Rendering:
         """Render bokeh from a photo in [0, 1] with sides of 32 pixels or more, and its saliency in [0, 1].

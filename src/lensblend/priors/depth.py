@@ -35,6 +35,7 @@ TRAVERSAL = (
     "skips.0",
 )
 BLENDING_MAPS = 4  # of DBSI's own file: kernels of 75, 45 and 25 pixels, and the photo, in that order
+EXPECTED = "MegaDepth's `best_generalization_net_G.pth`, or DBSI's `phase3_best.pth`"
 COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1
 
 
@@ -55,7 +56,7 @@ def read_megadepth(path: str | Path) -> MegaDepth:
         path: The authors' ``best_generalization_net_G.pth``, or another file of the same graph; also that of a DBSI of
             three kernels by its author, ``phase3_best.pth``.
     """
-    tensors = read_tensors(path, "MegaDepth's `best_generalization_net_G.pth`")
+    tensors = read_tensors(path, EXPECTED)
     try:
         return convert_megadepth(tensors)
     except DataError as error:
@@ -78,12 +79,12 @@ def convert_megadepth(tensors: Mapping[str, Tensor]) -> MegaDepth:
         if name.rpartition(".")[2] != ours.rpartition(".")[2] or found != shape:
             raise DataError(
                 f"entry {given.index(name)}, `{name}` of shape {list(found)}, stands where the hourglass has "
-                f"`{ours}` of shape {list(shape)}; give MegaDepth's `best_generalization_net_G.pth` as downloaded."
+                f"`{ours}` of shape {list(shape)}; give {EXPECTED}, as downloaded."
             )
     if len(given) != len(wanted):
         raise DataError(
             f"it has {len(given)} tensors, but the hourglass and its head have {len(wanted)}; "
-            "give MegaDepth's `best_generalization_net_G.pth` as downloaded."
+            f"give {EXPECTED}, as downloaded."
         )
     converted = {}
     for ours, name in zip(wanted, given, strict=True):

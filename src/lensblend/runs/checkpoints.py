@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -180,11 +180,12 @@ def load_network(path: str | Path) -> Trained:
     return Trained(network.eval(), record, file, file_sha256(file), is_run=Path(path).is_dir())
 
 
-def load_ensemble(paths: Sequence[str | Path]) -> Trained:
+def load_ensemble(paths: Sequence[str | Path], load: Callable[[str | Path], Trained] = load_network) -> Trained:
     """Rebuild trained networks that together render one photo, as the mean of what each renders.
 
     Args:
-        paths: Checkpoints, or runs' or phases' folders; a single one is `load_network`'s.
+        paths: Checkpoints, or runs' or phases' folders; a single one is what ``load`` returns.
+        load: Loads one.
 
     Returns:
         The ensemble. Its record is the first member's, with the sources of the maps that any member takes; its path
@@ -196,7 +197,7 @@ def load_ensemble(paths: Sequence[str | Path]) -> Trained:
     """
     if not paths:
         raise RequestError("`checkpoint` lists one checkpoint at least, but got none.")
-    members = [load_network(path) for path in paths]
+    members = [load(path) for path in paths]
     if len(members) == 1:
         return members[0]
     networks = [check_renders(member) for member in members]

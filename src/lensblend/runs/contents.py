@@ -55,7 +55,10 @@ def check_content(content: Any, path: Path) -> dict[str, Any]:
     """
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or "network" not in record:
-        raise DataError(f"{path} is not a lensblend checkpoint: it does not say which network it holds.")
+        raise DataError(
+            f"{path} is not a lensblend checkpoint: it does not say which network it holds; where it is a "
+            "file of a network's authors, name that: network=NAME, or --network NAME (docs/models/authors.md)."
+        )
     # The configuration's own text is looked into by whoever uses it.
     check_plain({key: value for key, value in record.items() if key != "config"}, f"{path}: {RECORD}")
     number = record.get("format", 0)
