@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "score a checkpoint, or a folder of renderings (Hydra overrides)",
     "render": "render bokeh into photos with a trained network",
     "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
+    "survey": "ask people how close renderings are to the camera's photos, and score their answers",
     "export": "write a trained network as one file to be handed on (safetensors, ONNX)",
     "prepare": "align captures, bring data sets into one layout, check every file",
     "bench": "measure seconds, memory and operations of networks, or where a training's time goes",

@@ -1,1 +1,1 @@
-"""Opinion studies with real people: what is shown, what they answered, and what follows from it (AIM 2019, section 2)."""
+"""Opinion studies with real people: what is shown, what they answer, and what follows (AIM 2019, section 2)."""
