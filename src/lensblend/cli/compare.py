@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lensblend.cli import compare_depth
 from lensblend.cli.flags import path, run_flags, shared
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
@@ -25,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
         prog="lensblend compare",
         parents=[shared()],
         description="Score finished runs on the same validation images and set them side by side.",
+        epilog="`lensblend compare --depth SOURCE ... --photos DIR` sets depth estimators side by side instead: "
+        "`lensblend compare --depth --help`.",
     )
     verb.add_argument(
         "runs", nargs="+", type=path, metavar="FOLDER", help="runs' folders, or folders below which runs lie (sweeps)"
@@ -170,7 +174,10 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the verb and exit."""
-    run_flags(parser(), compare)
+    if compare_depth.asked(sys.argv[1:]):
+        run_flags(compare_depth.parser(), compare_depth.run)
+    else:
+        run_flags(parser(), compare)
 
 
 if __name__ == "__main__":
