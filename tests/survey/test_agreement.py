@@ -5,7 +5,7 @@ from math import isnan
 import numpy as np
 import pytest
 
-from lensblend.survey.agreement import alpha, alpha_of, interval, nominal, ordinal
+from lensblend.survey.agreement import alpha, alpha_of, nominal, ordinal
 from lensblend.survey.answers import Answer
 
 # K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section C: four observers, twelve units, values
@@ -19,6 +19,11 @@ OBSERVERS = np.array(
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, NONE],
     ]
 )
+
+
+def interval(counts):
+    """The distance of values that are numbers, which no study here has."""
+    return np.square(np.subtract.outer(range(len(counts)), range(len(counts)))).astype(float)
 
 
 @pytest.mark.parametrize(("distance", "printed"), [(nominal, 0.743), (ordinal, 0.815), (interval, 0.849)])

@@ -24,12 +24,6 @@ def ordinal(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.square(upto[:, None] - upto[None, :])
 
 
-def interval(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return squared distances of values that are numbers, 0, 1, 2 and so on."""
-    values = np.arange(len(counts), dtype=np.float64)
-    return np.square(values[:, None] - values[None, :])
-
-
 def alpha(table: NDArray[np.int64], distance: Distance) -> float:
     r"""Return Krippendorff's α: 1 where all agree, 0 where answers agree as by chance, below 0 where less than that.
 
