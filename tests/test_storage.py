@@ -15,7 +15,7 @@ SOURCE = Path(lensblend.__file__).parent
 FINGERPRINTS = {
     "benching/measuring.py",
     "comparison/labels.py",
-    "comparison/report.py",
+    "comparison/sharing.py",
     "comparison/studies/claims.py",
     "data/embedded.py",
     "data/packed.py",

@@ -88,6 +88,16 @@ def _cell(value: Any) -> Any:
     return value
 
 
+def cell_text(cell: str) -> str:
+    """Return the text that `csv_text` wrote as a cell.
+
+    Example:
+        >>> cell_text("'=1+1"), cell_text("-3.5"), cell_text("'a'")
+        ('=1+1', '-3.5', "'a'")
+    """
+    return cell[1:] if cell.startswith("'") and _cell(cell[1:]) == cell else cell
+
+
 def real(path: str | Path) -> Path:
     """Return the place that a path leads to, links followed; links that lead in a circle stay as they are."""
     return Path(os.path.realpath(path))

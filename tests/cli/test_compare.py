@@ -326,6 +326,23 @@ def test_the_page_shows_every_run_and_says_what_it_leaves_out(compare, sweep, tm
     assert not (tmp_path / "out" / "gallery.html").exists()
 
 
+def test_what_people_think_stands_beside_the_metrics(compare, sweep, tmp_path):
+    head = "method,mos,low,high,rank,raters,images,answers\n"
+    (tmp_path / "mos.csv").write_text(head + "gaussian_75,1.25,1,1.5,1,9,10,90\n<b>other,2,,,2,9,10,90\n")
+    done = compare(sweep, "--ratings", tmp_path / "mos.csv")
+    assert done.code == 0, done.err
+    text = (tmp_path / "out" / "compare.md").read_text()
+    assert "| 1.25 [1.00, 1.50] |" in text
+    assert "- mos.csv has no MOS of gaussian_25_45_75.\n- &lt;b&gt;other, of mos.csv, is none of these runs." in text
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    assert '<td class="best">1.25 [1.00, 1.50]</td>' in page
+    assert "<h2>Opinions and metrics</h2>" in page
+    assert "&lt;b&gt;other, of mos.csv" in page
+    assert [r["run"] for r in rows(tmp_path / "out" / "compare.csv") if r["metric"] == "mos"] == ["gaussian_75"]
+    (tmp_path / "mos.csv").write_text(head + "other,2,,,2,9,10,90\n")
+    assert "none of these is a run" in compare(sweep, "--ratings", tmp_path / "mos.csv").err
+
+
 def test_an_analysis_measures_the_weights_that_the_network_blends_with(compare, sweep, picture, tmp_path):
     done = compare(sweep, "--analysis", "--phase", "phase1")
     assert done.code == 0, done.err

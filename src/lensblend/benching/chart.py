@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lensblend.benching.cases import Row
 from lensblend.benching.scores import Scores
-from lensblend.comparison.figures import name_points, panels_of, png, style
+from lensblend.inference.figures import name_points, panels_of, png, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lensblend.cli import compare_depth
 from lensblend.cli.flags import path, run_flags, shared
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
 from lensblend.storage import check_writable, new_folder
 
 if TYPE_CHECKING:
+    from lensblend.comparison.opinions import Ratings
     from lensblend.comparison.runs import PhaseChoice
     from lensblend.comparison.studies.recipes import Recipes
 
@@ -24,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
         prog="lensblend compare",
         parents=[shared()],
         description="Score finished runs on the same validation images and set them side by side.",
+        epilog="`lensblend compare --depth SOURCE ... --photos DIR` sets depth estimators side by side instead: "
+        "`lensblend compare --depth --help`.",
     )
     verb.add_argument(
         "runs", nargs="+", type=path, metavar="FOLDER", help="runs' folders, or folders below which runs lie (sweeps)"
@@ -44,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
         "--analysis",
         action="store_true",
         help="also measure weights by depth, focus and smoothness, plot them, and compute the paper's claims",
+    )
+    verb.add_argument(
+        "--ratings", type=path, metavar="FILE", help="mos.csv of `lensblend survey score`: people's scores beside ours"
     )
     verb.add_argument("--limit", type=_positive, metavar="N", help="score the first N images only")
     verb.add_argument(
@@ -98,11 +106,21 @@ def _recipes() -> Recipes:
     return Recipes(recipe, carried_out)
 
 
+def _ratings(file: Path | None) -> Ratings | None:
+    """Read what people think before anything is scored."""
+    if file is None:
+        return None
+    from lensblend.comparison.opinions import read_ratings
+
+    return read_ratings(file)
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Find the runs, score them, and write and print the tables."""
     from lensblend.comparison.runs import find_entries
 
     check_writable(arguments.output or Path("outputs"))
+    ratings = _ratings(arguments.ratings)
     entries, left_out = find_entries(arguments.runs, arguments.phase, _choice(arguments.table))
     for run in left_out:
         say(f"Left out: {run.folder}: {run.reason}")
@@ -142,6 +160,8 @@ def compare(arguments: argparse.Namespace) -> None:
         entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
     )
     comparison.phase = arguments.phase
+    if ratings is not None:
+        comparison.rate(ratings)
     output = arguments.output or new_folder(Path(datetime.now().strftime("outputs/compare/%Y-%m-%d/%H-%M-%S")))
     comparison.recipes = _recipes() if arguments.table else None
     tables = sorted(set(arguments.table))
@@ -154,7 +174,10 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the verb and exit."""
-    run_flags(parser(), compare)
+    if compare_depth.asked(sys.argv[1:]):
+        run_flags(compare_depth.parser(), compare_depth.run)
+    else:
+        run_flags(parser(), compare)
 
 
 if __name__ == "__main__":

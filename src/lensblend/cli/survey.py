@@ -10,6 +10,7 @@ from lensblend.cli.parts import parts_parser, run_part
 PARTS = {
     "make": "folders of renderings become a blind study",
     "serve": "show a study to raters on this machine or network, and keep their answers",
+    "score": "answers become mean opinion scores, or strengths, with intervals",
     "export": "write a study as files to be hosted anywhere; raters send a file of answers",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,9 +10,11 @@ from typing import Any
 
 from lensblend.comparison.gallery import Cell, PageImage, Picture, Section, note, write_gallery
 from lensblend.comparison.labels import label_entries
+from lensblend.comparison.opinions import Ratings, opinions_markdown, opinions_sections, rated
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
 from lensblend.comparison.scored import Request, Scored
-from lensblend.comparison.scoring import check_maps, content_hash, data_differences, score_entry
+from lensblend.comparison.scoring import check_maps, content_hash, score_entry
+from lensblend.comparison.sharing import check_same_pixels, shared_pairs
 from lensblend.comparison.studies.aim2019_observations import observations_markdown
 from lensblend.comparison.studies.aim2019_table import challenge_csv, challenge_markdown, our_rows
 from lensblend.comparison.studies.analysis import analyse
@@ -24,7 +25,7 @@ from lensblend.comparison.tables import (
     Line,
     compare_scores,
     comparison_csv,
-    explanation,
+    explained,
     f_number_table,
     markdown,
     marks,
@@ -33,11 +34,9 @@ from lensblend.comparison.tables import (
 )
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError
 from lensblend.metrics.per_image import MetricClasses
-from lensblend.runs.fingerprints import changed_since
 from lensblend.runs.messages import say
-from lensblend.runs.recorded import recorded_data
 from lensblend.storage import write_atomically
 
 AIM2019 = "aim2019"
@@ -57,6 +56,7 @@ class Comparison:
         left_out: Runs that could not be compared.
         phase: The phase that the user chose, if any.
         recipes: With what the tables of studies compare how runs were trained.
+        unrated: What the opinions that `rate` gave lack, a sentence each.
     """
 
     entries: list[Entry]
@@ -67,6 +67,7 @@ class Comparison:
     left_out: list[LeftOut] = field(default_factory=list)
     phase: str | None = None
     recipes: Recipes | None = None
+    unrated: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -101,6 +102,14 @@ class Comparison:
             raise DataError(f"The pixels of {pair.id} changed after it was scored; compare again by `--again`.")
         return pair
 
+    def rate(self, ratings: Ratings) -> None:
+        """Give the lines what people think of them.
+
+        Raises:
+            DataError: No method that was rated is any of the runs.
+        """
+        self.lines, self.unrated = rated(self.lines, ratings)
+
     def left_out_lines(self) -> list[str]:
         """Say which runs are not there, and why."""
         return [f"Left out: {run.folder}: {run.reason}" for run in self.left_out]
@@ -124,7 +133,7 @@ def compare(
     """
     labels = label_entries(entries)
     reference = entries[choose_reference(entries, labels, against)]
-    pairs = _shared_pairs(entries, labels, request.limit)
+    pairs = shared_pairs(entries, labels, request.limit)
     for entry in entries:
         with _damaged_later(entry):
             check_maps(entry, pairs[entry.run_dir], request)
@@ -146,7 +155,7 @@ def compare(
     if reference not in chosen:
         raise DataError(f"{reference.run_dir}, with which the others are compared, could not be scored; see above.")
     results = [scored for _, scored in kept.values()]
-    _check_same_pixels(list(kept), results)
+    check_same_pixels(list(kept), results)
     compared = compare_scores({label: s.scores for label, (_, s) in kept.items()}, chosen.index(reference))
     lines = [
         Line(label, str(entry.run_dir), entry.phase, scored.about["parameters"], *compared[label])
@@ -170,52 +179,6 @@ def _is_about(error: DataError, entry: Entry) -> bool:
     return str(entry.checkpoint) in str(error)
 
 
-def _shared_pairs(entries: Sequence[Entry], labels: Sequence[str], limit: int | None) -> dict[Path, Pairs]:
-    """Build each run's validation split, equal ones once, and refuse runs that were validated on other images."""
-    built: dict[str, Pairs] = {}
-    pairs: dict[Path, Pairs] = {}
-    for entry, label in zip(entries, labels, strict=True):
-        node = entry.config["data"]
-        found = data_differences(entries[0].config["data"], node)
-        if found:
-            said = ", ".join(f"data.{key}={theirs!r} instead of {ours!r}" for key, (ours, theirs) in found.items())
-            raise RequestError(
-                f"{label} ({entry.run_dir}) has {said} of {labels[0]}: only runs on the same images can be compared. "
-                "Leave it out, or score it on other data by `lensblend evaluate checkpoint=RUN data=...`."
-            )
-        key = json.dumps(node, sort_keys=True, default=str)
-        if key not in built:
-            source = recorded_data(entry.config, entry.run_dir / "config.yaml", is_run=True)
-            if changed := changed_since(entry.run_dir, source):
-                say(changed)
-            built[key] = source.split("val")
-        pairs[entry.run_dir] = built[key]
-        first, own = (list(p.ids)[:limit] for p in (pairs[entries[0].run_dir], built[key]))
-        if first != own:
-            other = next(iter([*(set(first) ^ set(own)), "their order"]))
-            raise RequestError(
-                f"{label} ({entry.run_dir}) has {len(own)} validation images and {labels[0]} has {len(first)}, and "
-                f"they differ ({other}): only runs on the same images can be compared. Make `data.root` the same."
-            )
-    return pairs
-
-
-def _check_same_pixels(labels: Sequence[str], scored: Sequence[Scored]) -> None:
-    sizes = {label: tuple(s.about["image_size"]) for label, s in zip(labels, scored, strict=True)}
-    if scored[0].about["score_at"] == "network" and len(set(sizes.values())) > 1:
-        said = ", ".join(f"{label} {height}×{width}" for label, (height, width) in sizes.items())
-        raise RequestError(
-            f"Networks of different sizes ({said}) cannot be compared with `--score-at network`; leave it out."
-        )
-    for label, other in zip(labels, scored, strict=True):
-        changed = [name for name, content in scored[0].contents.items() if other.contents[name] != content]
-        if changed:
-            raise DataError(
-                f"The pixels of {changed[0]} ({len(changed)} images) are others for {label} than for {labels[0]}; "
-                "where the files changed after one of them was scored, score both by `--again`."
-            )
-
-
 def write_report(comparison: Comparison, output: Path, tables: Sequence[str], gallery_limit: int) -> str:
     """Write compare.md, compare.csv, scores.csv and gallery.html, and return what compare.md says.
 
@@ -230,13 +193,14 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
     lines, labels = comparison.lines, comparison.labels
     named = {label: s.scores for label, s in zip(labels, comparison.scored, strict=True)}
     parts = [*comparison.about(), markdown(lines, comparison.metrics, comparison.count)]
+    parts += opinions_markdown(lines, comparison.metrics, comparison.unrated)
     parts += f_number_table(named, comparison.scored[0].about.get("f_numbers", {}), comparison.metrics)
     how = comparison.count, comparison.phase, comparison.recipes
     parts += [paper_table(int(table), comparison.entries, lines, *how) for table in tables if table != AIM2019]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
     missing = [metric.name for metric in METRICS if tables and metric.name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
-    sections = []
+    sections = opinions_sections(lines, comparison.metrics, comparison.unrated)
     if comparison.scored[0].measures:
         analysed = analyse(labels, comparison.entries, comparison.scored)
         said, section = write_findings(output, analysed, comparison.scored, comparison.load)
@@ -266,12 +230,14 @@ def _write_challenge(comparison: Comparison, path: Path, wanted: bool) -> list[s
     rows = our_rows(comparison.entries, comparison.lines, comparison.scored, comparison.phase, comparison.recipes)
     write_atomically(path, challenge_csv(rows, comparison.count))
     data = class_name(comparison.scored[0].about["data"])
-    return [challenge_markdown(rows, comparison.count, data, comparison.phase), observations_markdown(rows)]
+    is_rated = any(line.opinion for line in comparison.lines)
+    said = challenge_markdown(rows, comparison.count, data, comparison.phase, is_rated)
+    return [said, observations_markdown(rows)]
 
 
 def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequence[Section]) -> None:
     shown = min(limit, comparison.count)
-    notes = [explanation(comparison.count, len(comparison.lines) > 1), *comparison.left_out_lines()]
+    notes = [explained(comparison.lines, comparison.count), *comparison.left_out_lines()]
     if shown < comparison.count:
         cut = f"Pictures of the first {shown} of {comparison.count} images; the table is over all of them."
         notes.append(cut)

@@ -12,6 +12,28 @@ from lensblend.inference.evaluation import Scores, aligned, mean_cells, means_by
 from lensblend.metrics.per_image import MetricClasses, PerImageMetric
 from lensblend.storage import csv_text
 
+MOS = "MOS ↓"
+RATED = "MOS: mean opinion score of people, 0 (almost identical) to 4 (mostly different), as the study gives it."
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What people think of a run.
+
+    Attributes:
+        mos: Mean opinion score, 0 to 4, smaller is better, with its interval.
+        images: Over how many images.
+    """
+
+    mos: Interval
+    images: int
+
+    @property
+    def written(self) -> str:
+        """The score as tables print it, with its interval where there is one."""
+        mean, low, high = (f"{value:.2f}" for value in (self.mos.mean, self.mos.low, self.mos.high))
+        return mean if isnan(self.mos.low) else f"{mean} [{low}, {high}]"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -24,6 +46,7 @@ class Line:
         parameters: Of its network.
         means: By metric.
         differences: By metric, to the run that all are compared with; None for that run itself.
+        opinion: What people think of it, where they were asked.
     """
 
     label: str
@@ -32,6 +55,7 @@ class Line:
     parameters: int
     means: dict[str, Interval]
     differences: dict[str, Interval] | None
+    opinion: Opinion | None = None
 
 
 def compare_scores(
@@ -78,15 +102,16 @@ def table_cells(lines: Sequence[Line], metrics: MetricClasses) -> list[list[str]
     """Return the comparison as cells, the head first: a row per run, its means, then its differences."""
     titles = [metric.title() for metric in metrics.values()]
     reference = next(line.label for line in lines if line.differences is None)
-    several = len(lines) > 1
-    head = ["", *titles, *(f"Δ {title}" for title in titles if several), "parameters"]
+    several, rated = len(lines) > 1, any(line.opinion for line in lines)
+    head = ["", *titles, *([MOS] if rated else []), *(f"Δ {title}" for title in titles if several), "parameters"]
     if several:
         head[0] = f"Δ to {reference}"
     rows = [head]
     for line in lines:
         deltas = [_delta(line, m, metric) for m, metric in metrics.items() if several]
         means = [written(line.means[m], metric) for m, metric in metrics.items()]
-        rows.append([line.label, *means, *deltas, f"{line.parameters:,}"])
+        opinion = [line.opinion.written if line.opinion else "–"] if rated else []
+        rows.append([line.label, *means, *opinion, *deltas, f"{line.parameters:,}"])
     return rows
 
 
@@ -102,12 +127,15 @@ def marks(lines: Sequence[Line], metrics: MetricClasses) -> list[list[str]]:
     """Return, for each cell of `table_cells`, whether it is the best of its column, better, worse, or nothing."""
     several = len(lines) > 1
     best = {m: _best([line.means[m].mean for line in lines], metric) for m, metric in metrics.items()}
+    opinions = [line.opinion.mos.mean for line in lines if line.opinion]
     rows = [[""] * len(table_cells(lines, metrics)[0])]
     for line in lines:
         means = ["best" if several and line.means[m].mean == best[m] else "" for m in metrics]
         paired = line.differences or {}
         deltas = [verdict(paired[m], metric) if paired else "" for m, metric in metrics.items() if several]
-        rows.append(["", *means, *deltas, ""])
+        liked = line.opinion is not None and several and line.opinion.mos.mean == min(opinions)
+        opinion = ["best" if liked else ""] if opinions else []
+        rows.append(["", *means, *opinion, *deltas, ""])
     return rows
 
 
@@ -126,9 +154,15 @@ def explanation(count: int, several: bool) -> str:
     return text
 
 
+def explained(lines: Sequence[Line], count: int) -> str:
+    """Return all that must be known to read the table."""
+    rated = f" {RATED}" if any(line.opinion for line in lines) else ""
+    return f"{explanation(count, len(lines) > 1)}{rated}"
+
+
 def markdown(lines: Sequence[Line], metrics: MetricClasses, count: int) -> str:
     """Return the comparison as a Markdown table with its explanation."""
-    return f"{aligned(table_cells(lines, metrics))}\n\n{explanation(count, len(lines) > 1)}"
+    return f"{aligned(table_cells(lines, metrics))}\n\n{explained(lines, count)}"
 
 
 def f_number_table(
@@ -152,6 +186,9 @@ def comparison_csv(lines: Sequence[Line], count: int) -> str:
             own = [line.label, line.folder, line.phase, line.parameters, metric, count, *_numbers(mean)]
             paired = [reference, *_numbers(line.differences[metric])] if line.differences else [""] * 4
             rows.append([*own, *paired])
+        if line.opinion:
+            own = [line.label, line.folder, line.phase, line.parameters, "mos", line.opinion.images]
+            rows.append([*own, *_numbers(line.opinion.mos), *[""] * 4])
     return csv_text(rows)
 
 

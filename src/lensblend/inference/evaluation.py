@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import log2
@@ -16,7 +17,7 @@ from lensblend.data.doubts import refuse_one_folder_twice, twins
 from lensblend.data.images import read_photo, read_size
 from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
-from lensblend.errors import DataError, RequestError
+from lensblend.errors import DataError, RequestError, printable
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.rendering import BokehNetwork, Rendering
@@ -276,6 +277,16 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     ]
     drawn.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(drawn)
+
+
+def shown(name: str) -> str:
+    r"""Return a name as text within Markdown, whatever it contains: no tag of it is one, and no line ends in it.
+
+    Example:
+        >>> shown("<b>\x1b[2J")
+        '&lt;b&gt;\\x1b[2J'
+    """
+    return html.escape(printable(name).replace("\n", " "), quote=False)
 
 
 def _pad(cell: str, width: int, column: int) -> str:

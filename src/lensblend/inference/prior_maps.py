@@ -63,6 +63,9 @@ class Guide(ABC):
         """Say what is wrong with the maps of the first pairs, as far as that is known before they are made or read."""
         return []
 
+    def move_to(self, device: torch.device) -> None:  # noqa: B027
+        """Move the network to where it is to compute, if there is one that can be moved."""
+
     def prepare(self, pairs: Pairs, marks: Sequence[str], device: torch.device, indices: Track) -> None:  # noqa: B027
         """Compute the maps that are not there yet; a source that computes none has nothing to do.
 
@@ -117,9 +120,6 @@ class KeptMap(Guide):
             torch.cuda.empty_cache()  # the training needs it
         with contextlib.suppress(StorageError):
             write_atomically(done[-1], "")
-
-    def move_to(self, device: torch.device) -> None:
-        """Move the network to where it is to compute, if it can be moved."""
 
     def __call__(self, pair: Pair) -> NDArray[np.float32]:
         """Return the map, enlarged bilinearly to the photo's size."""

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lensblend.comparison import figures
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.studies import plots
 from lensblend.comparison.studies.analysis import Analysed
+from lensblend.inference import figures
 
 
 def run(label, maps=("W0 · photo", "W1 · gaussian 25", "W2 · gaussian 75"), phase="phase1", focus=0.8):

@@ -195,7 +195,9 @@ def missing_lines(rows: Sequence[OurRow]) -> list[str]:
     return lines
 
 
-def challenge_markdown(rows: Sequence[OurRow], images: int, data: str, phase: str | None = None) -> str:
+def challenge_markdown(
+    rows: Sequence[OurRow], images: int, data: str, phase: str | None = None, rated: bool = False
+) -> str:
     """Return both tables as Markdown, with what each is a mean of, and how to get what is missing.
 
     Args:
@@ -203,6 +205,7 @@ def challenge_markdown(rows: Sequence[OurRow], images: int, data: str, phase: st
         images: Over how many images ours are means.
         data: The class of the data that these are of.
         phase: The phase that the user chose, if any.
+        rated: Whether people were asked about ours.
     """
     theirs = (
         f"As printed in {SOURCE}: means over the challenge's about 200 test photos, which are not public. "
@@ -212,11 +215,12 @@ def challenge_markdown(rows: Sequence[OurRow], images: int, data: str, phase: st
     parts = ["### AIM 2019 challenge, Table 1: results", theirs, aligned(challenge_cells())]
     parts.append("### AIM 2019 challenge: our runs")
     if rows:
+        opinions = "Other people rated ours (MOS), on other photos." if rated else "Nobody has rated ours (MOS)."
         parts.append(
             f"Ours: means over {images} validation images of {data}{f', {phase}' if phase else ''}, other photos than "
             "the challenge's: compare runs with runs, not these figures with those above. In parentheses the place "
             "among our runs of the track (F, P). Seconds: median of the network's own pass per photo, at the size and "
-            "on the device named; GMAC: of the same pass. Nobody has rated ours (MOS)."
+            f"on the device named; GMAC: of the same pass. {opinions}"
         )
         parts.append(aligned(our_cells(rows)))
         notes: dict[str, list[str]] = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,9 @@ QUIET = "#595959"
 NEAR = 20  # pixels
 
 
-def style() -> AbstractContextManager[None]:
-    """Draw as all plots of this project are drawn, while the block runs."""
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw as all plots of this project are drawn, while the block runs; a letter that the font lacks is a box."""
     import matplotlib
 
     look: dict[Any, Any] = {
@@ -31,7 +33,9 @@ def style() -> AbstractContextManager[None]:
     }
     # Names are text: what stands between dollars in one is no formula.
     look |= {"text.parse_math": False, "legend.frameon": False, "axes.axisbelow": True, "axes.edgecolor": QUIET}
-    return matplotlib.rc_context(look)
+    with matplotlib.rc_context(look), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
+        yield
 
 
 def panels_of(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
