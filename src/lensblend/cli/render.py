@@ -135,10 +135,15 @@ def render(arguments: argparse.Namespace) -> None:
         jobs = jobs_of(arguments, Path(stack.enter_context(spool)) if spool else None)
         check_quality(arguments.quality, {job.image_format for job in jobs})
         arguments.quality = arguments.quality or QUALITY
-        _render_all(jobs, arguments, controls, stream)
+        render_all(jobs, arguments, controls, stream)
 
 
-def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Controls, stream: Any) -> None:
+def render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Controls, stream: Any) -> None:
+    """Render photos, and write a line of JSON to a stream for each, where there is one.
+
+    Raises:
+        DataError: Some could not be rendered; the message names all of them.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
