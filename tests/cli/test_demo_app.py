@@ -65,7 +65,7 @@ def test_an_address_that_is_taken_is_said_before_the_model_is_read(gradio, in_pr
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = in_process("demo_app", "--port", taken.getsockname()[1], "--model", "none.ckpt")
     assert done.code == 2
-    assert "cannot be served at" in done.err
+    assert "cannot be served at (Address already in use); use" in done.err
     assert "--port 0" in done.err
 
 

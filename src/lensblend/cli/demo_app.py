@@ -172,9 +172,11 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         place = socket.create_server((host, port), family=family)
     except OSError as error:
+        # A name that is no address has no number of its own among the errors.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise RequestError(
-            f"`--host {host} --port {port}` cannot be served at ({error.strerror or error}); use --port 0 for any free "
-            "port, or --host 127.0.0.1."
+            f"`--host {host} --port {port}` cannot be served at ({reason}); use --port 0 for any free port, or --host "
+            "127.0.0.1."
         ) from error
     with place:
         yield place
