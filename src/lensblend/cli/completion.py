@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 FLAGS = ("-sc", "--shell-completion")
 COMPOSED = ("train", "evaluate")  # verbs whose arguments Hydra completes
-FLAGGED = ("render", "compare", "bench", "demo")  # verbs with ordinary flags
+FLAGGED = ("render", "compare", "bench", "demo", "demo-app")  # verbs with ordinary flags
 
 
 def asked(arguments: Sequence[str]) -> str | None:
@@ -62,7 +62,7 @@ def flags(verb: str, before: str, begun: str) -> list[str]:
         >>> flags("render", "photo.jpg", "--qu"), flags("render", "--format", "p")
         (['--quality'], ['png'])
     """
-    taken = importlib.import_module(f"lensblend.cli.{verb}").parser()._actions
+    taken = importlib.import_module(f"lensblend.cli.{verb.replace('-', '_')}").parser()._actions
     values = [str(value) for flag in taken if before in flag.option_strings for value in flag.choices or ()]
     names = (
         [name for flag in taken for name in flag.option_strings if name.startswith("--")] if begun[:1] == "-" else []

@@ -6,11 +6,13 @@ import argparse
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lensblend
 from lensblend.cli.flags import path, run_flags, shared, size
+from lensblend.cli.submission import OF_A_SUBMISSION, add_submission, submission
 from lensblend.errors import RequestError
 from lensblend.runs.messages import say
 from lensblend.storage import check_writable
@@ -35,8 +37,14 @@ def parser() -> argparse.ArgumentParser:
         help="what a file that its network's authors published holds, by the name of a baseline: dbsi, dmshn, ... "
         "(docs/models/authors.md)",
     )
-    verb.add_argument("--format", choices=list(FORMATS), default="safetensors", help="default: safetensors")
-    verb.add_argument("--output", required=True, type=path, metavar="FILE", help="the file to write: NAME.FORMAT")
+    verb.add_argument("--format", choices=[*FORMATS, "submission"], default="safetensors", help="default: safetensors")
+    verb.add_argument(
+        "--output",
+        required=True,
+        type=path,
+        metavar="FILE",
+        help="the file to write: NAME.FORMAT; NAME.zip of a submission",
+    )
     verb.add_argument(
         "--photo-size",
         type=size,
@@ -57,6 +65,10 @@ def parser() -> argparse.ArgumentParser:
         "--f-number", type=_f_number, metavar="N", help="the aperture that its renderings show; of a network that is "
         "told f-numbers, as ONNX, the one that the file renders at (default: the least of its training)"
     )  # fmt: skip
+    verb.add_argument(
+        "--card", action="store_true", help="also write MODEL_CARD.md beside the file: what the records say"
+    )
+    add_submission(verb)
     return verb
 
 
@@ -73,8 +85,9 @@ def _f_number(text: str) -> float:
 def export(arguments: argparse.Namespace) -> None:
     """Read the checkpoint, write the file, and say what is in it."""
     output: Path = arguments.output
-    if output.suffix != f".{arguments.format}":
-        raise RequestError(f"`--output` {output} is to end in .{arguments.format}, by which its format is known.")
+    suffix = SUFFIXES.get(arguments.format, f".{arguments.format}")
+    if output.suffix != suffix:
+        raise RequestError(f"`--output` {output} is to end in {suffix}, by which its format is known.")
     for unused in UNUSED[arguments.format]:
         if vars(arguments)[unused]:
             raise RequestError(
@@ -82,12 +95,16 @@ def export(arguments: argparse.Namespace) -> None:
             )
     if output.is_dir():
         raise RequestError(f"`--output` {output} is a folder; name a file in it.")
-    if os.path.lexists(output) and not arguments.overwrite:
-        raise RequestError(f"`--output` {output} exists; name another file, or add --overwrite.")
+    for file in [output, *([output.with_name(CARD)] if arguments.card else [])]:
+        if os.path.lexists(file) and not arguments.overwrite:
+            raise RequestError(f"`--output` {file} exists; name another file, or add --overwrite.")
     check_writable(output.parent)
     from lensblend.cli.released import loader
 
     trained = loader(arguments.network)(arguments.checkpoint)
+    if arguments.format == "submission":
+        submission(trained, arguments)
+        return
     how = FORMATS[arguments.format](trained, arguments)
     weights = sum(parameter.numel() for parameter in trained.network.parameters())
     say(
@@ -113,7 +130,20 @@ def _safetensors(trained: Trained, arguments: argparse.Namespace) -> str:
         )
     record = published(trained.record, trained.config, _card(trained, arguments))
     write_network(trained.network.state_dict(), record, arguments.output, arguments.half)
-    return ""
+    return f"; {_model_card(trained, record, arguments)}" if arguments.card else ""
+
+
+def _model_card(trained: Trained, record: dict[str, Any], arguments: argparse.Namespace) -> Path:
+    """Write what the records say of a network beside its file."""
+    from lensblend.runs.cards import facts, markdown
+    from lensblend.runs.files import file_sha256
+    from lensblend.storage import write_atomically
+
+    output: Path = arguments.output
+    written = replace(trained, record={**trained.record, "card": record["card"]}, sha256=file_sha256(output))
+    card = output.with_name(CARD)
+    write_atomically(card, markdown(output.stem, facts(written)))
+    return card
 
 
 def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
@@ -145,7 +175,13 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
 
 FORMATS: dict[str, Callable[[Trained, argparse.Namespace], str]] = {"safetensors": _safetensors, "onnx": _onnx}
 """Each writes the file, and returns what is to be said of it beside its size."""
-UNUSED = {"safetensors": ("photo_size", "precision"), "onnx": ("half",)}
+CARD = "MODEL_CARD.md"
+SUFFIXES = {"submission": ".zip"}
+UNUSED = {
+    "safetensors": ("photo_size", "precision", *OF_A_SUBMISSION),
+    "onnx": ("half", "card", *OF_A_SUBMISSION),
+    "submission": ("photo_size", "precision", "half", "card", "licence", "attributions", "f_number"),
+}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ VERBS = {
     "prepare": "align captures, bring data sets into one layout, check every file",
     "bench": "measure seconds, memory and operations of networks, or where a training's time goes",
     "demo": "train and evaluate on embedded data and render photos, in minutes",
+    "demo-app": "serve a page in which photos are dropped, focused and rendered",
 }
 
 
@@ -51,7 +52,7 @@ def main() -> None:
     if (action := asked(arguments)) is not None:
         complete(action, [*VERBS, *verbs()])
         return
-    modules = {verb: f"lensblend.cli.{verb}" for verb in VERBS}
+    modules = {verb: f"lensblend.cli.{verb.replace('-', '_')}" for verb in VERBS}
     if not arguments or arguments[0] not in VERBS:
         modules = verbs() | modules
     if not arguments or arguments[0] not in modules:

@@ -82,8 +82,13 @@ def written_for(job: Job, names: Iterable[str], renders: bool) -> list[Any]:
     return [file for file in ([job.target, *maps] if renders else maps) if file != STREAM]
 
 
-def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapping[str, Guide]) -> Step:
-    """Return what renders one photo."""
+def rendering_step(
+    trained: Trained,
+    arguments: argparse.Namespace,
+    guides: Mapping[str, Guide],
+    advance: Callable[[float], None] | None = None,
+) -> Step:
+    """Return what renders one photo, and tells ``advance`` how large a share of it is done."""
     from lensblend.data.originals import to_8_bits
     from lensblend.data.pairs import Pair
     from lensblend.inference.pixels import render_pixels
@@ -98,7 +103,7 @@ def rendering_step(trained: Trained, arguments: argparse.Namespace, guides: Mapp
         pair = Pair(job.source.stem, to_8_bits(original.pixels), None)
         guidance = {name: guide(pair) for name, guide in guides.items()}
         wanted = arguments.weights or controls.focus is not None
-        rendered = render_pixels(network, original.pixels, trained.image_size, at, guidance, wanted)
+        rendered = render_pixels(network, original.pixels, trained.image_size, at, guidance, wanted, advance=advance)
         if controls.focus is not None:
             check_aim(controls.focus, rendered.weights, network)
         write(job, original, rendered.bokeh, mark, arguments.quality)

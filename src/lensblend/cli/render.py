@@ -10,7 +10,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from lensblend.runs.messages import say
 if TYPE_CHECKING:
     import torch
 
+    from lensblend.cli.photo_steps import Step
     from lensblend.inference.prior_maps import Guide
     from lensblend.runs.checkpoints import Trained
 
@@ -140,21 +141,26 @@ def render(arguments: argparse.Namespace) -> None:
         jobs = jobs_of(arguments, Path(stack.enter_context(spool)) if spool else None)
         check_quality(arguments.quality, {job.image_format for job in jobs})
         arguments.quality = arguments.quality or QUALITY
-        _render_all(jobs, arguments, controls, stream)
+        render_all(jobs, arguments, controls, stream)
 
 
-def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Controls, stream: Any) -> None:
+def render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Controls, stream: Any) -> None:
+    """Render photos, and write a line of JSON to a stream for each, where there is one.
+
+    Raises:
+        DataError: Some could not be rendered; the message names all of them.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    from lensblend.cli.lens_steps import lens_guides, lens_step
+    from lensblend.cli.lens_steps import lens_guides
     from lensblend.cli.photo_report import Report
-    from lensblend.cli.photo_steps import estimating_step, map_names, rendering_step, settings_of, written_for
+    from lensblend.cli.photo_steps import map_names, settings_of, written_for
     from lensblend.inference.engines import device_for
     from lensblend.inference.guidance import guides_of
 
     device = device_for(arguments.engine or "torch", "cpu" if controls.uses_lens else arguments.device or "auto")
-    trained = None if controls.uses_lens else _trained(arguments, device)
+    trained = None if controls.uses_lens else trained_for(arguments, device)
     names = map_names(trained, arguments) if trained else []
     renders = trained is None or trained.network.renders
     _check_maps(jobs, names, renders, arguments.format)
@@ -168,7 +174,7 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     guides = guides_of(trained, sources) if trained else lens_guides(controls, len(jobs))
     for job in there:
         report.skipped(job)
-    for job, reason in _unusable(wanted, guides, int(arguments.max_megapixels * 1e6)).items():
+    for job, reason in unusable(wanted, guides, int(arguments.max_megapixels * 1e6)).items():
         report.failed(job, reason)
     if report.failures:
         say("These photos will be left out:\n  " + "\n  ".join(report.failures.values()))
@@ -176,10 +182,11 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     with Progress(console=Console(stderr=True), disable=not good) as progress:
         shown = progress.add_task("Rendering", total=len(good))
         number = 0
-        if trained is None:
-            step = lens_step(controls, arguments, guides, lambda part: progress.update(shown, completed=number + part))
-        else:
-            step = rendering_step(trained, arguments, guides) if renders else estimating_step(trained, arguments)
+
+        def advance(part: float) -> None:
+            progress.update(shown, completed=number + part)
+
+        step = _step(trained, controls, arguments, guides, advance)
         for number, job in enumerate(good):
             started = time.monotonic()
             try:
@@ -194,7 +201,25 @@ def _render_all(jobs: Sequence[Job], arguments: argparse.Namespace, controls: Co
     report.conclude(arguments.output)
 
 
-def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
+def _step(
+    trained: Trained | None,
+    controls: Controls,
+    arguments: argparse.Namespace,
+    guides: Mapping[str, Guide],
+    advance: Callable[[float], None],
+) -> Step:
+    """Return what renders one photo, or pictures its maps."""
+    from lensblend.cli.lens_steps import lens_step
+    from lensblend.cli.photo_steps import estimating_step, rendering_step
+
+    if trained is None:
+        return lens_step(controls, arguments, guides, advance)
+    if trained.network.renders:
+        return rendering_step(trained, arguments, guides, advance)
+    return estimating_step(trained, arguments)
+
+
+def trained_for(arguments: argparse.Namespace, device: torch.device) -> Trained:
     """Load the model, and refuse what it cannot do."""
     from lensblend.cli.released import loader
     from lensblend.inference.engines import check_engine
@@ -217,7 +242,7 @@ def _trained(arguments: argparse.Namespace, device: torch.device) -> Trained:
     return replace(trained, network=served(network, engine, precision, trained.sha256))
 
 
-def _unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:
+def unusable(jobs: Sequence[Job], guides: Mapping[str, Guide], max_pixels: int) -> dict[Job, str]:
     """Return why photos cannot be rendered, as far as headers tell: unreadable, or without a map that is needed."""
     from lensblend.data.files import FilePairs, PairFiles
     from lensblend.data.images import read_size

@@ -55,6 +55,7 @@ def render_pixels(
     guidance: Mapping[str, NDArray[np.float32]],
     weights: bool = False,
     most: int = PIECE,
+    advance: Callable[[float], None] | None = None,
 ) -> Rendered:
     """Render bokeh into a photo, as `lensblend.inference.rendering.render_photo` does, in less memory.
 
@@ -66,6 +67,7 @@ def render_pixels(
         guidance: What the network needs beside the photo.
         weights: Whether weight maps are wanted.
         most: How many pixels are blended at once, those around a piece counted.
+        advance: Is told after each piece how large a share of the photo is done.
 
     Returns:
         The rendering in as many bits, and the weight maps where they are wanted.
@@ -76,7 +78,7 @@ def render_pixels(
         with explaining(network, size):
             blended = network.full_size(small, size, **maps)
             if blended is not None:
-                return _in_pieces(pixels, blended, blended.radius, weights, most, small.device, blended.grid)
+                return _in_pieces(pixels, blended, blended.radius, weights, most, small.device, blended.grid, advance)
         rendering = render_photo(network, seen, image_size, blend_at, guidance)
         return _in_pieces(pixels, _cut(rendering), 0, weights, most, small.device)
     rendering = _at_its_size(network, seen, turned(image_size, size), guidance)
@@ -115,12 +117,14 @@ def _in_pieces(
     most: int,
     device: torch.device,
     grid: int = 1,
+    advance: Callable[[float], None] | None = None,
 ) -> Rendered:
     """Blend a photo piece by piece into pixels like its own."""
     white = np.iinfo(pixels.dtype).max
     bokeh = np.empty_like(pixels)
     maps: list[NDArray[np.uint8]] = []
-    for piece in pieces((pixels.shape[0], pixels.shape[1]), radius, most, grid):
+    parts = list(pieces((pixels.shape[0], pixels.shape[1]), radius, most, grid))
+    for number, piece in enumerate(parts, start=1):
         part = pixels[_slices(piece.outer)].astype(np.float32) / white
         rendering, weights = blended(torch.from_numpy(part).to(device).permute(2, 0, 1)[None], piece.outer)
         levels = piece.within.of(rendering[0]).clamp(0, 1).mul(white).round().permute(1, 2, 0)
@@ -129,6 +133,8 @@ def _in_pieces(
             maps = maps or [np.empty(pixels.shape[:2], np.uint8) for _ in weights[0]]
             for plane, weight in zip(maps, piece.within.of(weights)[0], strict=True):
                 plane[_slices(piece.inner)] = to_8bit(weight)
+        if advance is not None:
+            advance(number / len(parts))
     return Rendered(bokeh, maps)
 
 
