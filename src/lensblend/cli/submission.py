@@ -111,6 +111,7 @@ def _rendered(arguments: argparse.Namespace, device: str, spool: Path) -> tuple[
     from lensblend.cli.render import QUALITY, parser, render_all
 
     words = [str(arguments.images), "-m", arguments.checkpoint, "-o", str(spool / "png"), "--format", "png"]
+    words += ["--network", arguments.network] if arguments.network else []
     wanted = parser().parse_args([*words, "--device", device])
     wanted.quality = QUALITY
     jobs = jobs_of(wanted, None)
