@@ -63,6 +63,8 @@ def composed(verb, overrides):
 def parsed(verb, words):
     """Parse flags as the verb does."""
     module = f"lensblend.cli.{verb.replace('-', '_')}"
+    if verb == "compare" and "--depth" in words:
+        module = f"{module}_depth"
     if verb in PARTS and words and not words[0].startswith("-"):
         part = f"{module}_{words[0]}"
         if importlib.util.find_spec(part) is not None:
