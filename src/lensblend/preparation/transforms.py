@@ -81,7 +81,7 @@ def compromise(
             return np.array([[a, -b, x], [b, a, y], [0, 0, 1.0]])
         return np.append(numbers, [0, 0, 1.0][-(9 - len(numbers)) :]).reshape(3, 3)
 
-    def off(numbers: Float64[np.ndarray, k]) -> Float64[np.ndarray, "2n"]:
+    def off(numbers: Float64[np.ndarray, k]) -> Float64[np.ndarray, " m"]:
         return (mapped(centred @ whole(numbers) @ np.linalg.inv(centred), here) - there).ravel()
 
     first = start.ravel()[:8] if model == "homography" else start.ravel()[:6]
