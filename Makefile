@@ -63,8 +63,11 @@ bench: setup  ## measure the blurs against the dense convolution
 reliability: setup  ## kill, interrupt and starve real trainings, all counts (about an hour)
 	$(BIN)/python tests/reliability --full --output docs/benchmarks/reliability.md
 
+# Rows that go on from one whole training, and the others beside them: many rows wait for a single process.
+FROM_A_WHOLE := R2 R3 R4 R5 R6 R17 R18
 reliability-quick: setup  ## a few cases of each row of `make reliability` (minutes)
-	$(BIN)/python tests/reliability
+	$(BIN)/python tests/reliability --rows $(FROM_A_WHOLE) & beside=$$!; \
+	$(BIN)/python tests/reliability --but $(FROM_A_WHOLE); code=$$?; wait $$beside && exit $$code
 
 slurm-test: setup  ## preempt, limit and cancel sweeps on a real one-node SLURM (root; a quarter of an hour)
 	$(BIN)/python tests/slurm --output docs/benchmarks/slurm.md
