@@ -117,8 +117,8 @@ class Train:
         run_dir: The run's folder; the same folder again continues it. Default: a new one under outputs/.
         resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
         resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
-        init_from: A checkpoint, an exported network, `default` (the model in the box) or a file that the network's
-            authors published (docs/models/authors.md), whose weights the first phase starts from.
+        init_from: A checkpoint, an exported network, `default` (the model in the box), hf://OWNER/NAME or a file that
+            the network's authors published (docs/models/authors.md), whose weights the first phase starts from.
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
