@@ -1,5 +1,6 @@
 """A stand-in of the Hugging Face hub on this machine: the requests of its real client, answered from memory."""
 
+import base64
 import hashlib
 import json
 import re
@@ -36,6 +37,11 @@ class Hub:
     def __init__(self):
         self.repositories, self.objects, self.asked, self.sent = {}, {}, [], []
         self.page = None  # answered to everything, as by a hotel's network
+
+    def put(self, **files):
+        """Make ``me/bokeh`` a repository of these files, whose names are written with ``_`` for their dots."""
+        self.repositories["me/bokeh"] = Repository({name.replace("_", "."): text for name, text in files.items()})
+        return self.repositories["me/bokeh"]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -161,8 +167,6 @@ def _keep(handler, hub, body, oid):
 
 
 def _commit(handler, hub, body, name, revision):
-    import base64
-
     if not handler.trusted():
         handler.answer(401)
         return

@@ -188,7 +188,8 @@ def explained(address: Address) -> Iterator[None]:
 def _reason(error: BaseException, token: str | None) -> str:
     """Return the first line of a message, without secrets."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    secrets = [*secrets_of_environment(), *([token] if token else [])]
+    # Where it cannot be sent, the client shows it as Python writes bytes.
+    secrets = [*secrets_of_environment(), *([token, repr(token.encode())[2:-1]] if token else [])]
     text: str = redact(lines[0].strip() if lines else "", secrets)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
