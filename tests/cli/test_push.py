@@ -160,3 +160,25 @@ def test_a_token_that_cannot_be_sent_is_not_shown(hub, in_process, licensed, mon
     assert done.code in (1, 2)
     assert len(done.err.splitlines()) == 1
     assert "0123" not in done.err + done.out
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_are_told_by_the_environment(hub, lensblend, licensed, photo, picture, tmp_path):
+    """Only the variables of the hub's client say where it is, and where its cache."""
+    here = {"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "one")}
+    done = lensblend("push", licensed, "hf://me/bokeh", env={**here, "HF_TOKEN": TOKEN})
+    assert done.code == 0, done.err
+    assert TOKEN not in done.out + done.err
+    assert "Warning" not in done.err
+    there = {**here, "HF_HOME": str(tmp_path / "other")}
+    for name, model, more in (
+        ("file", licensed, {}),
+        ("fetched", "hf://me/bokeh", {}),
+        ("kept", "hf://me/bokeh", {"HF_HUB_OFFLINE": "1"}),
+    ):
+        done = lensblend("render", photo, "--model", model, "-o", tmp_path / f"{name}.png", env={**there, **more})
+        assert done.code == 0, done.err
+    assert "HF_HUB_OFFLINE is set); the copy that was fetched before is taken" in done.err
+    for name in ("fetched", "kept"):
+        np.testing.assert_array_equal(picture(tmp_path / "file.png"), picture(tmp_path / f"{name}.png"))
+    assert all(TOKEN not in path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file())

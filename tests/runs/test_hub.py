@@ -124,8 +124,7 @@ def test_a_training_starts_from_it(hub, tiny_model):
             parameter.zero_()
     file, _ = start_from(network, "hf://me/bokeh")
     assert origin(file) == f"hf://me/bokeh@{number}/tiny.safetensors"
-    for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
+    assert [name for name, tensor in network.state_dict().items() if not torch.equal(tensor, expected[name])] == []
 
 
 def test_what_is_handed_on_keeps_an_address_and_no_path(tiny_model, tmp_path):

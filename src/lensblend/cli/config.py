@@ -161,8 +161,8 @@ class Evaluate:
         metrics: What to score.
         saliency: Where a network's saliency comes from; default: as in its training.
         disparity: The same for disparity.
-        checkpoint: A checkpoint, an exported network, a run's or a phase's folder, or `default` (the model in the box);
-            or a list of them, whose renderings are averaged.
+        checkpoint: A checkpoint, an exported network, a run's or a phase's folder, `default` (the model in the box),
+            hf://OWNER/NAME, or a list of them, whose renderings are averaged.
         network: What a ``checkpoint`` that the network's authors published holds, by the name of a baseline: ``dbsi``.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
