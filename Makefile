@@ -19,13 +19,14 @@ help:  ## list the targets
 setup: $(STAMP)  ## create .venv with the pinned packages
 
 # uv installs torch and torchvision as one pinned pair from one index; a mixed pair breaks timm and torchmetrics.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt constraints-app.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lensblend needs Python 3.11 or newer; $$($(PYTHON) --version) is too old. Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Setting up .venv (once; about 5 GB, most of it PyTorch)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --constraint constraints.txt --editable '.[dev]'
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --no-deps --requirement constraints-app.txt
 	@touch $(STAMP)
 
 demo: setup  ## train and evaluate on embedded data, render photos (minutes)

@@ -160,8 +160,10 @@ def _first(thing: Any) -> str:
 
 
 def _whole(thing: Any) -> str:
-    """Return what stands above a docstring's first section; that is text in Markdown's manner."""
-    return inspect.cleandoc(thing.__doc__ or "").split("\nArgs:")[0].split("\nExample:")[0].split("\nReferences:")[0]
+    """Return what stands above a docstring's first section, as Markdown."""
+    said = re.split(r"\n(?:Args|Attributes|Raises|Example|References):\n", inspect.cleandoc(thing.__doc__ or ""))[0]
+    said = re.sub(r"\.\. math:: ?(.*(?:\n[ \t]+.*|\n(?=\n[ \t]))*)", lambda m: f"$$ {' '.join(m[1].split())} $$", said)
+    return re.sub(r":[a-z:]+:`~?([^`]*)`", r"`\1`", re.sub(r":math:`([^`]*)`", r"$\1$", said))
 
 
 def api(package: str) -> str:

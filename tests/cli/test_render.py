@@ -98,7 +98,7 @@ def test_every_format_of_a_folder_is_rendered_and_what_cannot_be_is_named_before
     image.save(folder / "moves.gif")
     seen = []
     network = rendering.render_pixels
-    monkeypatch.setattr(rendering, "render_pixels", lambda *a: seen.append(a) or network(*a))
+    monkeypatch.setattr(rendering, "render_pixels", lambda *a, **more: seen.append(a) or network(*a, **more))
     done = in_process("render", folder, "--model", trained, "--output", out)
     assert done.code == 1
     assert sorted(p.name for p in out.iterdir()) == sorted(rendered_name(folder / f"{s[1:]}{s}") for s in SUFFIXES)

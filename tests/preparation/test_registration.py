@@ -16,8 +16,8 @@ from lensblend.preparation.transforms import mapped
 CHECKOUT = Path(__file__).parents[2]
 BENCHMARK = runpy.run_path(str(CHECKOUT / "benchmarks/alignment.py"))
 case, corner_error = BENCHMARK["case"], BENCHMARK["corner_error"]
-# Each photo and each model once, and the seeds that follow.
-FAST, SLOW = (0, 2, 5, 7, 8, 10), tuple(range(12, 42))
+# Each photo and each model once, and some seeds that follow; `benchmarks/alignment.py` tries 200.
+FAST, SLOW = (0, 2, 5, 7, 8, 10), tuple(range(12, 18))
 
 
 def check(seed):

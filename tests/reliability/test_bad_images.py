@@ -2,10 +2,7 @@
 
 import os
 import re
-import subprocess
-import sys
 
-import pytest
 from PIL import Image
 
 from reliability.bad_images import ENTRIES, KINDS
@@ -40,16 +37,3 @@ def test_a_progressive_jpeg_is_one(tmp_path):
     kind = next(kind for kind in KINDS if kind.name == "progressive JPEG")
     with Image.open(kind.lay(tmp_path / "pairs")) as image:
         assert image.info["progressive"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", ["R9", "R10"])
-def test_a_row_passes_in_its_quick_form(row):
-    done = subprocess.run(
-        [sys.executable, str(PAGE.parents[1] / "tests" / "reliability"), "--rows", row],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

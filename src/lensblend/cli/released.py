@@ -29,11 +29,12 @@ def loader(network: str | None) -> Callable[[str | Path], Trained]:
     Raises:
         RequestError: There is no such method.
     """
-    from lensblend.cli.recipes import baselines, recipe
     from lensblend.runs.checkpoints import load_network
-    from lensblend.runs.released import load_released
 
     if network is None:
         return load_network
+    from lensblend.cli.recipes import baselines, recipe
+    from lensblend.runs.released import load_released
+
     config = recipe(one_of("network", network, baselines()), *RELEASED.get(network, ()))
     return partial(load_released, baseline=network, config=config)
