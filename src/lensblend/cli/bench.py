@@ -40,8 +40,9 @@ def parser() -> argparse.ArgumentParser:
         "systems",
         nargs="*",
         metavar="MODEL",
-        help="checkpoints, exported files, runs' or phases' folders, or `default`, the model in the box (default: that "
-        "one, unless baselines are named); or the word `training` and Hydra overrides, as of `lensblend train`",
+        help="checkpoints, exported files, runs' or phases' folders, hf://OWNER/NAME, or `default`, the model in the "
+        "box (default: that one, unless baselines are named); or the word `training` and Hydra overrides, as of "
+        "`lensblend train`",
     )
     which = verb.add_mutually_exclusive_group()
     which.add_argument("--baseline", nargs="+", metavar="NAME", help="published methods, with random weights")

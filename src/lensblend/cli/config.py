@@ -117,8 +117,8 @@ class Train:
         run_dir: The run's folder; the same folder again continues it. Default: a new one under outputs/.
         resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
         resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
-        init_from: A checkpoint, an exported network, `default` (the model in the box) or a file that the network's
-            authors published (docs/models/authors.md), whose weights the first phase starts from.
+        init_from: A checkpoint, an exported network, `default` (the model in the box), hf://OWNER/NAME or a file that
+            the network's authors published (docs/models/authors.md), whose weights the first phase starts from.
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
@@ -161,8 +161,8 @@ class Evaluate:
         metrics: What to score.
         saliency: Where a network's saliency comes from; default: as in its training.
         disparity: The same for disparity.
-        checkpoint: A checkpoint, an exported network, a run's or a phase's folder, or `default` (the model in the box);
-            or a list of them, whose renderings are averaged.
+        checkpoint: A checkpoint, an exported network, a run's or a phase's folder, `default` (the model in the box),
+            hf://OWNER/NAME, or a list of them, whose renderings are averaged.
         network: What a ``checkpoint`` that the network's authors published holds, by the name of a baseline: ``dbsi``.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.

@@ -103,6 +103,10 @@ def demo_app(arguments: argparse.Namespace) -> None:
     """
     if find_spec("gradio") is None:
         raise RequestError("`lensblend demo-app` needs gradio, not installed here: pip install 'lensblend[app]'")
+    from lensblend.runs.hub import fetched, is_address
+
+    if is_address(arguments.model or ""):
+        arguments.model = str(fetched(arguments.model))  # before the hub's client is told that it is offline
     with contextlib.ExitStack() as stack:
         stack.enter_context(_stopping())
         place = stack.enter_context(_listening(arguments.host, arguments.port))

@@ -92,6 +92,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.configuration import config_hash
     from lensblend.runs.fingerprints import changed_since
+    from lensblend.runs.hub import origin
     from lensblend.runs.instantiate import build
     from lensblend.runs.messages import say
     from lensblend.runs.recorded import recorded_data
@@ -140,7 +141,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show, f_numbers)
     about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision", "fast")}
     about |= {
-        "checkpoint": str(trained.path) if len(paths) == 1 else paths,
+        "checkpoint": origin(trained.path) or str(trained.path) if len(paths) == 1 else paths,
         "checkpoint_sha256": trained.sha256,
         "data": data,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
         description="Write a trained network as one file to be handed on, with all that it takes to rebuild it.",
     )
     verb.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a .ckpt file, or a run's or phase's folder; or see --network"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a .ckpt file, a run's or phase's folder, or hf://OWNER/NAME; or see --network",
     )
     verb.add_argument(
         "--network",
@@ -57,19 +59,24 @@ def parser() -> argparse.ArgumentParser:
         choices=("fp32", "fp16", "int8"),
         help="of ONNX: in which the backbone computes (default: fp32); int8 is calibrated on photos",
     )
-    verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")
     verb.add_argument("--overwrite", action="store_true", help="replace the file, where there is one")
+    add_card(verb)
+    verb.add_argument(
+        "--card", action="store_true", help="also write MODEL_CARD.md beside the file: what the records say"
+    )
+    add_submission(verb)
+    return verb
+
+
+def add_card(verb: argparse.ArgumentParser) -> None:
+    """Add the options of how weights are stored, and of what is said of them."""
+    verb.add_argument("--half", action="store_true", help="store weights in half precision: half the size")
     verb.add_argument("--licence", metavar="TEXT", help="of the weights, to be written into the file")
     verb.add_argument("--attributions", metavar="NAME", help="the file that says whose photos it was trained on")
     verb.add_argument(
         "--f-number", type=_f_number, metavar="N", help="the aperture that its renderings show; of a network that is "
         "told f-numbers, as ONNX, the one that the file renders at (default: the least of its training)"
     )  # fmt: skip
-    verb.add_argument(
-        "--card", action="store_true", help="also write MODEL_CARD.md beside the file: what the records say"
-    )
-    add_submission(verb)
-    return verb
 
 
 def _f_number(text: str) -> float:
@@ -113,12 +120,18 @@ def export(arguments: argparse.Namespace) -> None:
     )
 
 
-def _card(trained: Trained, arguments: argparse.Namespace) -> dict[str, Any]:
+def card_of(trained: Trained, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what is said of a network: what its file says, and what the command line says beside or instead."""
     card = {name: vars(arguments)[name] for name in ("licence", "attributions", "f_number")}
     return {**trained.card, **{name: value for name, value in card.items() if value is not None}}
 
 
-def _safetensors(trained: Trained, arguments: argparse.Namespace) -> str:
+def write_safetensors(trained: Trained, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Write a network's file, and return the record that is in it.
+
+    Raises:
+        RequestError: An option would have no effect, or a weight is too large for half precision.
+    """
     from lensblend.runs.checkpoints import check_renders
     from lensblend.runs.publishing import published
     from lensblend.runs.safetensors_files import write_network
@@ -128,22 +141,39 @@ def _safetensors(trained: Trained, arguments: argparse.Namespace) -> str:
             "`--f-number` would have no effect: the network is told one whenever it renders; leave it out, or write "
             "ONNX, which renders at one."
         )
-    record = published(trained.record, trained.config, _card(trained, arguments))
+    record = published(trained.record, trained.config, card_of(trained, arguments))
     write_network(trained.network.state_dict(), record, arguments.output, arguments.half)
-    return f"; {_model_card(trained, record, arguments)}" if arguments.card else ""
+    return record
 
 
-def _model_card(trained: Trained, record: dict[str, Any], arguments: argparse.Namespace) -> Path:
-    """Write what the records say of a network beside its file."""
-    from lensblend.runs.cards import facts, markdown
-    from lensblend.runs.files import file_sha256
+def _safetensors(trained: Trained, arguments: argparse.Namespace) -> str:
     from lensblend.storage import write_atomically
 
-    output: Path = arguments.output
-    written = replace(trained, record={**trained.record, "card": record["card"]}, sha256=file_sha256(output))
-    card = output.with_name(CARD)
-    write_atomically(card, markdown(output.stem, facts(written)))
-    return card
+    record, output = write_safetensors(trained, arguments), arguments.output
+    if not arguments.card:
+        return ""
+    card: Path = output.with_name(CARD)
+    write_atomically(card, card_page(trained, record["card"], output, output.stem))
+    return f"; {card}"
+
+
+def card_page(
+    trained: Trained, card: Mapping[str, Any], file: Path, title: str, before: Mapping[str, Any] | None = None
+) -> str:
+    """Return what the records say of a network, as Markdown.
+
+    Args:
+        trained: The network.
+        card: What is said of it beside its records.
+        file: The file it has been written to.
+        title: The page's.
+        before: Sections that come first.
+    """
+    from lensblend.runs.cards import facts, markdown
+    from lensblend.runs.files import file_sha256
+
+    written = replace(trained, record={**trained.record, "card": card}, sha256=file_sha256(file))
+    return markdown(title, {**(before or {}), **facts(written)})
 
 
 def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
@@ -162,7 +192,7 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
         "config_hash": trained.record["config_hash"],
         "image_size": list(trained.image_size),
         "photo_size": photo_size,
-        "card": _card(trained, arguments),
+        "card": card_of(trained, arguments),
     }
     precision = arguments.precision or "fp32"
     metadata = {RECORD: json_text({**about, "precision": precision}, indent=None)}

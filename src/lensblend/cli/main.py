@@ -18,6 +18,7 @@ VERBS = {
     "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
     "survey": "ask people how close renderings are to the camera's photos, and score their answers",
     "export": "write a trained network as one file to be handed on (safetensors, ONNX)",
+    "push": "put a trained network and its card on the Hugging Face hub",
     "prepare": "align captures, bring data sets into one layout, check every file",
     "bench": "measure seconds, memory and operations of networks, or where a training's time goes",
     "demo": "train and evaluate on embedded data and render photos, in minutes",

@@ -55,9 +55,11 @@ def mark_of(trained: Trained, settings: Mapping[str, Any]) -> str:
 
 
 def model_name(trained: Trained) -> str:
-    """Return what a model is called, without the folders above it: a run's name and phase, or a file's name."""
+    """Return what a model is called, without the folders above it: a run's name and phase, a file's, an address."""
+    from lensblend.runs.hub import origin
+
     path = trained.path.absolute()
-    return "/".join(path.parts[-3:-1]) if trained.is_run else path.name
+    return "/".join(path.parts[-3:-1]) if trained.is_run else origin(path) or path.name
 
 
 def map_names(trained: Trained, arguments: argparse.Namespace) -> list[str]:

@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         nargs="+",
         metavar="CHECKPOINT",
-        help="a .ckpt or .safetensors file, or a run's or phase's folder; several render the mean of what each renders "
-        "(default: `default`, the model in the box)",
+        help="a .ckpt or .safetensors file, a run's or phase's folder, or hf://OWNER/NAME; several render the mean of "
+        "what each renders (default: `default`, the model in the box)",
     )
     verb.add_argument(
         "--network",

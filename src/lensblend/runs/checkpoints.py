@@ -23,6 +23,7 @@ from lensblend.runs.contents import FORMAT, RECORD, require
 from lensblend.runs.documents import parse_yaml
 from lensblend.runs.earlier import config_today
 from lensblend.runs.files import file_sha256
+from lensblend.runs.hub import fetched, is_address
 from lensblend.runs.instantiate import classes_in
 from lensblend.runs.models import is_model, model_file
 from lensblend.runs.phase_order import last_phase
@@ -31,7 +32,7 @@ from lensblend.runs.recorded import rebuild
 from lensblend.runs.roles import DATA, MODELS
 from lensblend.runs.weights import load_weights
 
-_GIVE = "give a .ckpt or .safetensors file, a run's folder, or `default`, the model in the box."
+_GIVE = "give a .ckpt or .safetensors file, a run's folder, `default`, the model in the box, or hf://OWNER/NAME."
 
 
 def describe(
@@ -140,14 +141,17 @@ class Trained:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """Return the checkpoint that a file, a phase's folder, a run's folder or a model in the box stands for.
+    """Return the checkpoint that a file, a phase's or run's folder, a model in the box or one on the hub stands for.
 
     A phase's folder stands for its ``best.ckpt``, a run's folder for the best of the phase that was trained last
     (`lensblend.runs.phase_order`), in a copy of the run as well.
 
     Raises:
         RequestError: There is nothing of that name, or no checkpoint in it, or several and no word of their order.
+        WeightsMissingError: It could not be fetched from the hub.
     """
+    if is_address(path):
+        return fetched(str(path))
     path = Path(path)
     if path.is_file():
         return path
@@ -177,7 +181,11 @@ def load_network(path: str | Path) -> Trained:
     record = content[RECORD]
     require(record, file, "image_size", "phase", "config")
     network = rebuild(record["network"], content["state_dict"], file)
-    return Trained(network.eval(), record, file, file_sha256(file), is_run=Path(path).is_dir())
+    return Trained(network.eval(), record, file, file_sha256(file), is_run=_is_folder(path))
+
+
+def _is_folder(path: str | Path) -> bool:
+    return not is_address(path) and Path(path).is_dir()
 
 
 def load_ensemble(paths: Sequence[str | Path], load: Callable[[str | Path], Trained] = load_network) -> Trained:
@@ -246,12 +254,12 @@ def start_from(network: Network, path: str | Path) -> tuple[Path, str]:
 
     Args:
         network: Receives the weights.
-        path: A checkpoint, a run's or a phase's folder, or a published file.
+        path: A checkpoint, a run's or a phase's folder, a published file, or an address on the hub.
 
     Returns:
         The file, and what its weights are, to be said before its name.
     """
-    file = Path(path)
+    file = find_checkpoint(path) if is_address(path) else Path(path)
     if file.is_file() and not is_checkpoint(file):
         network.load_published(file)
         return file, "the published weights of "

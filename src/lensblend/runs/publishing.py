@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from lensblend.runs.configuration import FREE_KEYS, is_below
+from lensblend.runs.hub import is_address
 from lensblend.runs.places import NAMES
 from lensblend.runs.redaction import redact
 
@@ -33,7 +34,7 @@ def published(record: Mapping[str, Any], config: Mapping[str, Any], card: Mappin
         card: What else is to be known of the network: texts and numbers by name.
     """
     parent = dict(record.get("parent") or {})
-    if parent.get("path"):
+    if parent.get("path") and not is_address(parent["path"]):
         parent["path"] = Path(parent["path"]).name
     return {
         **{key: record[key] for key in PARTS if key in record},
@@ -70,6 +71,8 @@ def without_places(node: Any, key: str = "") -> Any:
     if isinstance(node, list | tuple):
         return [without_places(value, key) for value in node]
     if not isinstance(node, str):
+        return node
+    if is_address(node):
         return node
     if key in NAMES or re.match(_ROOT, node):
         return _name(node)

@@ -23,7 +23,7 @@ from lensblend.storage import json_text, write_atomically
 
 SUFFIX = ".safetensors"
 DIGEST = "weights_sha256"
-_LARGEST = 2**31  # bytes
+LARGEST = 2**31  # bytes
 _LONGEST_HEADER = 2**23  # bytes; thousands of tensors and a configuration take a few of 2**20
 _LENGTH = 8  # bytes that say how long the header is
 
@@ -69,8 +69,8 @@ def read_network(path: Path) -> dict[str, Any]:
         DamagedError: It is damaged.
     """
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > _LARGEST:
-            raise unreadable(path, f"it is longer than {_LARGEST:,} bytes")
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise unreadable(path, f"it is longer than {LARGEST:,} bytes")
         header = _header(file, path)
         state = _mapped(file, path)
         record = _record(header, path)

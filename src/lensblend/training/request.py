@@ -21,6 +21,7 @@ from lensblend.losses.weighted_sum import check_term
 from lensblend.metrics.fidelity import Psnr
 from lensblend.runs.building import check_parts, freeze_all_but, metric_classes
 from lensblend.runs.checkpoints import without_weights
+from lensblend.runs.hub import is_address, parse_address
 from lensblend.runs.instantiate import build, check_arguments, check_node, classes_in, given_arguments
 from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
@@ -150,9 +151,11 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     one_of("flips", loader.pop("flips"), FLIP_PROBABILITIES)
     check_loader(**loader)
     start = config.get("init_from")
-    if start is not None and not Path(start).exists() and not is_model(start):
+    if start is not None and is_address(start):
+        parse_address(start)
+    elif start is not None and not Path(start).exists() and not is_model(start):
         raise RequestError(
-            f"`init_from` {start} does not exist; give a checkpoint, a run's folder or a published file."
+            f"`init_from` {start} does not exist; give a checkpoint, a run's folder, a published file or hf://OWNER/NAME."
         )
 
 

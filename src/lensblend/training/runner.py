@@ -23,6 +23,7 @@ from lensblend.runs.commands import command, override
 from lensblend.runs.configuration import config_hash, read_config
 from lensblend.runs.files import below, clear_temporaries, file_sha256
 from lensblend.runs.fingerprints import changes, fingerprint
+from lensblend.runs.hub import origin
 from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
@@ -229,7 +230,8 @@ class Training:
         if init_from is None:
             return {"path": "", "sha256": ""}, f"starts from random weights, seed {self.config['seed']}"
         file, kind = start_from(network, init_from)
-        return {"path": str(file), "sha256": file_sha256(file)}, f"starts from {kind}{file}"
+        place = origin(file) or str(file)
+        return {"path": place, "sha256": file_sha256(file)}, f"starts from {kind}{place}"
 
     def _group(self) -> str:
         """Name this training, and no other of the same experiment, by its folder."""
