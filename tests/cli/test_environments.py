@@ -41,15 +41,17 @@ class Place:
 
 PLACES = {
     "no home, no passwd entry": Place({"HOME": None, "USER": None, "LOGNAME": None}, tuple(NOBODY)),
-    "POSIX, not coerced": Place({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     "no output": Place(redirection=">&-"),
     "a reader that goes away": Place(redirection="| head -1"),
     "a read-only folder": Place(before=tuple(AS_OTHERS), read_only=True),
-    "no temporary folder": Place({"TMPDIR": "/nowhere/at/all"}),
-    "a poor terminal": Place({"TERM": "dumb", "COLUMNS": "20", "NO_COLOR": "1"}),
-    "no git": Place({"PATH": "/nowhere"}),
-    "nowhere for caches": Place({"WANDB_DIR": "/proc/no", "MPLCONFIGDIR": "/proc/no", "XDG_CACHE_HOME": "/proc/no"}),
-    "modules of common names": Place(files=("queue.py", "random.py", "numpy.py", "lensblend.py")),
+    "no temporary folder, no git, a poor terminal, nowhere for caches": Place(
+        {"TMPDIR": "/nowhere/at/all", "PATH": "/nowhere", "TERM": "dumb", "COLUMNS": "20", "NO_COLOR": "1"}
+        | {"WANDB_DIR": "/proc/no", "MPLCONFIGDIR": "/proc/no", "XDG_CACHE_HOME": "/proc/no"}
+    ),
+    "modules of common names; POSIX, not coerced": Place(
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        files=("queue.py", "random.py", "numpy.py", "lensblend.py"),
+    ),
 }
 
 

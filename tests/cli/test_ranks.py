@@ -29,9 +29,11 @@ def test_started_by_torchrun_they_are_told_to_name_their_folder(in_process, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["run_dir", "hydra.run.dir"])
-@pytest.mark.parametrize("name", ['a "b', 'lr=1e-3, "c"', "it's \\", "[x]"])
-def test_lightnings_own_processes_train_in_a_folder_of_any_name(lensblend, tmp_path, name, key):
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("hydra.run.dir", 'a "b'), ("run_dir", 'lr=1e-3, "c"'), ("hydra.run.dir", "it's \\"), ("run_dir", "[x]")],
+)
+def test_lightnings_own_processes_train_in_a_folder_of_any_name(lensblend, tmp_path, key, name):
     done = lensblend("train", *SMALL, f"{key}={name}", cwd=tmp_path)
     assert done.code == 0, done.err
     assert json.loads((tmp_path / name / "status.json").read_text())["phases"]["phase1"]["state"] == "done"

@@ -23,7 +23,6 @@ CHANGES = {"slyym": ["model.norm=instance"]}
 L1 = {"l1": {"weight": 1.0, "compares": "bokeh", "loss": {"_target_": "lensblend.losses.pixel.L1"}}}
 TEAMS = (
     "dbsi", "islab_zju", "ipcv_iitm", "vidar_member", "xmu_viplab", "kaist_viclab", "slyym", "bazinga", "aps_vision",
-    "aps_vision_rgb",
 )  # fmt: skip
 
 

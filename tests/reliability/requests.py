@@ -42,7 +42,7 @@ def requests(bench: Bench) -> Iterator[Case]:
     good = [*options, *_grid_points()]
     bad = yaml.safe_load(BAD.read_text(encoding="utf-8"))
     if not bench.full:
-        good, bad = good[::8], bad[::8]
+        good, bad = good[::16], bad[::16]
     jobs = [partial(_composes, bench, number, overrides) for number, overrides in enumerate(good)]
     yield from side_by_side(jobs)
     yield from side_by_side([partial(_is_refused, bench, number, **one) for number, one in enumerate(bad)])
