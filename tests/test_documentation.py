@@ -83,7 +83,7 @@ SMOKE = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "cal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", STORY)
-def test_a_tutorial_can_be_followed_in_its_smoke_form(lensblend, tmp_path, page):
+def test_a_tutorial_can_be_followed_in_its_smoke_form(in_process, tmp_path, page):
     ebb = tmp_path / "download" / "Training"
     generator = np.random.default_rng(0)
     for number in (0, 1, 2, 4400, 4401):
@@ -101,6 +101,6 @@ def test_a_tutorial_can_be_followed_in_its_smoke_form(lensblend, tmp_path, page)
         if verb == "prepare" and words[0] == "check":
             continue  # noise has no partner that it fits
         words = [given.get(word, word) for word in words]
-        done = lensblend(verb, *words, *(SMOKE if verb == "train" else ()), cwd=tmp_path, env={"WANDB_MODE": "offline"})
+        done = in_process(verb, *words, *(SMOKE if verb == "train" else ()), cwd=tmp_path)
         assert done.code == 0, f"lensblend {verb} {shlex.join(words)}\n{done.out}\n{done.err}"
     shutil.rmtree(tmp_path)
