@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -150,21 +149,6 @@ def serving(tmp_path_factory):
             address=line.split()[1], process=process, tmp=folder / "tmp", connected=folder / "connected", cwd=folder
         )
         process.kill()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """An installed Chromium without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("no Chromium or Chrome is installed")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync"]
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=flags)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
