@@ -39,7 +39,8 @@ test: setup  ## run the tests and doctests
 	$(PYTEST) $(PARALLEL)
 
 test-slow: setup  ## run the tests that take minutes
-	$(PYTEST) $(PARALLEL) -m slow
+	$(PYTEST) $(PARALLEL) -m 'slow and not alone'
+	$(PYTEST) -m alone tests/survey
 
 test-gpu: setup  ## run the tests that need a CUDA device
 	$(PYTEST) -m gpu

@@ -11,7 +11,7 @@ from lensblend.survey.pages import export
 from lensblend.survey.store import read_answers
 from lensblend.survey.study import read_key
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 420, "height": 860}
 AXE = "axe-core@4.10.2"
 
