@@ -38,6 +38,5 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"lensblend {release}"
-html_static_path = ["_static"]
 html_theme_options = {"source_edit_link": None, "navigation_with_keys": True}
 copybutton_prompt_text = "$ "

@@ -40,8 +40,8 @@ def estimate(
     if model == "homography":
         found, inlier = cv2.findHomography(here, there, **options)
     else:
-        estimate = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
-        found, inlier = estimate(here, there, **options, refineIters=50)
+        solve = cv2.estimateAffine2D if model == "affine" else cv2.estimateAffinePartial2D
+        found, inlier = solve(here, there, **options, refineIters=50)
     if found is None or not np.isfinite(found).all() or not inlier.any():
         return None
     transform = np.vstack([found, [0, 0, 1]]) if model != "homography" else np.asarray(found)
@@ -75,13 +75,13 @@ def compromise(
     start = np.linalg.inv(centred) @ transform @ centred
     start /= start[2, 2]
 
-    def whole(numbers: Float64[np.ndarray, k]) -> Float64[np.ndarray, "3 3"]:
+    def whole(numbers: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, "3 3"]:
         if model == "similarity":
             (a, b, x, y) = numbers
             return np.array([[a, -b, x], [b, a, y], [0, 0, 1.0]])
         return np.append(numbers, [0, 0, 1.0][-(9 - len(numbers)) :]).reshape(3, 3)
 
-    def off(numbers: Float64[np.ndarray, k]) -> Float64[np.ndarray, " m"]:
+    def off(numbers: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " m"]:
         return (mapped(centred @ whole(numbers) @ np.linalg.inv(centred), here) - there).ravel()
 
     first = start.ravel()[:8] if model == "homography" else start.ravel()[:6]
