@@ -6,7 +6,7 @@ import pytest
 
 from lensblend.errors import RequestError
 from lensblend.runs.configuration import FREE_KEYS, GROUPS, flat
-from lensblend.training.changes import check_changes
+from lensblend.training.changes import check_changes, lengthened
 
 PHASE = {
     "image_size": [32, 48],
@@ -101,7 +101,8 @@ REFUSED = {
     "schedule.phases.spare.lr": (1e-2, "spare is not in schedule.run"),
     "schedule.every_phase.lr": (1e-2, "first is finished"),
     "schedule.total_epochs": (24, "first is finished"),
-    f"{SECOND}.max_epochs": (24, "second has begun and keeps its length"),
+    f"{SECOND}.max_epochs": (2, "second has begun and is not made shorter"),
+    "schedule.extend": ("hold", "no phase is made longer"),
     f"{SECOND}.trainable": (["x"], "second has begun and keeps the parameters"),
     f"{SECOND}.monitor": ("val/ssim", "second has begun and keeps the score"),
     f"{SECOND}.optimizer._target_": ("torch.optim.SGD", "second has begun and keeps its optimizer"),
@@ -128,7 +129,7 @@ def test_what_would_not_act_is_refused_whatever_is_allowed(tmp_path, key):
     assert "resume_overrides" not in str(refused.value)
 
 
-@pytest.mark.parametrize("key", [*CARRIED_OUT, *REFUSED])
+@pytest.mark.parametrize("key", [*CARRIED_OUT, *set(REFUSED) - {"schedule.total_epochs"}])
 def test_a_run_whose_phases_are_all_finished_changes_nothing(tmp_path, key):
     value = CARRIED_OUT[key] if key in CARRIED_OUT else REFUSED[key][0]
     with pytest.raises(RequestError, match=f"`{key}` stays: every phase is finished"):
@@ -178,3 +179,40 @@ def test_what_is_allowed_to_change_is_a_key(tmp_path, allowed, guess):
     with pytest.raises(RequestError, match=f"allows `{allowed}` to change, which is not a key of this run; {guess}"):
         check_changes(CONFIG, CONFIG, tmp_path, ["seed", allowed], {})
     check_changes(CONFIG, CONFIG, tmp_path, ["seed", "schedule.phases.first", "kernels"], {})
+
+
+@pytest.mark.parametrize(
+    ("change", "standing", "longer"),
+    [
+        ({f"{SECOND}.max_epochs": 5}, STANDING, ["second"]),
+        ({f"{SECOND}.max_epochs": 5}, dict.fromkeys(STANDING, "finished"), ["second"]),
+        ({f"{SECOND}.max_epochs": 5, "schedule.extend": "hold"}, STANDING, ["second"]),
+        ({"schedule.phases.first.max_epochs": 5}, {"first": "finished"}, ["first"]),
+        ({"schedule.phases.first.max_epochs": 5}, STANDING, []),
+        ({f"{SECOND}.max_steps": 5}, STANDING, []),
+        ({f"{SECOND}.max_epochs": 3}, STANDING, []),
+        ({f"{SECOND}.lr": 1e-2}, STANDING, []),
+        ({f"{SECOND}.max_epochs": 5}, {}, []),
+    ],
+)
+def test_the_last_phase_that_has_begun_may_be_made_longer_without_consent(tmp_path, change, standing, longer):
+    requested = copy.deepcopy(CONFIG)
+    for key, value in change.items():
+        *places, last = key.split(".")
+        node = requested
+        for place in places:
+            node = node[place]
+        node[last] = value
+    assert lengthened(CONFIG, requested, standing) == longer
+    if longer:
+        assert len(check_changes(CONFIG, requested, tmp_path, ["name"], standing)) == len(change)
+
+
+def test_a_scheduler_keeps_its_state_and_what_it_made_of_the_rate(tmp_path):
+    config = copy.deepcopy(CONFIG)
+    config["schedule"]["phases"]["second"]["scheduler"] = {"_target_": "torch.optim.lr_scheduler.ConstantLR"}
+    for key, value in {"lr": 1e-2, "lr_path": "linear", "scheduler": None}.items():
+        with pytest.raises(RequestError, match="second has begun and keeps its scheduler"):
+            check(tmp_path, {f"{SECOND}.{key}": value}, config=config)
+    with pytest.raises(RequestError, match="second has begun and keeps the groups"):
+        check(tmp_path, {f"{SECOND}.groups": {"x": {"names": ["x"], "lr_factor": 0.1}}})

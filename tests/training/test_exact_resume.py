@@ -32,6 +32,7 @@ from lensblend.training.changes import Consent
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
+from lensblend.training.learning_rate import LearningRate
 from lensblend.training.loggers.metrics_csv import MetricsCsv, read_rows
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.restoration import Restoration
@@ -143,9 +144,7 @@ def fit(
         loss=WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}}),
         metrics={"psnr": Psnr()},
         optimizer=lambda parameters: torch.optim.Adam(parameters, **{"lr": 0.01, **optimizer}),
-        lr_path="step" if lr_every else "cosine",
-        lr_ratio=0.1,
-        lr_every=lr_every,
+        learning_rate=LearningRate("step" if lr_every else "cosine", 0.1, lr_every),
         record={"network": {}, "phase": "phase1", "config": "{}", "parent": {}},
     )
     data = PairsDataModule(

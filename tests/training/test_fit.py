@@ -24,6 +24,7 @@ from lensblend.runs.roles import MODULE
 from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.estimation import Estimation
+from lensblend.training.learning_rate import LearningRate
 from lensblend.training.restoration import Restoration
 
 
@@ -130,7 +131,7 @@ def resized(batch, size):
 def test_every_scale_has_a_step_of_its_own_and_a_batch_counts_once(batch, tmp_path):
     """SCRN's authors step at each scale, on what the step before has left."""
     network = Salient()
-    module = fit_of(Estimation, network, "bce", scales=[0.5, 1, 1.5], lr_path="constant")
+    module = fit_of(Estimation, network, "bce", scales=[0.5, 1, 1.5], learning_rate=LearningRate("constant"))
     trainer = trained(module, [batch] * 2, FiniteGuard(tmp_path))
     assert network.seen == [(32, 64), (64, 96), (96, 128)] * 2  # 48 and 144 are rounded half to even
     assert trainer.global_step == 2
@@ -154,7 +155,7 @@ def test_every_scale_has_a_step_of_its_own_and_a_batch_counts_once(batch, tmp_pa
 
 
 def test_a_gradient_that_is_not_finite_is_found_at_any_scale(batch, tmp_path):
-    module = fit_of(Estimation, Salient(), "bce", scales=[0.5, 1], lr_path="constant")
+    module = fit_of(Estimation, Salient(), "bce", scales=[0.5, 1], learning_rate=LearningRate("constant"))
     module.loss = torch.nn.Module()
     module.loss.compares = {"bce": "saliency_logits"}
 

@@ -31,6 +31,14 @@ def test_phases_keep_their_own_values_otherwise():
         ({"run": ["corse"]}, r"'corse'; did you mean `coarse`"),
         ({"run": []}, "lists each phase to train once"),
         ({"run": ["fine", "fine"]}, "lists each phase to train once"),
+        (
+            {
+                "total_epochs": 9,
+                "every_phase": {"max_steps": 5},
+                "phases": {n: {**PHASE, "max_epochs": None, "max_steps": 9} for n in ("coarse", "fine")},
+            },
+            "total_epochs` shares out epochs, but coarse has `max_steps` alone",
+        ),
         ({"every_phase": {"batchsize": 3}}, r"every_phase.batchsize.*did you mean `batch_size`"),
         ({"every_phase": {"image_size": [384, 512, 3]}}, r"coarse.*\(height, width\).*\[384, 512, 3\]"),
     ],

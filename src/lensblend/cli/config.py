@@ -92,7 +92,7 @@ def phase_schemas(phase: type) -> tuple[Any, Any]:
         default = field(default=MISSING if is_required else known.default, default_factory=known.default_factory)
         one.append((known.name, kind, default))
         # Not `dict | None`: OmegaConf cannot put a dict from a command line in the place of such a None.
-        every.append((known.name, Any if get_origin(kind) is dict else kind | None, None))
+        every.append((known.name, Any if kind is Any or get_origin(kind) is dict else kind | None, None))
     return make_dataclass("PhaseSchema", one), make_dataclass("EveryPhaseSchema", every)
 
 
@@ -107,6 +107,8 @@ class ScheduleSchema:
     phases: dict[str, PhaseSchema] = MISSING  # type: ignore[valid-type]
     every_phase: EveryPhaseSchema = field(default_factory=EveryPhaseSchema)  # type: ignore[valid-type]
     total_epochs: int | None = None
+    extend: str | None = None
+    extended: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -15,7 +15,21 @@ from lensblend.runs.status_file import read_status
 UNKNOWN = "unknown: the records do not say"
 Facts = dict[str, list[tuple[str, str]]]
 # Of a phase, in the order in which they are told; `loss` has lines of its own.
-_OF_A_PHASE = ("image_size", "batch_size", "max_epochs", "lr", "lr_final", "lr_path", "optimizer", "crop", "trainable")
+_OF_A_PHASE = (
+    "image_size",
+    "batch_size",
+    "max_epochs",
+    "max_steps",
+    "warmup",
+    "scheduler",
+    "groups",
+    "lr",
+    "lr_final",
+    "lr_path",
+    "optimizer",
+    "crop",
+    "trainable",
+)
 
 
 def facts(trained: Trained) -> Facts:

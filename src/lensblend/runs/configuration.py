@@ -106,13 +106,14 @@ def _or(node: Mapping[str, Any], key: str, default: Any) -> Any:
 def differing(trained: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the values that two configurations give to keys that decide the result, where they differ.
 
+    A key that is not there is as one that is null: earlier versions had fewer.
+
     Example:
         >>> differing({"seed": 0, "logger": {"csv": 1}}, {"seed": 1, "logger": {}})
         {'seed': (0, 1)}
     """
     old, new = flat(trained), flat(requested)
-    missing = object()
-    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k, missing) != new.get(k, missing)]
+    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
     return {k: (old.get(k), new.get(k)) for k in changed if not is_below(k, FREE_KEYS)}
 
 

@@ -107,6 +107,13 @@ LOSS = Role(
 )
 METRIC = Role("a metric", "lensblend.metrics.per_image.PerImageMetric", ("lensblend.metrics",))
 OPTIMIZER = Role("an optimizer", "torch.optim.Optimizer", ("torch.optim",), ("torch.optim",), waits=True)
+SCHEDULER = Role(
+    "a learning-rate scheduler",
+    "torch.optim.lr_scheduler.LRScheduler",
+    ("torch.optim.lr_scheduler",),
+    ("torch.optim.lr_scheduler",),
+    waits=True,
+)
 # One that changes the pairs of another holds it.
 DATA = Role("a data set", "lensblend.data.pairs.Source", ("lensblend.data",), parts=("DATA",))
 GENERATED_DATA = Role(

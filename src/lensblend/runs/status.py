@@ -54,6 +54,10 @@ class Status:
         phases[phase] = {"step": 0, **entry, **values}
         self.update(phase=phase, step=phases[phase]["step"])
 
+    def note(self, phase: str, key: str, value: Any) -> None:
+        """Add to a list of values of one phase."""
+        self.update_phase(phase, **{key: [*self.content["phases"].get(phase, {}).get(key, []), value]})
+
     def steps_saved(self, phase: str) -> int:
         """Return how many steps of a phase a checkpoint has held."""
         return int(self.content["phases"].get(phase, {}).get("step", 0))

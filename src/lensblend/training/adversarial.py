@@ -120,8 +120,8 @@ class Adversarial(Restoration):
         # This one counts, and what watches over steps sees both gradients before either is used.
         self.optimizers()[0].step()  # type: ignore[index]
         discriminator.step()
-        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
-            schedule.step()
+        if self._rates is not None:
+            self._rates.step()
 
     def _judge(self, condition: list[Tensor], image: Tensor) -> Any:
         return self.discriminator(torch.cat([*condition, image], dim=1))
@@ -132,7 +132,7 @@ class Adversarial(Restoration):
         if network is None:
             raise RequestError("An adversarial training needs a network with weights; use `module=restoration`.")
         optimizers = [network, self._discriminator_optimizer(self.discriminator.parameters())]
-        return optimizers, self.paths(optimizers)
+        return optimizers, self.paths(optimizers).schedules
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the discriminator beside the network."""

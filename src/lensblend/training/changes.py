@@ -17,11 +17,18 @@ from lensblend.training.truths import NEEDS
 Standing = Literal["begun", "finished"]
 # Of a phase that has begun: what it keeps, and why.
 KEPT = {
-    "max_epochs": "keeps its length, on which its learning rate depends",
+    "max_epochs": "is not made shorter",
+    "max_steps": "is not made shorter",
     "trainable": "keeps the parameters that its optimizer knows",
     "monitor": "keeps the score that has chosen its best.ckpt",
     "optimizer": "keeps its optimizer, but for betas, eps, weight_decay and SGD's momentum",
+    "scheduler": "keeps its scheduler, whose state its checkpoint holds",
+    "groups": "keeps the groups that its optimizer knows",
 }
+# What a phase with a scheduler does not look at once that has a state.
+OF_THE_PATH = ("lr", "lr_final", "lr_path", "lr_every", "warmup")
+# What a command makes a phase longer by; it says so itself.
+LENGTHS = ("max_epochs", "max_steps")
 # Of its optimizer: what acts from the next step on. Other arguments decide what it has gathered so far.
 OF_THE_OPTIMIZER = ("betas", "eps", "weight_decay", "dampening", "nesterov", "momentum")
 # Groups that only fill in others when a configuration is composed.
@@ -65,9 +72,12 @@ def check_changes(
             both values, why, and what to do. Or what is allowed is no key.
     """
     _check_allowed(allowed, trained, requested)
+    longer = lengthened(trained, requested, standing)
+    allowed = [*allowed, *(_length_keys(longer))]
+    standing = {**standing, **dict.fromkeys(longer, "begun")}
     changed = differing(trained, requested)
     lines = {k: f"{k}: {old!r} then, {new!r} now" for k, (old, new) in changed.items()}
-    reasons = _obstacles(trained, requested, list(changed), standing) if changed else {}
+    reasons = _obstacles(trained, requested, list(changed), standing, longer) if changed else {}
     refused = [k for k in changed if k in reasons or not is_below(k, allowed)]
     if refused:
         run_dir = path if path.is_dir() else path.parent.parent
@@ -84,6 +94,27 @@ def check_changes(
     return list(lines.values())
 
 
+def lengthened(trained: Mapping[str, Any], requested: Mapping[str, Any], standing: Mapping[str, Standing]) -> list[str]:
+    """Return the phase that is to be made longer, if any: the last one that has begun, whether finished or not.
+
+    Args:
+        trained: The configuration so far.
+        requested: The configuration to go on with.
+        standing: The phases that have begun or are finished.
+    """
+    before, now = (Schedule.from_config(c["schedule"]) if c.get("schedule") else None for c in (trained, requested))
+    if before is None or now is None:
+        return []
+    begun = [name for name in now.run if name in standing and name in before.phases]
+    return [name for name in begun[-1:] if now.phases[name].length.is_longer(before.phases[name].length)]
+
+
+def _length_keys(longer: Sequence[str]) -> list[str]:
+    """Return the keys that a phase is made longer by, if one is."""
+    every = ["schedule.extend", "schedule.total_epochs", *(f"schedule.every_phase.{key}" for key in LENGTHS)]
+    return [*every, *(f"schedule.phases.{name}.{key}" for name in longer for key in LENGTHS)] if longer else []
+
+
 def _check_allowed(allowed: Sequence[str], trained: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
     """Refuse names of which no configuration has a key, nor keys below."""
     keys = sorted({*trained, *requested, *flat(trained), *flat(requested)})
@@ -95,19 +126,25 @@ def _check_allowed(allowed: Sequence[str], trained: Mapping[str, Any], requested
 
 
 def _obstacles(
-    trained: Mapping[str, Any], requested: Mapping[str, Any], changed: Sequence[str], standing: Mapping[str, Standing]
+    trained: Mapping[str, Any],
+    requested: Mapping[str, Any],
+    changed: Sequence[str],
+    standing: Mapping[str, Standing],
+    longer: Sequence[str],
 ) -> dict[str, str]:
     """Return why changes cannot be carried out, by key."""
     before, now = (Schedule.from_config(c["schedule"]) if c.get("schedule") else None for c in (trained, requested))
     if before is None or now is None:
         return {}
     if all(standing.get(name) == "finished" for name in now.run):
-        return dict.fromkeys(changed, "every phase is finished, and none is trained again")
+        over = "every phase is finished, and none is trained again"
+        last = f"{over}; {now.run[-1]}, the last one, can be made longer"
+        return {key: last if key.rpartition(".")[2] in LENGTHS else over for key in changed}
     reasons = {}
     for key in changed:
         group = key.partition(".")[0]
         if group == "schedule":
-            reason = _of_schedule(key, before, now, standing)
+            reason = _of_schedule(key, before, now, standing, longer)
         elif group in NEEDS.values() and group not in maps_asked_for(requested):
             reason = f"nothing asks for {group}: neither the network nor a loss or metric"
         else:
@@ -134,9 +171,13 @@ def _of_another(key: str, group: str, changed: Sequence[str], standing: Mapping[
     return None
 
 
-def _of_schedule(key: str, before: Schedule, now: Schedule, standing: Mapping[str, Standing]) -> str | None:
+def _of_schedule(
+    key: str, before: Schedule, now: Schedule, standing: Mapping[str, Standing], longer: Sequence[str]
+) -> str | None:
     """Return why a change of the schedule would have no effect, or not the one that it should have."""
     place, names = key.split(".")[1:], now.run
+    if place[0] in ("extend", "extended"):
+        return None if longer and place[0] == "extend" else "no phase is made longer"
     if place[0] == "phases":
         _, name, *place = place
         if name not in now.phases or not place:
@@ -149,16 +190,41 @@ def _of_schedule(key: str, before: Schedule, now: Schedule, standing: Mapping[st
     field = place[0]
     values = {n: [vars(s.phases[n])[field] if n in s.phases else None for s in (before, now)] for n in names}
     differ = [name for name, (old, new) in values.items() if old != new]
-    for name in differ:
-        if standing.get(name) == "finished":
-            return f"{name} is finished, and is not trained again"
-        if name in standing and field in KEPT and not (field == "optimizer" and _acts(place, *values[name])):
-            return f"{name} has begun and {KEPT[field]}"
+    if reason := _of_phases(place, {name: values[name] for name in differ}, before, now, standing, longer):
+        return reason
     if not differ:
         return f"schedule.every_phase or schedule.total_epochs decides `{field}`"
     if not set(differ) & set(now.run):
         return f"{differ[0]} is not in schedule.run"
     return None
+
+
+def _of_phases(
+    place: Sequence[str],
+    values: Mapping[str, Sequence[Any]],
+    before: Schedule,
+    now: Schedule,
+    standing: Mapping[str, Standing],
+    longer: Sequence[str],
+) -> str | None:
+    """Return why other values of phases, at a place in each, would have no effect on one that has begun."""
+    field = place[0]
+    for name, (old, new) in values.items():
+        if standing.get(name) == "finished":
+            return f"{name} is finished, and is not trained again{_why_not_longer(name, field, before, now, standing)}"
+        if name in standing and field in OF_THE_PATH and now.phases[name].scheduler:
+            return f"{name} has begun and {KEPT['scheduler']}"
+        may = (name in longer and field in LENGTHS) or (field == "optimizer" and _acts(place, old, new))
+        if name in standing and field in KEPT and not may:
+            return f"{name} has begun and {KEPT[field]}"
+    return None
+
+
+def _why_not_longer(name: str, field: str, before: Schedule, now: Schedule, standing: Mapping[str, Standing]) -> str:
+    """Say of a phase that could not be made longer that another one has begun from it."""
+    after = [other for other in now.run[now.run.index(name) + 1 :] if other in standing] if name in now.run else []
+    is_longer = name in before.phases and now.phases[name].length.is_longer(before.phases[name].length)
+    return f": {after[0]} has begun from it" if field in LENGTHS and is_longer and after else ""
 
 
 def _acts(place: Sequence[str], old: Any, new: Any) -> bool:

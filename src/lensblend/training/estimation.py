@@ -81,7 +81,8 @@ class Estimation(Fit):
             self.trainer.strategy.optimizer_step(optimizer, lambda: None)
             return
         optimizer.step()
-        self.lr_schedulers().step()  # type: ignore[union-attr]
+        if self._rates is not None:
+            self._rates.step()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Go on counting steps where a training left off that took one for all scales, as earlier versions did."""

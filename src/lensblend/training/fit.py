@@ -11,7 +11,6 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from lensblend.errors import RequestError, one_of
 from lensblend.losses.weighted_sum import WeightedSum
@@ -20,11 +19,11 @@ from lensblend.nn.checkpointing import checkpoint_activations as checkpoint_bloc
 from lensblend.nn.rendering import Network
 from lensblend.runs.contents import RECORD
 from lensblend.training.epoch_means import STATE, EpochMeans
-from lensblend.training.learning_rate import LR_PATHS
+from lensblend.training.learning_rate import LearningRate
+from lensblend.training.parameter_groups import parameter_groups
 from lensblend.training.rates import Rates, steps_per_epoch
 from lensblend.training.truths import truths
 
-_OF_THE_PHASE = ("lr_path", "lr_ratio", "lr_every")
 Pictures = dict[str, NDArray[np.uint8]]
 NETWORK = "network."
 ON_THE_HOST = ("f_number",)
@@ -40,9 +39,9 @@ class Fit(pl.LightningModule, ABC):
         loss: Named, weighted terms.
         metrics: Scores of one validation pass by name; each a mean of per-image values.
         optimizer: Builds the optimizer from parameters.
-        lr_path: Way from the first to the last learning rate, one of `LR_PATHS`.
-        lr_ratio: Last over first learning rate.
-        lr_every: Epochs between two drops of the path ``step``; None for the others.
+        learning_rate: Its way through the phase.
+        groups: Which of the network's parameters are trained otherwise, by name; see
+            `lensblend.training.parameter_groups`.
         record: What a checkpoint says of itself, primitives only; see `lensblend.runs.checkpoints`.
         channels_last: Keep convolutions in the channels-last memory format.
         compile: Backend of `torch.compile` for the network, e.g. ``inductor``; None runs it as it is. Checkpoints are
@@ -64,7 +63,7 @@ class Fit(pl.LightningModule, ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     renders: ClassVar[bool | None] = None
     # What a training gives to its module; the rest is its configuration's.
-    given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", *_OF_THE_PHASE, "record")
+    given: ClassVar[tuple[str, ...]] = ("network", "loss", "metrics", "optimizer", "learning_rate", "groups", "record")
     own_terms: ClassVar[Sequence[str]] = ()
     # Names of what else it logs as ``train/NAME`` beside the terms of the loss.
     further_losses: ClassVar[Sequence[str]] = ()
@@ -75,9 +74,8 @@ class Fit(pl.LightningModule, ABC):
         loss: WeightedSum,
         metrics: Mapping[str, PerImageMetric],
         optimizer: Callable[[Any], torch.optim.Optimizer],
-        lr_path: str = "cosine",
-        lr_ratio: float = 1.0,
-        lr_every: int | None = None,
+        learning_rate: LearningRate | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
         record: Mapping[str, Any] | None = None,
         channels_last: bool = False,
         compile: str | None = None,
@@ -98,9 +96,7 @@ class Fit(pl.LightningModule, ABC):
         self.loss = loss
         self._scores = nn.ModuleDict(dict(metrics))
         self._optimizer = optimizer
-        self._lr_path = one_of("lr_path", lr_path, LR_PATHS)
-        self._lr_ratio = lr_ratio
-        self._lr_every = lr_every
+        self._learning_rate, self._groups = learning_rate or LearningRate(), dict(groups or {})
         self.record = dict(record or {})
         self._rates: Rates | None = None
         self._means, self._is_short = EpochMeans(), False
@@ -205,18 +201,25 @@ class Fit(pl.LightningModule, ABC):
         optimizer = self.network_optimizer()
         if optimizer is None:
             return None
-        (schedule,) = self.paths([optimizer])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        rates = self.paths([optimizer])
+        return {"optimizer": optimizer, "lr_scheduler": rates.for_lightning(rates.schedules[0])}
 
     def network_optimizer(self) -> torch.optim.Optimizer | None:
-        """Build the optimizer of what is trained of the network."""
+        """Build the optimizer of what is trained of the network, in its groups."""
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        return self._optimizer(trained) if trained else None
+        if not trained:
+            return None
+        if not self._groups:
+            return self._optimizer(trained)
+        optimizer = self._optimizer(parameter_groups(self.network, self._groups))
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
+        return optimizer
 
-    def paths(self, optimizers: Sequence[torch.optim.Optimizer]) -> list[LambdaLR]:
-        """Return the learning rates of all optimizers, which take the phase's path through its epochs."""
-        self._rates = Rates(self._lr_path, self._lr_ratio, self._lr_every, optimizers, self.trainer)
-        return self._rates.schedules
+    def paths(self, optimizers: Sequence[torch.optim.Optimizer]) -> Rates:
+        """Return the learning rates of all optimizers, which take the phase's way."""
+        self._rates = Rates(self._learning_rate, optimizers, self.trainer)
+        return self._rates
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the learning rates by the place in the phase's epochs, and begin an epoch's means."""
@@ -224,6 +227,11 @@ class Fit(pl.LightningModule, ABC):
             self._means.begin()
         if self._rates is not None and not batch_idx % self.trainer.accumulate_grad_batches:
             self._rates.follow(self.trainer.current_epoch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        """Let a scheduler that follows the epochs take its step before the epoch is saved."""
+        if self._rates is not None:
+            self._rates.end_epoch()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network from this file alone."""

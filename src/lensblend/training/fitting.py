@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from lensblend.runs.instantiate import build
 from lensblend.runs.messages import say
 from lensblend.runs.roles import CALLBACK
 from lensblend.runs.status import Status
+from lensblend.training.callbacks.end import EndAfterSteps
 from lensblend.training.callbacks.final_scores import FinalScores
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
@@ -70,7 +72,9 @@ class PhaseFit:
         self._files = AtomicCheckpointIO({stopped.path: stopped.content} if stopped else None)
         self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
         self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
-        self._epochs = phase.max_epochs if self._trains else 1
+        # As many as steps at most, where these alone end it: `EndAfterSteps` knows better once an epoch is known.
+        epochs = phase.max_epochs or (stopped.position[0] if stopped else 0) + (phase.max_steps or 1)
+        self._epochs = epochs if self._trains else 1
         self._finite = FiniteGuard(phase_run.folder, before_reading=self._files.settle, **self._config["not_finite"])
         self._keep = KeepLastAndBest(
             phase_run.folder,
@@ -131,10 +135,11 @@ class PhaseFit:
         keep = self._keep
         best = {} if keep.best is None else {self._phase.monitor: keep.best}
         epochs = self._trainer.current_epoch
-        state = "pruned" if self.was_pruned else "done" if epochs >= self._epochs else "stopped"
+        step = self._trainer.global_step
+        is_over = epochs >= self._epochs or step >= (self._phase.max_steps or math.inf)
+        state = "pruned" if self.was_pruned else "done" if is_over else "stopped"
         if state == "stopped":
             say(f"{self._run.phase}: a callback stopped it after {epochs} of {self._epochs} epochs")
-        step = self._trainer.global_step
         return {"state": state, "epochs": epochs, "step": step, "scores": keep.scores, "best": best}
 
     @without_srun()
@@ -142,6 +147,7 @@ class PhaseFit:
         nodes = self._config["callbacks"].items()
         configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
         same, reseed = SameConfig(self._config, self._run.run_dir), Reseed(self._config["seed"])
+        end = (EndAfterSteps(self._phase.max_steps), self._keep)
         chosen = trainer_arguments(self._config["trainer"])
         if chosen.get("profiler") in PROFILERS:
             # By its name alone, Lightning would give its report to a logger that is silent here.
@@ -152,9 +158,9 @@ class PhaseFit:
             return pl.Trainer(
                 **chosen | self._limits(),
                 default_root_dir=self._run.folder,
-                check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
+                check_val_every_n_epoch=min(self._phase.validate_every, self._epochs),
                 logger=loggers or False,
-                callbacks=[same, *configured, reseed, self._finite, self._keep, self._began, FinalScores(self._keep)],
+                callbacks=[same, *configured, reseed, self._finite, *end, self._began, FinalScores(self._keep)],
                 plugins=[self._files, *cluster_plugins()],
                 deterministic=self._config["deterministic"],
                 num_sanity_val_steps=0,

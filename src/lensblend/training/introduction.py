@@ -10,6 +10,7 @@ from torch import nn
 
 from lensblend.runs.messages import say
 from lensblend.training.batches import batch_of_process, kind_of_device, processes_together
+from lensblend.training.learning_rate import Length
 from lensblend.training.phases import Phase
 from lensblend.training.speed import precision_words
 
@@ -32,16 +33,31 @@ def introduce(
     if not trained:
         say(f"\n{name}: at {height}×{width} (height×width); no weights to train, scored as it is")
         return
-    epochs = f"{phase.max_epochs} epoch{'s' if phase.max_epochs > 1 else ''}"
+    rates = (
+        f"{phase.lr:g} by {phase.scheduler['_target_'].rpartition('.')[2]}"
+        if phase.scheduler
+        else (f"{phase.lr:g} → {phase.lr_final:g}")
+    )
     terms = [term for term, node in phase.loss.items() if node]
     count, of_it = (sum(p.numel() for p in some) for some in (parameters, trained))
     crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
     say(
-        f"\n{name}: {epochs} at {height}×{width} (height×width){crops}, {batch_words(phase.batch_size, trainer)}, "
-        f"{' + '.join([*terms, *own_terms])}, learning rate {phase.lr:g} → {phase.lr_final:g}; "
+        f"\n{name}: {length_words(phase.length)} at {height}×{width} (height×width){crops}, "
+        f"{batch_words(phase.batch_size, trainer)}, {' + '.join([*terms, *own_terms])}, learning rate {rates}; "
         f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; "
         f"{device_words(trainer)}, precision {precision_words(trainer, kind_of_device(trainer) == 'GPU')}; {start}"
     )
+
+
+def length_words(length: Length) -> str:
+    """Say how long a phase trains.
+
+    Example:
+        >>> length_words(Length(1)), length_words(Length(45, 200000)), length_words(Length(None, 10))
+        ('1 epoch', '45 epochs or 200,000 steps', '10 steps')
+    """
+    limits = [(length.epochs, "epoch"), (length.steps, "step")]
+    return " or ".join(f"{count:,} {unit}{'s' if count > 1 else ''}" for count, unit in limits if count is not None)
 
 
 def batch_words(batch_size: int, trainer: Mapping[str, Any]) -> str:

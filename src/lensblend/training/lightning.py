@@ -43,7 +43,7 @@ OURS = {
 }
 # These would end a phase before its epochs are done.
 ENDING = {
-    "max_steps": "a phase ends after its epochs: set schedule.phases.PHASE.max_epochs",
+    "max_steps": "set schedule.phases.PHASE.max_steps, or schedule.every_phase.max_steps",
     "max_time": "a phase ends after its epochs: set schedule.phases.PHASE.max_epochs; to stop in time and go on later, "
     "send SIGTERM (`timeout 1h lensblend train ...`), which saves",
     "fast_dev_run": "debug=smoke tries a whole training in seconds",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from lensblend.data.sizes import check_crop, check_image_size
 from lensblend.errors import RequestError, nearest, one_of, short
 from lensblend.runs.files import is_name
-from lensblend.training.learning_rate import LR_PATHS
+from lensblend.training.learning_rate import EXTEND, LR_PATHS, Extension, Length
 
 # Names that a run's folder has for other things than phases.
 RESERVED = ("compare", "evaluation", "panels", "photo", "rendered", "wandb")
+# What is kept of a phase that is made longer: its length before, and where it was.
+EXTENSION = ("max_epochs", "max_steps", "epoch", "batch", "batches", "step", "extend")
 LEAST = 32  # pixels of a side, which every network can do with
 M = TypeVar("M")
 
@@ -34,11 +36,18 @@ class Phase:
         trainable: Beginnings of the names of the parameters that are trained, e.g. ``[local, fusion]``; the others
             stay as they are, as do the running statistics of parts of which nothing is trained. None trains all.
         batch_size: Pairs per step and device.
-        max_epochs: Passes over the training pairs.
+        max_epochs: Passes over the training pairs; null where ``max_steps`` alone ends the phase.
+        max_steps: Optimizer steps after which the phase ends, with a validation, if its epochs do not end before.
         lr: Learning rate at the first step.
         lr_final: Learning rate at the last step.
         lr_path: One of `LR_PATHS`: the way from ``lr`` to ``lr_final``.
         lr_every: Of the path ``step``: epochs between two drops, each by the same factor; fewer than ``max_epochs``.
+        warmup: Steps in which the rate rises to ``lr``, or below 1 a share of the phase's; its path begins then. None
+            or 0 for none.
+        scheduler: Instead of ``lr_path`` and ``lr_final``: the ``_target_`` of one of ``torch.optim.lr_scheduler``, its
+            arguments but the optimizer, and ``interval``: whether it takes a step after each ``epoch`` or ``step``.
+        groups: Parameters that are trained otherwise, by a name: ``{names, kinds, lr_factor, weight_decay, ...}``, see
+            `lensblend.training.parameter_groups`.
         loss: Named terms ``{weight, compares, loss}``; conf/loss holds them.
         optimizer: The optimizer's ``_target_`` and its arguments but ``params`` and ``lr``.
         monitor: The validation score that chooses ``best.ckpt``: ``val/`` and the name of a metric.
@@ -47,14 +56,19 @@ class Phase:
 
     image_size: list[int]
     batch_size: int
-    max_epochs: int
+    max_epochs: int | None
     lr: float
     lr_final: float
     loss: dict[str, Any]
+    max_steps: int | None = None
     crop: list[int] | None = None
     trainable: list[str] | None = None
     lr_path: str = "cosine"
     lr_every: int | None = None
+    warmup: float | None = None
+    # Any: groups of keys, or None, in whose place OmegaConf cannot put a dict from a command line otherwise.
+    scheduler: Any = None
+    groups: Any = None
     optimizer: dict[str, Any] = field(default_factory=_adam)
     monitor: str = "val/psnr"
     validate_every: int = 1
@@ -67,21 +81,27 @@ class Phase:
         for name, size in (("image_size", self.image_size), ("crop", self.crop or self.image_size)):
             if min(size) < LEAST:
                 raise RequestError(f"`{name}` is {LEAST}×{LEAST} or more, but got {list(size)}: networks need as much.")
-        for name in ("batch_size", "max_epochs", "validate_every"):
-            if getattr(self, name) < 1:
-                raise RequestError(f"`{name}` is at least 1, but got {getattr(self, name)}.")
+        for name in ("batch_size", "max_epochs", "max_steps", "validate_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RequestError(f"`{name}` is at least 1, but got {value}.")
+        if self.max_epochs is None and self.max_steps is None:
+            raise RequestError("`max_epochs` and `max_steps` are both null, and the phase would never end; give one.")
         for name in ("lr", "lr_final"):
             if not 0 < getattr(self, name) < math.inf:
                 raise RequestError(f"`{name}` is a positive learning rate, but got {getattr(self, name)}.")
         one_of("lr_path", self.lr_path, LR_PATHS)
         self._check_lr_every()
+        self._check_warmup()
         if not re.fullmatch("val/.+", str(self.monitor)):
             raise RequestError(f"`monitor` is val/NAME, NAME a metric, but got {short(self.monitor)}; try val/psnr.")
 
     def _check_kinds(self) -> None:
         """Refuse what is no group of keys, or no list of names."""
-        for name, kind in (("loss", "terms by name"), ("optimizer", "a `_target_` and its arguments")):
-            if not isinstance(getattr(self, name), Mapping):
+        kinds = {"loss": "terms by name", "groups": "groups of parameters by name"}
+        kinds |= dict.fromkeys(("optimizer", "scheduler"), "a `_target_` and its arguments")
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name) or {}, Mapping):
                 raise RequestError(f"`{name}` is a group of keys, {kind}, but got {short(getattr(self, name))}.")
         wrong = [name for name, term in self.loss.items() if term is not None and not isinstance(term, Mapping)]
         if wrong:
@@ -104,11 +124,31 @@ class Phase:
                 f"`lr_path: step` needs `lr_every`, the epochs between drops, but got none; "
                 f"give one below `max_epochs` = {self.max_epochs}."
             )
-        elif not 1 <= self.lr_every < self.max_epochs:
+        elif not 1 <= self.lr_every < (self.max_epochs or math.inf):
             raise RequestError(
                 f"`lr_every` is at least 1 and below `max_epochs` = {self.max_epochs}, but got {self.lr_every}; "
                 "with no drop, use `lr_path: constant`."
             )
+
+    def _check_warmup(self) -> None:
+        """Refuse a warm-up that is neither a share nor a number of steps, or that a scheduler would not follow."""
+        warmup = self.warmup or 0
+        if not 0 <= warmup < math.inf or (warmup >= 1 and warmup % 1):
+            raise RequestError(
+                f"`warmup` is a whole number of steps, or below 1 a share of the phase's, but got {warmup:g}."
+            )
+        if self.max_steps is not None and self.max_steps <= warmup:
+            raise RequestError(f"`warmup` is {warmup:g} steps of `max_steps` = {self.max_steps}; give fewer.")
+        if self.scheduler and warmup:
+            raise RequestError(
+                f"`warmup` is {warmup:g}, but `scheduler` sets the learning rate by itself; leave one of them out, "
+                "or take a scheduler that warms up, such as torch.optim.lr_scheduler.OneCycleLR."
+            )
+
+    @property
+    def length(self) -> Length:
+        """How long it trains."""
+        return Length(self.max_epochs, self.max_steps)
 
 
 @dataclass
@@ -121,12 +161,16 @@ class Schedule:
         every_phase: Values that replace those of every phase, e.g. ``{batch_size: 4}``; None keeps each phase's own.
         total_epochs: Epochs that the phases of ``run`` share in proportion to their own, each at least one; drops of
             the learning rate move with them. None keeps each phase's own.
+        extend: One of `EXTEND`: what the learning rate of a phase does that is made longer; None stretches.
+        extended: What phases were made longer from, by name, in order: the run's own record of it.
     """
 
     run: list[str]
     phases: dict[str, Phase]
     every_phase: dict[str, Any] = field(default_factory=dict)
     total_epochs: int | None = None
+    extend: str | None = None
+    extended: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
@@ -160,7 +204,15 @@ class Schedule:
         total = config.get("total_epochs")
         if total is not None:
             phases |= _shared(total, {name: phases[name] for name in run})
-        return cls(run=run, phases=phases, every_phase=every, total_epochs=total)
+        extend = config.get("extend")
+        if extend is not None:
+            one_of("schedule.extend", extend, EXTEND)
+        extended = _extended(config.get("extended") or {}, list(phases))
+        return cls(run=run, phases=phases, every_phase=every, total_epochs=total, extend=extend, extended=extended)
+
+    def extensions(self, phase: str) -> tuple[Extension, ...]:
+        """Return what a phase's length was before, in order."""
+        return tuple(Extension.from_record(record) for record in self.extended.get(phase, []))
 
 
 def monitored(phase: Phase, metrics: Mapping[str, M], left_out: Mapping[str, str] | None = None) -> M:
@@ -221,16 +273,34 @@ def _replacements(every_phase: Mapping[str, Any]) -> dict[str, Any]:
     return every
 
 
+def _extended(extended: Any, phases: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Refuse a record of longer phases that no training has written."""
+    try:
+        for name, records in extended.items():
+            whole = name in phases and all(set(record) == set(EXTENSION) for record in records)
+            if not whole or any(Extension.from_record(record).before.total(1) < 1 for record in records):
+                raise ValueError
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise RequestError(
+            "`schedule.extended` is a run's own record of phases that were made longer, but got "
+            f"{short(extended)}; leave it as the run has it, or out."
+        ) from None
+    return {name: list(records) for name, records in extended.items()}
+
+
 def _shared(total: int, phases: Mapping[str, Phase]) -> dict[str, Phase]:
     """Give phases other numbers of epochs, which add up to a total and are as their own were to each other."""
     if total < len(phases):
         raise RequestError(
             f"`schedule.total_epochs` gives each of the phases {list(phases)} an epoch at least, but got {total}."
         )
-    whole = sum(phase.max_epochs for phase in phases.values())
+    by_steps = [name for name, phase in phases.items() if phase.max_epochs is None]
+    if by_steps:
+        raise RequestError(f"`schedule.total_epochs` shares out epochs, but {by_steps[0]} has `max_steps` alone.")
+    whole = sum(phase.max_epochs or 0 for phase in phases.values())
     # In whole numbers: a share of a huge total is no float, and what is left to move is fewer epochs than phases.
-    epochs = {name: max(total * phase.max_epochs // whole, 1) for name, phase in phases.items()}
-    wanted = {name: total * phase.max_epochs for name, phase in phases.items()}
+    epochs = {name: max(total * (phase.max_epochs or 0) // whole, 1) for name, phase in phases.items()}
+    wanted = {name: total * (phase.max_epochs or 0) for name, phase in phases.items()}
     while sum(epochs.values()) != total:
         more = sum(epochs.values()) < total
         # One epoch to the phase that is farthest below its share, or from the one that is farthest above.
@@ -246,5 +316,5 @@ def _of_length(phase: Phase, epochs: int) -> Phase:
         return replace(phase, max_epochs=epochs)
     if epochs == 1:
         return replace(phase, max_epochs=1, lr_path="constant", lr_every=None)
-    every = max(round(phase.lr_every * epochs / phase.max_epochs), 1)
+    every = max(round(phase.lr_every * epochs / (phase.max_epochs or epochs)), 1)
     return replace(phase, max_epochs=epochs, lr_every=min(every, epochs - 1))

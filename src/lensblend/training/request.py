@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch import nn
 
 from lensblend.data.pairs import Source
 from lensblend.data.transforms import FLIP_PROBABILITIES
-from lensblend.errors import LensblendError, RequestError, nearest, one_of, short
+from lensblend.errors import RequestError, nearest, one_of, short
 from lensblend.inference.guidance import guidance_of
 from lensblend.losses.weighted_sum import check_term
 from lensblend.metrics.fidelity import Psnr
@@ -25,7 +24,7 @@ from lensblend.runs.hub import is_address, parse_address
 from lensblend.runs.instantiate import build, check_arguments, check_node, classes_in, given_arguments
 from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
-from lensblend.runs.roles import CALLBACK, DATA, LOSS, MODULE, OPTIMIZER
+from lensblend.runs.roles import CALLBACK, DATA, LOSS, MODULE
 from lensblend.training.batches import batch_of_process
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
@@ -34,6 +33,8 @@ from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
 from lensblend.training.lightning import OWN, quiet_lightning, trainer_arguments
+from lensblend.training.optimizing import check_optimizing, try_optimizer
+from lensblend.training.parameter_groups import parameter_groups
 from lensblend.training.phases import Phase, Schedule, monitored
 from lensblend.training.speed import check_speed
 from lensblend.training.truths import needed_maps
@@ -57,9 +58,10 @@ def check_request(config: Mapping[str, Any]) -> None:
     schedule = Schedule.from_config(config["schedule"])
     metrics = metric_classes(config["metrics"])
     for name, phase in schedule.phases.items():
-        _check_phase(phase, f"schedule.phases.{name}")
-        if name in schedule.run:
-            monitored(phase, metrics)
+        where = f"schedule.phases.{name}"
+        _check_losses(phase, where)
+        chosen_by = monitored(phase, metrics) if name in schedule.run else None
+        check_optimizing(phase, where, chosen_by is None or chosen_by.higher_is_better)
     module = _check_module(config["module"])
     _check_settings(config)
     _check_trainer(config["trainer"], module, config["module"])
@@ -75,7 +77,12 @@ def check_request(config: Mapping[str, Any]) -> None:
             f"module={kind}, or another model."
         )
     for name in schedule.run:
-        freeze_all_but(network, schedule.phases[name].trainable)
+        phase = schedule.phases[name]
+        try:
+            parameter_groups(network, phase.groups or {})
+        except RequestError as error:
+            raise RequestError(f"schedule.phases.{name}: {error}") from None
+        freeze_all_but(network, phase.trainable)
 
 
 def maps_asked_for(config: Mapping[str, Any]) -> list[str]:
@@ -92,8 +99,8 @@ def maps_asked_for(config: Mapping[str, Any]) -> list[str]:
     return needed_maps([*compared, *scored], [*guidance_of(config["model"], "model"), *kind.asks])
 
 
-def _check_phase(phase: Phase, where: str) -> None:
-    """Refuse loss terms and an optimizer that could not be built, or could not take a step."""
+def _check_losses(phase: Phase, where: str) -> None:
+    """Refuse loss terms that could not be built."""
     for name, term in phase.loss.items():
         if term is None:
             continue
@@ -106,32 +113,6 @@ def _check_phase(phase: Phase, where: str) -> None:
             check_term(name, {**term, "loss": nn.Identity()})
         except RequestError as error:
             raise RequestError(f"`{where}.loss.{name}`: {error}") from None
-    if "lr" in phase.optimizer:
-        raise RequestError(f"`{where}.optimizer.lr` is set by `{where}.lr`; leave it out.")
-    _try_optimizer({**phase.optimizer, "_partial_": True, "lr": phase.lr}, f"{where}.optimizer")
-
-
-def _try_optimizer(node: Mapping[str, Any], where: str) -> None:
-    """Take a step with an optimizer, on weights as convolutions have them."""
-    kernel = torch.ones(2, 3, 3, 3).to(memory_format=torch.channels_last)
-    weights = [nn.Parameter(kernel), nn.Parameter(torch.ones(2))]
-    build_optimizer = build(node, where, OPTIMIZER)
-    try:
-        optimizer = build_optimizer(weights)
-
-        def loss() -> torch.Tensor:
-            optimizer.zero_grad()
-            total = torch.stack([weight.square().sum() for weight in weights]).sum()
-            total.backward()  # type: ignore[no-untyped-call]
-            return total
-
-        optimizer.step(loss)
-    except LensblendError:
-        raise
-    except Exception as error:  # optimizers raise whatever a value leads to
-        raise RequestError(
-            f"`{where}` is {node['_target_']}, which cannot train a network so: {first_line(error)}"
-        ) from error
 
 
 def _check_module(node: Mapping[str, Any]) -> type[Fit]:
@@ -139,7 +120,7 @@ def _check_module(node: Mapping[str, Any]) -> type[Fit]:
     check_node(node, "module", MODULE, arguments=Fit.given)
     for key, part in node.items():
         if isinstance(part, Mapping) and part.get("_partial_"):
-            _try_optimizer(part, f"module.{key}")
+            try_optimizer(part, f"module.{key}")
     return next(classes_in(node, "module", MODULE))
 
 

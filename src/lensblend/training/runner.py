@@ -31,18 +31,21 @@ from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
 from lensblend.training.batches import batch_of_process
-from lensblend.training.changes import Consent, Standing, check_changes
+from lensblend.training.changes import Consent, Standing, check_changes, lengthened
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.devices import device_of_process
+from lensblend.training.extending import extended, refuse_nothing_longer, with_record
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.interruption import Interruption
 from lensblend.training.introduction import introduce
+from lensblend.training.learning_rate import LearningRate
 from lensblend.training.lightning import quiet_lightning, trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.resume import Stopped, find_stopped
+from lensblend.training.schedulers import scheduler_of
 from lensblend.training.speed import optimizer_node, tf32_as_chosen
 from lensblend.training.truths import needed_maps
 
@@ -70,6 +73,7 @@ class Training:
         self.interruption = Interruption()
         self._trained: dict[str, Any] | None = None
         self._changes: list[str] = []
+        self._longer: Sequence[str] = ()
         self._first_identity, self._overrides_hash = identity or Identity(), overrides_hash
 
     def run(self) -> None:
@@ -80,10 +84,11 @@ class Training:
             trainer_arguments(self.config["trainer"])
             source, metrics = self._data_and_metrics(schedule)
             for name in schedule.run:
-                if self.status.is_finished(name):
+                if self.status.is_finished(name) and name not in self._longer:
                     say(f"{name}: {self.status.state_of(name)} before, skipped ({self.run_dir / name})")
                     continue
                 self.interruption.check()
+                self.status.update_phase(name, state="running")
                 fit = self._phase_fit(name, schedule.phases[name], source, metrics)
                 fit.run()
                 self.status.update_phase(name, **fit.outcome())
@@ -131,10 +136,13 @@ class Training:
         if is_first_process():
             clear_temporaries(self.run_dir)
         if not file.exists() or not begun:
+            refuse_nothing_longer(self.config, self.run_dir)
             self._keep_config()
             return
         standing: dict[str, Standing] = {n: "finished" if self.status.is_finished(n) else "begun" for n in begun}
         self._trained = read_config(self.run_dir)
+        self.config = with_record(self.config, self._trained)
+        self._longer = lengthened(self._trained, self.config, standing)
         self._changes = check_changes(self._trained, self.config, self.run_dir, self._allowed, standing)
         for line in self._changes:
             say(f"Changed, as allowed: {line}")
@@ -205,6 +213,9 @@ class Training:
         if is_first_process():
             clear_temporaries(folder)
         stopped = find_stopped(folder, self.config, self.status.steps_saved(name), self._consent())
+        if stopped and name in self._longer and self._trained is not None:
+            self.config, record = extended(self.config, self._trained, name, stopped)
+            self.status.note(name, "extended", record)
         pl.seed_everything(self.config["seed"], verbose=False)
         network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
@@ -253,6 +264,21 @@ class Training:
             **loader,
         )
 
+    def _learning_rate(self, name: str, phase: Phase, metrics: Mapping[str, Any]) -> LearningRate:
+        """Return the way of a phase's learning rate."""
+        scheduler, interval = scheduler_of(phase, monitored(phase, metrics).higher_is_better)
+        return LearningRate(
+            path=phase.lr_path,
+            ratio=phase.lr_final / phase.lr,
+            every=phase.lr_every,
+            warmup=float(phase.warmup or 0),
+            length=phase.length,
+            extensions=Schedule.from_config(self.config["schedule"]).extensions(name),
+            scheduler=scheduler,
+            interval=interval,
+            monitor=phase.monitor,
+        )
+
     def _module(
         self, name: str, phase: Phase, network: nn.Module, metrics: Mapping[str, Any], parent: Mapping[str, str]
     ) -> Fit:
@@ -272,9 +298,8 @@ class Training:
             loss=loss,
             metrics=metrics,
             optimizer=build(optimizer, "optimizer", OPTIMIZER),
-            lr_path=phase.lr_path,
-            lr_every=phase.lr_every,
-            lr_ratio=phase.lr_final / phase.lr,
+            learning_rate=self._learning_rate(name, phase, metrics),
+            groups=phase.groups,
             record=describe(self.config["model"], name, phase.image_size, self.config, parent),
         )
         return module

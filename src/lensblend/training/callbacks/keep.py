@@ -20,6 +20,7 @@ from lensblend.training.agreement import Agreement, take_over_signals
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
+from lensblend.training.rates import is_whole_epoch
 
 # What a process wants between two steps; what is above SAVE by a signal's number is to save and stop for that signal.
 NOTHING, SAVE = 0, 1
@@ -84,7 +85,7 @@ class KeepLastAndBest(Checkpoint):
         self._saved_step = 0
         self._saved_at = time.monotonic()
         self._position = (0, 0)
-        self._is_validating = False
+        self._is_validating = self._is_cut = False
         # Whether a step has been done: what a restart failed on before that lies in its checkpoint.
         self.began = False
         self._restored: tuple[int, int, int] | None = None
@@ -152,7 +153,10 @@ class KeepLastAndBest(Checkpoint):
         improved = not validates or (value is not None and self._improves(value))
         if improved and value is not None:
             self.best, self.best_scores = value, dict(self.scores)
-        self._position = (trainer.current_epoch + 1, 0)
+        # A phase that its steps have ended within an epoch can be made longer there.
+        within = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        self._is_cut = not is_whole_epoch(trainer)
+        self._position = (trainer.current_epoch, within) if self._is_cut else (trainer.current_epoch + 1, 0)
         self._save(trainer, BEST if improved else LAST)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -227,6 +231,10 @@ class KeepLastAndBest(Checkpoint):
             # A restart repeats this validation from its start: the scores so far are in no checkpoint.
             fit["epoch_loop.val_loop.batch_progress"].update(total=dict(_MID_EVALUATION), current=dict(_NOT_STARTED))
         elif batch > 0:
+            if self._is_cut:
+                # Lightning has counted the epoch as done.
+                for progress in (fit["epoch_progress"][kind] for kind in ("total", "current")):
+                    progress["processed"] -= 1
             # The batch that has been fetched has not been used.
             for progress in (fit["epoch_loop.batch_progress"][kind] for kind in ("total", "current")):
                 progress["ready"] = progress["completed"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
+from lensblend.training.callbacks.end import EndAfterSteps
 from lensblend.training.rates import steps_per_epoch
 
 _LOSS = "train/loss"
@@ -90,13 +91,17 @@ class PlainProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch's line."""
-        self._say(trainer, steps_per_epoch(trainer))
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        in_epoch = -(-done // trainer.accumulate_grad_batches)
+        self._say(trainer, in_epoch)
 
     def _say(self, trainer: pl.Trainer, in_epoch: int) -> None:
         """Print a line; what is left is counted in the epochs, whose steps may be others than before a restart."""
         self._said = time.monotonic()
         done, epochs = trainer.global_step, trainer.max_epochs or 0
         ahead = max((epochs - trainer.current_epoch) * steps_per_epoch(trainer) - in_epoch, 0)
+        ends = [callback.steps for callback in trainer.callbacks if isinstance(callback, EndAfterSteps)]  # type: ignore[attr-defined]
+        ahead = min([ahead, *(max(steps - done, 0) for steps in ends if steps is not None)])
         elapsed = self._said - self._started
         left = elapsed / max(done - self._first_step, 1) * ahead
         scores = {k: v for k, v in trainer.callback_metrics.items() if k == _LOSS or k.startswith("val/")}

@@ -220,7 +220,10 @@ class Prune(pl.Callback):
 
 def epochs(schedule: Schedule, phase: str) -> tuple[int, int]:
     """Return how many epochs a schedule has before a phase, and altogether."""
-    lengths = [schedule.phases[name].max_epochs for name in schedule.run]
+    lengths = [schedule.phases[name].max_epochs or 0 for name in schedule.run]
+    if 0 in lengths:
+        name = schedule.run[lengths.index(0)]
+        raise RequestError(f"Pruning compares by epochs, but {name} ends by `max_steps` alone; give its `max_epochs`.")
     return sum(lengths[: schedule.run.index(phase)]), sum(lengths)
 
 
