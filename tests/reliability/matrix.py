@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reliability import (
+    extensions,
     faults,
     fuzz,
     hostile_archives,
@@ -147,6 +148,26 @@ ROWS = (
         "composes and resolves; exit 2, one message with the value and the nearest valid one, no traceback, nothing "
         "trained",
         requests.requests,
+    ),
+    Row(
+        "R20",
+        "phases made longer, finished or stopped within an epoch, by epochs or by steps × processes {1, 2} × data "
+        "workers {0, 2}; a constant rate",
+        "losses, rates and the final state are bit by bit those of a run that was so long from the start; the same "
+        "command again adds nothing",
+        extensions.extended,
+    ),
+    Row(
+        "R21",
+        "another batch size, accumulation or number of processes after a stop at a step",
+        "each step's rate is that of its place in the epochs, by the cosine written out; the last one the last",
+        extensions.other_steps,
+    ),
+    Row(
+        "R22",
+        "a change that was allowed once, then another one of the same key without leave",
+        "carried out, then refused with nothing touched; the command that was carried out goes on",
+        extensions.consent,
     ),
     Row(
         "S1",

@@ -351,7 +351,7 @@ def rates(run, **options):
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 4}, {"batch_size": 1}, {"accumulate": 2}])
-@pytest.mark.parametrize("stop", [2, 4, 6])
+@pytest.mark.parametrize("stop", [2, 3, 4, 6])
 def test_steps_of_another_kind_take_up_the_path_where_the_epochs_are(tmp_path, stop, change):
     """A batch size or accumulation of its own has the rates of a training that had it from the start."""
     with pytest.raises(Interrupted):

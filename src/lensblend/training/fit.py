@@ -225,7 +225,7 @@ class Fit(pl.LightningModule, ABC):
         """Set the learning rates by the place in the phase's epochs, and begin an epoch's means."""
         if batch_idx == 0:
             self._means.begin()
-        if self._rates is not None and not batch_idx % self.trainer.accumulate_grad_batches:
+        if self._rates is not None:
             self._rates.follow(self.trainer.current_epoch, batch_idx)
 
     def on_train_epoch_end(self) -> None:
