@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -39,11 +40,32 @@ def recipe(baseline: str, *overrides: str) -> dict[str, Any]:
         >>> recipe("dbsi")["schedule"]["phases"]["phase1"]["image_size"]
         [384, 512]
     """
+    return carried_out(_composed(f"baseline={baseline}", *overrides))
+
+
+def configuration(*overrides: str) -> dict[str, Any]:
+    """Return the configuration of a training, composed and checked as by `lensblend train`, for use from Python.
+
+    Args:
+        overrides: As on the command line.
+
+    Raises:
+        RequestError: No training can carry it out.
+    """
+    from lensblend.runs.places import placed
+    from lensblend.training.request import check_request
+
+    config: dict[str, Any] = placed(_composed(*overrides), Path.cwd())
+    check_request(config)
+    return config
+
+
+def _composed(*overrides: str) -> dict[str, Any]:
     register()
     GlobalHydra.instance().clear()  # within a verb of Hydra's, whose own configuration is composed by now
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = hydra.compose("train", overrides=[f"baseline={baseline}", *overrides])
-    return carried_out(plain(composed, leave_out=("resume", "run_dir")))
+        composed = hydra.compose("train", overrides=list(overrides))
+    return plain(composed, leave_out=("resume", "run_dir"))
 
 
 def carried_out(config: Mapping[str, Any]) -> dict[str, Any]:
