@@ -17,6 +17,7 @@ from reliability import (
     overrides,
     requests,
     resumes,
+    starts,
     streams,
     sweeps,
     tracking,
@@ -147,6 +148,14 @@ ROWS = (
         "composes and resolves; exit 2, one message with the value and the nearest valid one, no traceback, nothing "
         "trained",
         requests.requests,
+    ),
+    Row(
+        "R20",
+        "what a run keeps of its starts: fresh, stopped and resumed, killed and resumed, in a changed project, outside "
+        "of any checkout and without git, failed",
+        "provenance.json has one entry for each start, with command, code, diff, packages, machine and end (of one "
+        "that was killed: that it was); train.log says what was said; no secret in either",
+        starts.starts,
     ),
     Row(
         "S1",
