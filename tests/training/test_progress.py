@@ -3,6 +3,8 @@ import sys
 import pytorch_lightning as pl
 import torch
 
+from lensblend.runs.checkpoint_files import read_checkpoint
+from lensblend.runs.provenance import read_provenance
 from lensblend.training.callbacks.progress import PlainProgress, Progress, TerminalProgress
 
 
@@ -37,3 +39,9 @@ def test_plain_lines_tell_phase_epoch_step_and_scores(in_process, tmp_path):
     assert "step 4/4" in line
     assert "val/psnr" in line
     assert "train/loss" in line
+    kept = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert [text for text in kept if text.endswith(line)]
+    (start,) = read_provenance(tmp_path / "run" / "provenance.json")["starts"]
+    assert start["command"].startswith("lensblend train debug=smoke +backbone.width_divisor=16")
+    commits = read_checkpoint(tmp_path / "run" / "phase1" / "best.ckpt")["lensblend"]["commits"]
+    assert commits.get("lensblend", "").removesuffix("-dirty") == (start["code"]["lensblend"].get("commit") or "")
