@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).parents[1]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_build", "generated"} & set(page.parts)]
 # Verbs with parts; all others have one command line.
-PARTS = {"prepare", "survey", "bench"}
+PARTS = {"prepare", "survey", "bench", "runs"}
 
 
 EVERY = [

@@ -1,10 +1,11 @@
 """Where and when something was measured."""
 
 import re
-import subprocess
 
 import lensblend
-from lensblend.benching.surroundings import as_table, commit_of, surroundings
+from lensblend.benching import surroundings as module
+from lensblend.benching.surroundings import as_table, surroundings
+from lensblend.runs.repositories import Repository
 
 
 def test_machine_load_versions_date_and_command_are_said(monkeypatch):
@@ -18,14 +19,9 @@ def test_machine_load_versions_date_and_command_are_said(monkeypatch):
     assert "| command | `lensblend bench x` |" in as_table(about)
 
 
-def test_only_a_checkout_has_a_commit_marked_where_files_differ(tmp_path):
-    assert commit_of(tmp_path) is None
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    file = tmp_path / "file"
-    file.write_text("1")
-    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "one"]):
-        subprocess.run([*git, *command], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
-    assert head.startswith(commit_of(tmp_path))
-    file.write_text("2")
-    assert commit_of(tmp_path).endswith("-dirty")
+def test_only_a_checkout_has_a_commit_marked_where_files_differ(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "package_folder", lambda: None)
+    assert "commit" not in surroundings("x")
+    monkeypatch.setattr(module, "package_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "repository", lambda folder: Repository(folder, "0123abcd", True))
+    assert surroundings("x")["commit"] == "0123abcd-dirty"

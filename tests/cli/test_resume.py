@@ -104,6 +104,9 @@ def test_the_run_folder_alone_is_enough_to_go_on(stopped, whole, in_process, tmp
     assert (stopped / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     assert yaml.safe_load((stopped / "config.yaml").read_text())["loader"]["limit_train"] == 4
     assert (status(stopped)["state"], status(stopped)["exit_code"]) == ("done", 0)
+    starts = json.loads((stopped / "provenance.json").read_text())["starts"]
+    assert [start["exit_code"] for start in starts] == [143, 0]
+    assert starts[1]["command"] == f"lensblend train resume={stopped}"
     assert "max_epochs=3" in (stopped / ".hydra" / "overrides.yaml").read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 

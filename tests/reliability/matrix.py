@@ -18,6 +18,7 @@ from reliability import (
     overrides,
     requests,
     resumes,
+    starts,
     streams,
     sweeps,
     tracking,
@@ -168,6 +169,14 @@ ROWS = (
         "a change that was allowed once, then another one of the same key without leave",
         "carried out, then refused with nothing touched; the command that was carried out goes on",
         extensions.consent,
+    ),
+    Row(
+        "R23",
+        "what a run keeps of its starts: fresh, stopped and resumed, killed and resumed, in a changed project, outside "
+        "of any checkout and without git, failed",
+        "provenance.json has one entry for each start, with command, code, diff, packages, machine and end (of one "
+        "that was killed: that it was); train.log says what was said; no secret in either",
+        starts.starts,
     ),
     Row(
         "S1",

@@ -46,15 +46,17 @@ def test_a_published_record_says_what_was_trained_and_not_where(monkeypatch):
         **describe(network, "one", [32, 48], config, {"path": "/srv/me/start.ckpt", "sha256": "0" * 64}),
         "position": {"epoch": 1, "batch": 0, "batches": 2},
         "host": "workstation-of-me",
+        "commits": {"lensblend": "0123abcd-dirty"},
     }
     given = published(record, config, {"licence": "Apache-2.0", "attributions": "/srv/me/list.tsv", "f_number": 2.0})
     assert "me/" not in str(given)
     assert "hunter" not in str(given)
     assert given["config_hash"] == record["config_hash"]
+    assert given["commits"] == {"lensblend": "0123abcd-dirty"}
     assert given["parent"] == {"path": "start.ckpt", "sha256": "0" * 64}
     assert given["card"] == {"licence": "Apache-2.0", "attributions": "list.tsv", "f_number": 2.0}
     assert given.keys() == {
-        *("format", "network", "phase", "image_size", "config", "config_hash", "parent", "versions", "card")
+        *("format", "network", "phase", "image_size", "config", "config_hash", "parent", "versions", "card", "commits")
     }
     assert yaml.safe_load(given["config"]) == {
         "init_from": "start.ckpt",

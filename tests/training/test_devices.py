@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lensblend.errors import RequestError
-from lensblend.training.devices import device_of_process
+from lensblend.training.devices import device_of_process, gpus_of_training
 
 
 @pytest.fixture
@@ -31,6 +31,14 @@ def test_a_process_has_the_gpu_of_its_place(four, monkeypatch, trainer, local, d
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(*local.split("="))
     assert device_of_process(trainer) == torch.device(device)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "gpus"),
+    [({"accelerator": "gpu", "devices": "1,3"}, [1, 3]), ({"devices": 2}, [0, 1]), ({"accelerator": "cpu"}, [])],
+)
+def test_a_training_uses_the_gpus_that_its_trainer_names(four, trainer, gpus):
+    assert gpus_of_training(trainer) == gpus
 
 
 def test_gpus_that_are_not_there_are_refused(four):

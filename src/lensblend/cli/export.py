@@ -190,6 +190,7 @@ def _onnx(trained: Trained, arguments: argparse.Namespace) -> str:
     about = {
         "version": lensblend.__version__,
         "config_hash": trained.record["config_hash"],
+        "commits": trained.record.get("commits", {}),
         "image_size": list(trained.image_size),
         "photo_size": photo_size,
         "card": card_of(trained, arguments),

@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "score a checkpoint, or a folder of renderings (Hydra overrides)",
     "render": "render bokeh into photos with a trained network",
     "compare": "set finished runs side by side: tables with intervals, the paper's tables, a page of pictures",
+    "runs": "list the runs below a folder, remove runs, or what they can do without",
     "survey": "ask people how close renderings are to the camera's photos, and score their answers",
     "export": "write a trained network as one file to be handed on (safetensors, ONNX)",
     "push": "put a trained network and its card on the Hugging Face hub",
@@ -23,13 +24,14 @@ VERBS = {
     "bench": "measure seconds, memory and operations of networks, or where a training's time goes",
     "demo": "train and evaluate on embedded data and render photos, in minutes",
     "demo-app": "serve a page in which photos are dropped, focused and rendered",
+    "completion": "print what bash, zsh or fish reads to complete all of this",
 }
 
 
 def usage() -> str:
     """Return what ``lensblend --help`` prints."""
     listed = {**VERBS, **{verb: f"{module} (yours)" for verb, module in verbs().items() if verb not in VERBS}}
-    lines = "\n".join(f"  {verb:<10}{what}" for verb, what in listed.items())
+    lines = "\n".join(f"  {verb:<12}{what}" for verb, what in listed.items())
     return (
         "usage: lensblend VERB ...\n\nSingle-image bokeh: train, compare and ship the networks that render it.\n\n"
         f"{lines}\n\n"

@@ -26,6 +26,7 @@ from lensblend.runs.processes import processes
 from lensblend.runs.status import Lock
 
 SEEDS = 2**32  # as many as NumPy takes
+_typed: list[str] = []  # the command, before Hydra has its share of it
 
 
 def train(config: DictConfig) -> None:
@@ -69,7 +70,7 @@ def train(config: DictConfig) -> None:
     refuse_idle(overrides, content, None if named == ["resume"] else config)
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
     identity = Identity() if named == ["resume"] else identify(content["name"], overrides)
-    training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides))
+    training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides), _typed)
     say(f"Training in {run_dir}")
     training.run()
     ended = str(training.status.content["state"]).capitalize()
@@ -115,6 +116,7 @@ def _refuse_empty(folders: Mapping[str, str | None]) -> None:
 def main() -> None:
     """Run the verb and exit."""
     settle()
+    _typed[:] = ["lensblend", "train", *sys.argv[1:]]
     sys.argv[1:] = as_meant(sys.argv[1:])
     resumed, *others = (given(sys.argv[1:], key) for key in ("resume", "run_dir", "hydra.run.dir"))
     with ExitStack() as stack:

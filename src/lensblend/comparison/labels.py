@@ -66,8 +66,8 @@ def _label_runs(entries: Sequence[Entry]) -> list[str]:
     hidden = {k: v for k, v in varying.items() if k not in own}
     for key, values in [*own.items(), *hidden.items()]:
         # Values below a group whose option is named already are needed only where the option does not tell runs apart.
-        name = _short_name(key, list(varying))
-        longer = [[*part, f"{name}={_short_value(value)}"] for part, value in zip(parts, values, strict=True)]
+        name = short_name(key, list(varying))
+        longer = [[*part, f"{name}={short_value(value)}"] for part, value in zip(parts, values, strict=True)]
         if key in own or len(set(map(tuple, longer))) > len(set(map(tuple, parts))):
             parts = longer
     labels = [" · ".join(part) for part in parts]
@@ -90,18 +90,29 @@ def _tag_parts(tags: Sequence[tuple[str, ...]]) -> tuple[list[list[str]], list[s
     return parts, explained
 
 
-def _short_name(key: str, keys: Sequence[str]) -> str:
-    """Return the end of a dotted key that no other key shares."""
+def short_name(key: str, keys: Sequence[str]) -> str:
+    """Return the end of a dotted key that no other key shares.
+
+    Example:
+        >>> short_name("phases.one.lr", ["phases.one.lr", "phases.two.lr", "seed"])
+        'one.lr'
+    """
     parts = key.split(".")
     ends = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
     return next(end for end in ends if sum(k == end or k.endswith(f".{end}") for k in keys) == 1)
 
 
-def _short_value(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """Return a value of a configuration in few letters.
+
+    Example:
+        >>> short_value([0.10, None, "lensblend.losses.pixel.L1"])
+        '0.1,none,L1'
+    """
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        return ",".join(_short_value(item) for item in value)
+        return ",".join(short_value(item) for item in value)
     text = "none" if value is None else str(value)
     return text.rsplit(".", 1)[-1] if text.startswith(("lensblend.", "torch.")) else text
 

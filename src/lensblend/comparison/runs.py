@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.configuration import read_config
+from lensblend.runs.folders import run_folders, shown
 from lensblend.runs.status_file import FINISHED, read_status
 from lensblend.storage import real
 
@@ -95,39 +94,21 @@ def find_entries(
     left_out: list[LeftOut] = []
     for run_dir in dict.fromkeys(found.resolve() for folder in folders for found in _runs_below(folder)):
         try:
-            entries += _entries_of(_shown(run_dir), phase, choose)
+            entries += _entries_of(shown(run_dir), phase, choose)
         except (DataError, RequestError) as error:
-            left_out.append(LeftOut(_shown(run_dir), str(error)))
+            left_out.append(LeftOut(shown(run_dir), str(error)))
     return entries, left_out
 
 
 def _runs_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise RequestError(f"{folder} is not a folder; give a run's folder, or one below which runs lie.")
-    found = sorted(_walk(folder), key=_natural)
+    found = run_folders(folder)
     if not found:
         holder = next((p for p in folder.resolve().parents if (p / "status.json").is_file()), None)
-        hint = f"did you mean {_shown(holder)}?" if holder else "give the folder of `lensblend train`, or of a sweep."
+        hint = f"did you mean {shown(holder)}?" if holder else "give the folder of `lensblend train`, or of a sweep."
         raise RequestError(f"{folder} holds no run: there is no status.json in it or below it; {hint}")
     return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Go down to the folders of runs, and no further; a job that ended before it began has Hydra's files only."""
-    for here, below, files in os.walk(folder):
-        if "status.json" in files or (".hydra" in below and Path(here) != folder):
-            yield Path(here)
-            below.clear()
-        below[:] = [name for name in below if not name.startswith(".")]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
-
-
-def _shown(path: Path) -> Path:
-    """Return the shorter way to a folder: from here, where it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _entries_of(run_dir: Path, phase: str | None, choose: PhaseChoice) -> list[Entry]:

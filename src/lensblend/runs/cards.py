@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lensblend.errors import printable
+from lensblend.priors.weights import MANIFEST
 from lensblend.runs.checkpoints import Trained
 from lensblend.runs.publishing import published
 from lensblend.runs.status_file import read_status
@@ -147,14 +148,14 @@ def _losses(losses: Any) -> str:
 def _circumstances(config: Mapping[str, Any], record: Mapping[str, Any]) -> list[tuple[str, str]]:
     parent = record.get("parent") or {}
     started = f"{parent['path']}, sha256 {parent.get('sha256')}" if parent.get("path") else "no checkpoint"
-    versions = record.get("versions") or {}
+    versions, commits = record.get("versions") or {}, record.get("commits") or {}
     return [
         ("seed", str(config.get("seed", UNKNOWN))),
         ("precision", str((config.get("trainer") or {}).get("precision", UNKNOWN))),
         ("started from", started if "parent" in record else UNKNOWN),
         ("versions", ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN),
         ("hash of the configuration", str(record.get("config_hash", UNKNOWN))),
-        ("commit", UNKNOWN),
+        ("commit", ", ".join(f"{name} {commit}" for name, commit in commits.items()) or UNKNOWN),
     ]
 
 
@@ -173,13 +174,15 @@ def _scores(trained: Trained) -> list[tuple[str, str]]:
 
 
 def _priors(config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the weights that the training took over from others; their licences are not recorded."""
+    """Return the weights that the training took over from others, and the licence of a published file, by its name."""
+    licences = {file.file_name: file.licence for file in MANIFEST.values()}
 
     def taken(node: Any) -> Iterator[tuple[str, str]]:
         if isinstance(node, Mapping):
             weights = node.get("weights")
             if isinstance(weights, str):
-                yield f"{node.get('name') or _kind(node.get('network') or node)}, weights {weights}", UNKNOWN
+                what = f"{node.get('name') or _kind(node.get('network') or node)}, weights {weights}"
+                yield what, licences.get(weights.rpartition("/")[2], UNKNOWN)
             node = list(node.values())
         for value in node if isinstance(node, list) else ():
             yield from taken(value)

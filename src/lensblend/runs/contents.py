@@ -27,6 +27,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "config": (str, "a text"),
     "parent": (dict, "a mapping of texts"),
     "versions": (dict, "a mapping of texts"),
+    "commits": (dict, "a mapping of texts"),
     "card": (dict, "a mapping of texts and numbers"),
     "position": (dict, "a mapping of epoch, batch and batches"),
 }
@@ -81,7 +82,7 @@ def _check_record(record: Mapping[str, Any], path: Path) -> None:
     for key, (kind, wanted) in _KINDS.items():
         if not isinstance(record.get(key, kind()), kind):
             raise _wrong(path, key, record[key], wanted)
-    for key in ("parent", "versions"):
+    for key in ("parent", "versions", "commits"):
         if not all(isinstance(value, str) for value in record.get(key, {}).values()):
             raise _wrong(path, key, record[key], _KINDS[key][1])
     _check_card(record.get("card", {}), path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lensblend.errors import printable
 
@@ -12,6 +14,8 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 # By what they tell it of processes that all started at once: its number and how many they are.
 _PLACES = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"))
+
+_keepers: list[Callable[[str], None]] = []
 
 
 def share() -> tuple[int, int]:
@@ -44,3 +48,20 @@ def say(text: str) -> None:
     """Print a line at once, from the first of several processes only."""
     if is_first_process():
         print(printable(text), flush=True)
+        note(text)
+
+
+def note(text: str) -> None:
+    """Tell whoever keeps what this process says, and print nothing: where a terminal shows the same in another way."""
+    for keep in _keepers:
+        keep(text)
+
+
+@contextmanager
+def heard_by(keep: Callable[[str], None]) -> Iterator[None]:
+    """Hand on, while the block runs, what is said."""
+    _keepers.append(keep)
+    try:
+        yield
+    finally:
+        _keepers.remove(keep)

@@ -15,7 +15,7 @@ from lensblend.runs.places import NAMES
 from lensblend.runs.redaction import redact
 
 # Parts of a record that say what the network is; where a training stood is not among them.
-PARTS = ("format", "phase", "image_size", "config_hash", "versions")
+PARTS = ("format", "phase", "image_size", "config_hash", "versions", "commits")
 # Of the keys that may differ when a run is continued: which phase came last.
 _KEPT = ("schedule.run",)
 _ROOT = r"(?:~?/|file:/|[A-Za-z]:\\)"

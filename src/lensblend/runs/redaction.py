@@ -11,6 +11,12 @@ REDACTED = "(redacted)"
 _NAMES = re.compile(r"(?:^|[_.\W])(?:token|secret|password|passwd|credentials?|(?:api|access|private)_?key)$", re.I)
 _VARIABLES = re.compile(r"(?:KEY|KEY_ID|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
 _IN_URL = re.compile(r"(?<=://)([^/:@\s]*):[^/@\s]+@")
+# A name as above, and what is assigned to it: a text in quotes, or a word that ends the line.
+_ASSIGNED = re.compile(
+    r"""((?:^|[^A-Za-z0-9])(?:token|secret|password|passwd|credentials?|(?:api|access|private)_?key)["']?\s*[:=]\s*)"""
+    r"""(?:"[^"\n]+"|'[^'\n]+'|[^\s"'()\[\]{},;]{8,}$)""",
+    re.I | re.M,
+)
 # Shorter values (`1`, `none`) are nobody's secret, and would be found in many texts.
 _SHORTEST = 8
 
@@ -50,6 +56,33 @@ def redact(node: Any, secrets: Iterable[str] | None = None, name: str = "") -> A
     for secret in secrets:
         node = node.replace(secret, REDACTED)
     return _IN_URL.sub(rf"\1:{REDACTED}@", node)
+
+
+def redact_text(text: str) -> str:
+    r"""Return a text, such as a diff, without secrets: also without what its lines assign to a name of one.
+
+    Example:
+        >>> print(redact_text("+api_key: abcdefgh12\n+my_token = 'abc'\n+token = next(tokens)"))
+        +api_key: (redacted)
+        +my_token = (redacted)
+        +token = next(tokens)
+    """
+    return str(redact(_ASSIGNED.sub(rf"\1{REDACTED}", text)))
+
+
+def redact_arguments(arguments: Iterable[str]) -> list[str]:
+    """Return a command line without secrets: neither under a name of one, nor anywhere in a text.
+
+    Example:
+        >>> redact_arguments(["+data.token=abc", "--password", "seed=1"])
+        ['+data.token=(redacted)', '--password', 'seed=1']
+    """
+    secrets = secrets_of_environment()
+    told = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        told.append(f"{redact(name, secrets)}{equals}{redact(value, secrets, name)}")
+    return told
 
 
 def holds_secret(arguments: Iterable[str]) -> bool:

@@ -6,18 +6,24 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
+import struct
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.status_file import FINISHED, read_status
 from lensblend.storage import json_text, real, write_atomically
 
 LOCK = ".lock"
+# How the system lays out what it is asked about a lock, the number of its kind in it, and how all of a file is meant.
+_FLOCK, _KIND = ("qqihh", 3) if sys.platform == "darwin" else ("hhqqi", 0)
 
 
 class Status:
@@ -135,6 +141,36 @@ class Lock:
                 for folder in self._made:
                     folder.rmdir()
         self._file.close()
+
+
+def held_by(run_dir: Path) -> str | None:
+    """Return who trains in a folder at this moment, as its lock says; None where nobody does, or locks are not seen.
+
+    Args:
+        run_dir: The training's folder; nothing in it is changed.
+    """
+    if real(run_dir) in Lock._taken:
+        return "this process"
+    with contextlib.suppress(OSError):
+        descriptor = os.open(run_dir / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            # Asked for, not tried: a training that begins at this moment must not find it taken.
+            asked = struct.pack(_FLOCK, *(fcntl.F_WRLCK if place == _KIND else 0 for place in range(5)))
+            kind = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))[_KIND]
+            if kind != fcntl.F_UNLCK:
+                return os.read(descriptor, 1000).decode(errors="replace").strip() or "another process"
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def last_host(run_dir: Path) -> str | None:
+    """Return the machine that trained in a folder last, as its lock says; None where it does not."""
+    try:
+        found = re.search(r" on (\S+)", read_text(run_dir / LOCK, limit=1000))
+    except (OSError, DataError):
+        return None
+    return found[1] if found else None
 
 
 def _open_lock(file: Path) -> IO[str]:

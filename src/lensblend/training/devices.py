@@ -27,10 +27,24 @@ def device_of_process(trainer: Mapping[str, Any]) -> torch.device:
     """
     if trainer.get("accelerator", "auto") not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
         return torch.device("cpu")
-    devices = trainer.get("devices", "auto")
-    try:
-        gpus = CUDAAccelerator.parse_devices(-1 if devices in ("auto", None) else devices) or [0]
-    except Exception as error:  # Lightning refuses values in a dozen ways
-        raise RequestError(f"`trainer.devices` was refused by Lightning: {first_line(error)}") from error
+    gpus = gpus_of_training(trainer) or [0]
     local = int(next((os.environ[name] for name in _LOCAL_RANKS if os.environ.get(name)), 0))
     return torch.device("cuda", gpus[local % len(gpus)])
+
+
+def gpus_of_training(trainer: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the GPUs of this machine that a training uses; none where it computes elsewhere.
+
+    Args:
+        trainer: The configuration's ``trainer``.
+
+    Raises:
+        RequestError: There are no such GPUs.
+    """
+    if trainer.get("accelerator", "auto") not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
+        return []
+    devices = trainer.get("devices", "auto")
+    try:
+        return list(CUDAAccelerator.parse_devices(-1 if devices in ("auto", None) else devices) or [])
+    except Exception as error:  # Lightning refuses values in a dozen ways
+        raise RequestError(f"`trainer.devices` was refused by Lightning: {first_line(error)}") from error

@@ -38,6 +38,7 @@ class PhaseRun:
         identity: What tells the training from others.
         config: The whole configuration as plain dicts.
         first_step: Steps of this phase that an earlier process has done.
+        commits: Of the code that trains, by its name.
     """
 
     run_dir: Path
@@ -46,6 +47,7 @@ class PhaseRun:
     identity: Identity = field(default_factory=Identity)
     config: Mapping[str, Any] = field(default_factory=dict)
     first_step: int = 0
+    commits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from lensblend.runs.fingerprints import changes, fingerprint
 from lensblend.runs.hub import origin
 from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
+from lensblend.runs.provenance import provenance
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
@@ -34,7 +37,7 @@ from lensblend.training.batches import batch_of_process
 from lensblend.training.changes import Consent, Standing, check_changes, lengthened
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
-from lensblend.training.devices import device_of_process
+from lensblend.training.devices import device_of_process, gpus_of_training
 from lensblend.training.extending import extended, refuse_nothing_longer, with_record
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
@@ -61,10 +64,16 @@ class Training:
         run_dir: The training's folder.
         identity: What tells it from other trainings, for W&B; that of the folder's first start stays.
         overrides_hash: Of the command's overrides; that of the folder's first start stays.
+        command: As it was typed, for ``provenance.json``; default: this process's own.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], run_dir: Path, identity: Identity | None = None, overrides_hash: str = ""
+        self,
+        config: Mapping[str, Any],
+        run_dir: Path,
+        identity: Identity | None = None,
+        overrides_hash: str = "",
+        command: Sequence[str] = (),
     ) -> None:
         # Consent is the command's, and no part of what the folder keeps: it holds for this start alone.
         self._allowed: Sequence[str] = config.get("resume_overrides") or []
@@ -75,6 +84,7 @@ class Training:
         self._changes: list[str] = []
         self._longer: Sequence[str] = ()
         self._first_identity, self._overrides_hash = identity or Identity(), overrides_hash
+        self._command = command or sys.argv
 
     def run(self) -> None:
         """Train every phase of ``schedule.run`` that is not done, and record how it ended."""
@@ -106,6 +116,12 @@ class Training:
         for name in RESERVED:
             below(self.run_dir, name)
         self._check_config()
+        gpus = partial(gpus_of_training, self.config["trainer"])
+        with provenance(self.run_dir, self._command, gpus) as self._commits, self._ending_recorded():
+            yield
+
+    @contextmanager
+    def _ending_recorded(self) -> Iterator[None]:
         self.status.update(state="running", exit_code=None, error=None)
         try:
             yield
@@ -226,7 +242,7 @@ class Training:
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
-        phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step)
+        phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step, self._commits)
         return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, stopped, self._keep_config)
 
     def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
@@ -300,7 +316,10 @@ class Training:
             optimizer=build(optimizer, "optimizer", OPTIMIZER),
             learning_rate=self._learning_rate(name, phase, metrics),
             groups=phase.groups,
-            record=describe(self.config["model"], name, phase.image_size, self.config, parent),
+            record={
+                **describe(self.config["model"], name, phase.image_size, self.config, parent),
+                "commits": self._commits,
+            },
         )
         return module
 

@@ -15,6 +15,7 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from hostile_names import NAMES
+from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.runs.configuration import flat
 from lensblend.training.loggers.wandb_run import PhaseWandbLogger, panel_key
 from lensblend.training.phase_run import Identity, PhaseRun
@@ -64,8 +65,10 @@ def test_tags_and_choices_name_what_was_combined(runs):
 
 def test_the_whole_configuration_is_logged(runs, trained):
     config = flat(yaml.safe_load((trained / "config.yaml").read_text()))
+    commits = read_checkpoint(trained / "phase1" / "best.ckpt")["lensblend"]["commits"]
     for run in runs.values():
         assert config.items() <= flat(run.config).items()
+        assert run.config.get("commits", {}) == commits
 
 
 def test_every_value_of_metrics_csv_is_in_the_history(runs, trained):

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
+from lensblend.runs.messages import note, say
 from lensblend.training.callbacks.end import EndAfterSteps
 from lensblend.training.rates import steps_per_epoch
 
@@ -44,6 +45,8 @@ class TerminalProgress(RichProgressBar):
         """Show the epoch's last loss."""
         self._read = -math.inf
         super().on_train_epoch_end(trainer, pl_module)
+        if self.is_enabled:
+            note(_line(trainer, str(trainer.global_step)))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | Any]:
         """Return what stands beside the bar."""
@@ -104,9 +107,13 @@ class PlainProgress(ProgressBar):
         ahead = min([ahead, *(max(steps - done, 0) for steps in ends if steps is not None)])
         elapsed = self._said - self._started
         left = elapsed / max(done - self._first_step, 1) * ahead
-        scores = {k: v for k, v in trainer.callback_metrics.items() if k == _LOSS or k.startswith("val/")}
-        values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
-        phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
         if self._enabled:
-            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            print(f"{phase} · {epoch} · step {done}/{done + ahead} · {values} · {left:.0f} s left", flush=True)
+            say(f"{_line(trainer, f'{done}/{done + ahead}')} · {left:.0f} s left")
+
+
+def _line(trainer: pl.Trainer, step: str) -> str:
+    """Return how far a phase has come, and its newest values."""
+    scores = {k: v for k, v in trainer.callback_metrics.items() if k == _LOSS or k.startswith("val/")}
+    values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
+    phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
+    return f"{phase} · epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · step {step} · {values}"

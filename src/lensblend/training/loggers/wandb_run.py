@@ -156,6 +156,7 @@ def _columns(phase_run: PhaseRun) -> dict[str, Any]:
     """Return the whole configuration, and what the runs table is filtered and grouped by."""
     identity = phase_run.identity
     told = {"label": identity.label, "choices": dict(identity.choices), "sweep": identity.sweep, "job": identity.job}
+    told["commits"] = dict(phase_run.commits)
     return {**phase_run.config, **{key: value for key, value in told.items() if value not in ("", None, {})}}
 
 
