@@ -18,7 +18,8 @@ def test_a_terminal_gets_a_bar_and_a_file_plain_lines(monkeypatch):
 
 def test_the_bar_reads_the_loss_now_and_then_and_at_the_end_of_an_epoch(monkeypatch):
     """Reading it at each step would let a GPU wait."""
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False)
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1000, **options)
     bar, module, shown, noted = TerminalProgress(), pl.LightningModule(), [], []
     clock = iter([0.0, 0.1, 0.6, 0.7])
     monkeypatch.setattr("lensblend.training.callbacks.progress.time.monotonic", lambda: next(clock))
