@@ -7,7 +7,7 @@ import yaml
 
 from lensblend.comparison import listing
 from lensblend.comparison.listing import SCORES, chosen, list_runs, set_apart
-from lensblend.errors import RequestError
+from lensblend.errors import DataError, RequestError
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.metrics.perceptual import Lpips
 from lensblend.runs.status import Lock
@@ -100,6 +100,12 @@ def test_a_configuration_read_by_parts_is_the_one_read_whole(tmp_path, text):
     known = {}
     for _ in range(2):
         assert listing._read_config(tmp_path / "config.yaml", known) == yaml.safe_load(text)
+
+
+def test_two_documents_are_no_configuration(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: 1\n...\nb: 2\n")
+    with pytest.raises(DataError, match="is damaged"):
+        listing._read_config(tmp_path / "config.yaml", {})
 
 
 def test_what_many_configurations_share_is_parsed_once(tmp_path, monkeypatch):

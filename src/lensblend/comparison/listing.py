@@ -235,7 +235,7 @@ def _read_config(file: Path, known: dict[str, Any]) -> dict[str, Any]:
     text = read_text(file)
     try:
         parts = [_parsed(part, file, known) for part in _parts(text)]
-    except DataError:  # of a part only: a text that begins a line like a key, say
+    except DataError:  # of a part only: a text that begins a line like a key, or what stands for another part
         parts = [_parsed(text, file, {})]
     if not all(isinstance(part, dict) for part in parts):
         raise DataError(f"{file} is damaged: it holds no configuration.")
@@ -249,8 +249,8 @@ def _parsed(text: str, file: Path, known: dict[str, Any]) -> Any:
 
 
 def _parts(text: str) -> list[str]:
-    """Return the text of each key of a mapping, where nothing in one can mean something in another."""
-    if re.search(r"[&*!]|^(?:%|---|\.\.\.)", text, re.M) or not _TOP.match(text):
+    """Return the text of each key of a mapping; the whole text where it is no mapping, or more than one document."""
+    if re.search(r"^(?:%|---|\.\.\.)", text, re.M) or not _TOP.match(text):
         return [text]
     lines = text.splitlines(keepends=True)
     begins = [number for number, line in enumerate(lines) if _TOP.match(line)]

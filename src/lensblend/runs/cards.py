@@ -182,7 +182,7 @@ def _priors(config: Mapping[str, Any]) -> list[tuple[str, str]]:
             weights = node.get("weights")
             if isinstance(weights, str):
                 what = f"{node.get('name') or _kind(node.get('network') or node)}, weights {weights}"
-                yield what, licences.get(weights.rpartition("/")[2], UNKNOWN)
+                yield what, licences.get(weights, UNKNOWN)
             node = list(node.values())
         for value in node if isinstance(node, list) else ():
             yield from taken(value)
