@@ -459,8 +459,8 @@ def test_where_smaller_is_better_the_smaller_value_is_called_better(sweep, tmp_p
     head, _, first, second = [row.strip("|").split("|") for row in text.splitlines() if row.startswith("|")]
     assert [cell.strip() for cell in head[1:3]] == ["Falling ↓", "Δ Falling ↓"]
     assert [cell.strip() for cell in first[1:3]] == ["9.5 [9.0, 10.0]", "–"]
-    assert [cell.strip() for cell in second[1:3]] == ["7.5 [7.0, 8.0]", "-2.0 [-2.0, -2.0] ✓"]
+    assert [cell.strip() for cell in second[1:3]] == ["7.5 [7.0, 8.0]", "-2.0 [-2.0, -2.0] (too few)"]
     page = (tmp_path / "out" / "gallery.html").read_text()
     assert '<td class="best">7.5' in page
-    assert '<td class="better">-2.0' in page
+    assert "<td>-2.0 [-2.0, -2.0] (too few)</td>" in page
     assert "<small>Falling 10.0</small>" in page

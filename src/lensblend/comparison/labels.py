@@ -67,7 +67,7 @@ def _label_runs(entries: Sequence[Entry]) -> list[str]:
     for key, values in [*own.items(), *hidden.items()]:
         # Values below a group whose option is named already are needed only where the option does not tell runs apart.
         name = _short_name(key, list(varying))
-        longer = [[*part, f"{name}={_short_value(value)}"] for part, value in zip(parts, values, strict=True)]
+        longer = [[*part, f"{name}={short_value(value)}"] for part, value in zip(parts, values, strict=True)]
         if key in own or len(set(map(tuple, longer))) > len(set(map(tuple, parts))):
             parts = longer
     labels = [" · ".join(part) for part in parts]
@@ -97,11 +97,17 @@ def _short_name(key: str, keys: Sequence[str]) -> str:
     return next(end for end in ends if sum(k == end or k.endswith(f".{end}") for k in keys) == 1)
 
 
-def _short_value(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """Return a value of a configuration as labels and tables write it.
+
+    Example:
+        >>> short_value([25, 0.5]), short_value(None), short_value("lensblend.networks.depth_blend.DepthBlend")
+        ('25,0.5', 'none', 'DepthBlend')
+    """
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        return ",".join(_short_value(item) for item in value)
+        return ",".join(short_value(item) for item in value)
     text = "none" if value is None else str(value)
     return text.rsplit(".", 1)[-1] if text.startswith(("lensblend.", "torch.")) else text
 
