@@ -66,7 +66,7 @@ def test_each_score_has_a_drawing_that_says_what_it_shows(tmp_path):
     assert len(lines[2].get("points").split()) == 2
     # One boundary of phases, after two of three epochs.
     (phase,) = svg.findall("line[@class='phase']")
-    assert float(phase.get("x1")) == pytest.approx(xs[1])
+    assert float(phase.get("x1")) == pytest.approx((xs[1] + xs[2]) / 2)
     assert len(section.drawings[0].legend) == 3
 
 

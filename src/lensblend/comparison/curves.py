@@ -165,19 +165,19 @@ def _drawing(title: str, curves: Mapping[str, Curve], looks: Mapping[str, tuple[
     low, high = min(ticks[0], *values), max(ticks[-1], *values)
 
     def across(place: float | int) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (place / last)
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * ((place - 1) / (last - 1) if last > 1 else 1.0)
 
     def down(value: float) -> float:
         return _TOP + (HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
 
     parts = [_rule(_LEFT, down(tick), WIDTH - _RIGHT, down(tick), "grid") for tick in ticks]
     parts += [_text(_LEFT - 6, down(tick) + 4, f"{tick:g}", "end") for tick in ticks]
-    places = sorted({max(1, round(last * share)) for share in (0.25, 0.5, 0.75, 1.0)})
+    places = sorted({max(1, round(last * share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)})
     parts += [_text(across(place), HEIGHT - _BOTTOM + 17, str(place), "middle") for place in places]
     parts.append(_text((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 2, "epoch", "middle"))
     phases = {curve.phases for curve in curves.values()}
     if len(phases) == 1:
-        starts = [before for _, before in next(iter(phases)) if before]
+        starts = [before + 0.5 for _, before in next(iter(phases)) if 0 < before < last]
         parts += [_rule(across(place), _TOP, across(place), HEIGHT - _BOTTOM, "phase") for place in starts]
     for label, points in finite.items():
         parts.append(_line(label, [(across(p), down(v)) for p, v in points], *looks[label]))
