@@ -4,9 +4,11 @@ import pytest
 
 from lensblend.benching.cases import System
 from lensblend.benching.scores import scores_of
+from lensblend.comparison.csv_tables import comparison_csv
+from lensblend.comparison.lines import BETWEEN, Line
 from lensblend.comparison.statistics import Interval
-from lensblend.comparison.tables import Line, comparison_csv
 from lensblend.errors import DataError, RequestError
+from lensblend.metrics.fidelity import Psnr, Ssim
 
 
 @pytest.fixture
@@ -17,9 +19,16 @@ def table(tmp_path):
     means = {"psnr": Interval(30.0, 29.0, 31.0), "ssim": Interval(0.9, 0.8, 1.0)}
     lines = [
         Line("dbsi", str(tmp_path / "runs" / "one"), "phase1", 10, means, None),
-        Line("seed=2", str(tmp_path / "runs" / "two"), "phase1", 10, {**means, "psnr": second}, None),
+        Line(
+            "seed=2",
+            BETWEEN.join(str(tmp_path / "runs" / name) for name in ("another", "two")),
+            "phase1",
+            10,
+            {**means, "psnr": second},
+            None,
+        ),
     ]
-    (tmp_path / "compare.csv").write_text(comparison_csv(lines, 8), "utf-8")
+    (tmp_path / "compare.csv").write_text(comparison_csv(lines, {"psnr": Psnr, "ssim": Ssim}), "utf-8")
     return tmp_path / "compare.csv"
 
 

@@ -9,6 +9,7 @@ import torch
 import torchvision
 import yaml
 from PIL import Image
+from scipy.stats import ttest_ind
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional
 
@@ -102,6 +103,88 @@ def test_tables_say_the_means_of_the_scores_and_their_paired_differences(compare
     assert f"{values['gaussian_75'].mean():.2f} [" in text
     assert text.split("\n\n", 1)[1].strip() in done.out
     assert "`lpips` is left out" in done.out
+
+
+@pytest.fixture
+def seeds(sweep):
+    """The sweep with three seeds of each kernel set: the networks differ a little, and the configurations in seed."""
+    for run in "01":
+        for seed in (1, 2):
+            copy = shutil.copytree(sweep / run, sweep / f"{run}-{seed}")
+            edit(copy, "config.yaml", lambda c, seed=seed: c.update(seed=seed))
+            content = torch.load(copy / "phase1" / "best.ckpt", weights_only=False)
+            for value in content["state_dict"].values():
+                if value.is_floating_point():
+                    value.mul_(1 + 0.02 * seed)
+            torch.save(content, copy / "phase1" / "best.ckpt")
+    (sweep / "0" / "metrics.csv").write_text("phase,epoch,step,val/psnr\nphase1,0,9,20\nphase1,1,19,22\n")
+    return sweep
+
+
+def test_seeds_are_one_row_and_keep_their_names_on_the_page(compare, seeds, tmp_path):
+    done = compare(seeds, limit=6)
+    assert done.code == 0, done.err
+    kernels = "gaussian_25_45_75", "gaussian_75"
+    scores, table = (rows(tmp_path / "out" / name) for name in ("scores.csv", "compare.csv"))
+    values = {
+        (k, s): np.array([float(r["psnr"]) for r in scores if r["run"] == f"{k} · seed={s}"])
+        for k in kernels
+        for s in range(3)
+    }
+    found = {r["run"]: r for r in table if r["metric"] == "psnr"}
+    assert list(found) == list(kernels)
+    for name, row in found.items():
+        own = [values[name, seed].mean() for seed in range(3)]
+        assert (row["seeds"], len(row["folder"].split("; "))) == ("3", 3)
+        assert float(row["mean"]) == pytest.approx(np.mean(own))
+        assert float(row["sd"]) == pytest.approx(np.std(own, ddof=1)) != 0
+    first, second = ([values[name, seed].mean() for seed in range(3)] for name in kernels)
+    assert float(found["gaussian_75"]["difference"]) == pytest.approx(np.mean(second) - np.mean(first))
+    over_seeds = ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
+    decided = found["gaussian_75"]["verdict"] in ("better", "worse")
+    signs = {np.sign(float(found["gaussian_75"][key])) for key in ("difference_low", "difference_high")}
+    assert decided == (len(signs | {np.sign(over_seeds.low), np.sign(over_seeds.high)}) == 1)
+    text = (tmp_path / "out" / "compare.md").read_text()
+    assert "In what the rows differ:" in text
+    assert "| kernels.sizes |" in text
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    assert "<h1>6 runs compared</h1>" in page
+    assert all(f">{name} · seed={seed}</option>" in page for name in kernels for seed in range(3))
+    assert "<h2>Learning curves</h2>" in page
+    assert "PSNR over epochs: gaussian_25_45_75 · seed=0 from 20 to 22." in page
+    # A row is named as a reference too; with --each-seed each run is a row.
+    assert compare(seeds, "--against", "gaussian_75", limit=6).code == 0
+    assert {r["against"] for r in rows(tmp_path / "out" / "compare.csv")} == {"", "gaussian_75"}
+    assert compare(seeds, "--each-seed", limit=6).code == 0
+    apart = [r for r in rows(tmp_path / "out" / "compare.csv") if r["metric"] == "psnr"]
+    assert [(r["run"], r["seeds"], r["sd"]) for r in apart] == [
+        (f"{name} · seed={seed}", "1", "") for name in kernels for seed in range(3)
+    ]
+
+
+def test_what_is_in_focus_is_scored_by_masks_and_flips_are_told_apart(compare, sweep, picture, tmp_path):
+    chosen = "--metrics", "psnr,psnr_in,psnr_out"
+    done = compare(sweep, *chosen, "--focus", "truth")
+    assert done.code == 0, done.err
+    assert "in focus: the data's masks" in done.out
+    config = yaml.safe_load((sweep / "0" / "config.yaml").read_text())["data"]
+    pairs = Embedded(**{k: v for k, v in config.items() if k != "_target_"}).split("val")
+    found = {(r["run"], r["id"]): r for r in rows(tmp_path / "out" / "scores.csv")}
+    for index in range(2):
+        pair, bokeh = pairs.load(index), picture(sweep / "1" / "compare" / "phase1" / f"{index:04d}.png")
+        for name, where in (("psnr_in", pair.maps["mask"]), ("psnr_out", ~pair.maps["mask"])):
+            expected = peak_signal_noise_ratio(pair.target[where], bokeh[where])
+            assert float(found["gaussian_75", pair.id][name]) == pytest.approx(expected, abs=1e-6)
+    # Scores of the whole photo serve whatever is in focus; those of a part do not.
+    assert compare(sweep, "--metrics", "psnr").out.count("scores of an earlier comparison") == 2
+    done = compare(sweep, *chosen, "--tta", "flips")
+    assert done.out.count("scored (new: kept scores have another focus, tta)") == 2
+    assert "rendered as the mean over flips · in focus: where photo and target are equally sharp" in done.out
+    assert compare(sweep, *chosen, "--tta", "flips").out.count("scores of an earlier comparison") == 2
+    assert compare(sweep, "--metrics", "psnr").out.count("kept scores have another tta") == 2
+    refused = compare(sweep, "--focus", "truth")
+    assert refused.code == 2
+    assert "`--focus truth` would have no effect" in refused.err
 
 
 def test_scores_are_kept_and_used_only_for_the_same(compare, sweep, tmp_path):
@@ -459,8 +542,8 @@ def test_where_smaller_is_better_the_smaller_value_is_called_better(sweep, tmp_p
     head, _, first, second = [row.strip("|").split("|") for row in text.splitlines() if row.startswith("|")]
     assert [cell.strip() for cell in head[1:3]] == ["Falling ↓", "Δ Falling ↓"]
     assert [cell.strip() for cell in first[1:3]] == ["9.5 [9.0, 10.0]", "–"]
-    assert [cell.strip() for cell in second[1:3]] == ["7.5 [7.0, 8.0]", "-2.0 [-2.0, -2.0] ✓"]
+    assert [cell.strip() for cell in second[1:3]] == ["7.5 [7.0, 8.0]", "-2.0 [-2.0, -2.0] (too few)"]
     page = (tmp_path / "out" / "gallery.html").read_text()
     assert '<td class="best">7.5' in page
-    assert '<td class="better">-2.0' in page
+    assert "<td>-2.0 [-2.0, -2.0] (too few)</td>" in page
     assert "<small>Falling 10.0</small>" in page

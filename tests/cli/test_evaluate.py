@@ -7,6 +7,9 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from lensblend.runs.checkpoints import load_network
+from lensblend.runs.recorded import recorded_data
+
 
 def scores(folder):
     with (folder / "scores.csv").open(newline="") as file:
@@ -61,13 +64,21 @@ def test_the_gallery_is_one_file_with_every_picture(evaluated, picture):
     assert picture(output / "sheet.png").shape[0] > 3 * 192
 
 
-def test_full_resolution_blending_and_the_training_split(in_process, trained, tmp_path):
-    done = in_process(
-        "evaluate", f"checkpoint={trained}/phase2", f"output={tmp_path}", "limit=2", "split=train", "blend_at=photo"
-    )
+def test_full_resolution_blending_the_training_split_flips_and_what_is_in_focus(in_process, trained, tmp_path):
+    request = f"checkpoint={trained}/phase2", f"output={tmp_path}", "limit=2", "split=train", "blend_at=photo"
+    done = in_process("evaluate", *request, "tta=flips", "metrics=focus", "focus=truth", "gallery=true")
     assert done.code == 0, done.err
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert (content["split"], content["blend_at"], content["phase"]) == ("train", "photo", "phase2")
+    assert (content["tta"], content["focus"]) == ("flips", {"_target_": "lensblend.inference.guidance.Truth"})
+    # By masks, the whole error is that of the two regions, each as large as it is.
+    source = recorded_data(load_network(trained / "phase2" / "best.ckpt").config, trained, is_run=True)
+    pairs = source.split("train")
+    for index, row in enumerate(scores(tmp_path).values()):
+        share = pairs.load(index).maps["mask"].mean()
+        error = {name: 10 ** (-float(row[name]) / 10) for name in ("psnr", "psnr_in", "psnr_out")}
+        assert error["psnr"] == pytest.approx(share * error["psnr_in"] + (1 - share) * error["psnr_out"], rel=1e-5)
+        assert float(row["edges"]) > 0
 
 
 def test_folders_score_as_scikit_image_does(in_process, picture, tmp_path):
@@ -79,13 +90,21 @@ def test_folders_score_as_scikit_image_does(in_process, picture, tmp_path):
         prediction = np.clip(target + random.integers(-9, 10, target.shape), 0, 255).astype(np.uint8)
         Image.fromarray(target).save(tmp_path / "targets" / f"{index}.png")
         Image.fromarray(prediction).save(tmp_path / "predictions" / f"{index}.png")
-    done = in_process(
-        "evaluate",
-        f"predictions={tmp_path / 'predictions'}",
-        f"targets={tmp_path / 'targets'}",
-        f"output={tmp_path / 'out'}",
-    )
+        # The first photo differs from its target on the right alone, the second nowhere: all of it is in focus.
+        target[:, 32 + 99 * index :] = 0
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(target).save(tmp_path / "photos" / f"{index}.png")
+    folders = [f"{name}={tmp_path / name}" for name in ("predictions", "targets", "photos")]
+    done = in_process("evaluate", *folders, f"output={tmp_path / 'out'}", "metrics=focus")
     assert done.code == 0, done.err
+    assert "PSNR elsewhere: over 1 of 2 images; in the others the region is too small." in done.out
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["lacking"] == dict.fromkeys(
+        ("psnr_out", "ssim_out", "edges"), 1
+    )
+    inside = {name: row["psnr_out"] for name, row in scores(tmp_path / "out").items()}
+    assert inside["1"] == ""
+    ours, theirs = (picture(tmp_path / f / "0.png")[:, 33:] for f in ("predictions", "targets"))
+    assert float(inside["0"]) == pytest.approx(peak_signal_noise_ratio(theirs, ours), abs=0.1)
     for name, row in scores(tmp_path / "out").items():
         ours, theirs = (picture(tmp_path / f / f"{name}.png") for f in ("predictions", "targets"))
         assert float(row["psnr"]) == pytest.approx(peak_signal_noise_ratio(theirs, ours), abs=1e-4)

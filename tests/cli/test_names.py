@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from hostile_names import NAMES
+from lensblend.comparison.csv_tables import scores_csv
 from lensblend.comparison.gallery import Gallery
-from lensblend.comparison.tables import scores_csv
 from lensblend.data.images import write_image
 from lensblend.errors import StorageError
 from lensblend.inference.evaluation import match_folders, score_folders, write_scores
@@ -67,7 +67,7 @@ def test_pages_tables_and_sheets_take_any_names(tmp_path):
     assert written("caf\udce9") in page
     assert sheet({name: {"photo": PICTURE} for name in NAMES.values()}).height > 0
     table = {name: {"a": {"psnr": 1.0}} for name in NAMES.values()}
-    write_atomically(tmp_path / "scores.csv", scores_csv(table))
+    write_atomically(tmp_path / "scores.csv", scores_csv(table, {"psnr": Psnr}))
     with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as file:
         assert [row["run"] for row in csv.DictReader(file)] == [as_cell(name) for name in NAMES.values()]
 

@@ -4,10 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 from PIL import Image
 
 from lensblend.comparison import gallery
-from lensblend.comparison.gallery import Cell, Gallery, PageImage, Picture, Section, write_gallery
+from lensblend.comparison.gallery import Cell, Drawing, Gallery, PageImage, Picture, Section, write_gallery
 from lensblend.inference.pictures import encode
 from lensblend.metrics.fidelity import Psnr
 
@@ -208,6 +209,57 @@ def test_pictures_keep_their_proportions(opened):
     assert opened.locator("section").first.locator("img").first.evaluate("i => getComputedStyle(i).imageRendering") == (
         "pixelated"
     )
+
+
+@pytest.fixture
+def seeds(browser, tmp_path):
+    """A page of four runs, two kernel sets with two seeds each, opened on a phone."""
+    labels = [f"{kernels} · seed={seed}" for kernels in ("gaussian_25_45_75", "gaussian_75") for seed in (0, 1)]
+    wide = "26.19 ± 0.12 [25.10, 27.30]"
+    table = [[Cell(t) for t in ("Δ to gaussian_25_45_75", "seeds", *("PSNR ↑", "SSIM ↑") * 4)]]
+    table += [[Cell(name), Cell("2"), *[Cell(wide, "best")] * 8] for name in ("gaussian_25_45_75", "gaussian_75")]
+    svg = Markup(
+        '<svg viewBox="0 0 520 260" role="img" aria-label="PSNR over epochs"><text x="9" y="20">24</text></svg>'
+    )
+    drawing = Drawing("PSNR ↑", svg, [(label, Markup('<svg width="28" height="8"></svg>')) for label in labels])
+    configuration = [[Cell("")] + [Cell(label) for label in labels], [Cell("kernels.sizes")] + [Cell("25,45,75")] * 4]
+    sections = [Section("Configurations", [configuration], [])]
+    sections.append(Section("Learning curves", [], [], ["At their sizes."], [drawing, drawing], [table]))
+    path = tmp_path / "seeds.html"
+    images = [shown("a", [20.0, 26.0, 21.0, 22.0], labels)]
+    write_gallery(path, "4 runs", labels, {"psnr": Psnr}, table, images, sections=sections)
+    tab = browser.new_page(viewport={"width": 420, "height": 900})
+    tab.set_default_timeout(60_000)
+    tab.goto(path.as_uri())
+    yield tab
+    tab.close()
+
+
+def test_on_a_phone_tables_scroll_and_the_page_does_not(seeds):
+    assert seeds.evaluate("document.documentElement.scrollWidth") <= 420
+    first = seeds.locator(".scroll").first
+    assert first.evaluate("s => s.scrollWidth > s.clientWidth && getComputedStyle(s).overflowX") == "auto"
+    seeds.locator("details details summary").click()
+    assert seeds.evaluate("document.documentElement.scrollWidth") <= 420
+    for drawing in seeds.locator(".drawings figure > svg").all():
+        box = drawing.bounding_box()
+        assert (box["x"] >= 0, box["x"] + box["width"] <= 420, box["height"] > 150) == (True, True, True)
+    assert seeds.get_by_role("img", name="PSNR over epochs").count() == 2
+
+
+def test_two_seeds_never_look_alike_in_a_chooser(seeds):
+    for width in (420, 1400):
+        seeds.set_viewport_size({"width": width, "height": 900})
+        for chooser in seeds.locator("select").all():
+            texts = chooser.locator("option").all_inner_texts()
+            assert len(set(texts)) == len(texts)
+            # As wide as its longest entry wants it: nothing of a name is cut off.
+            wanted = chooser.evaluate(
+                "s => { const c = s.cloneNode(true); c.style.cssText = 'position: absolute; max-width: none';"
+                " s.after(c); const w = c.offsetWidth; c.remove(); return w; }"
+            )
+            assert chooser.bounding_box()["width"] >= wanted - 1
+            assert chooser.bounding_box()["x"] + chooser.bounding_box()["width"] <= width
 
 
 def test_weight_maps_open_and_keys_go_from_image_to_image(opened):

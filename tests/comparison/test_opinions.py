@@ -8,6 +8,9 @@ import pytest
 from scipy import stats
 
 from hostile_names import NAMES
+from lensblend.comparison.csv_tables import comparison_csv
+from lensblend.comparison.explanations import explained
+from lensblend.comparison.lines import Line, Opinion
 from lensblend.comparison.opinions import (
     agreement_cells,
     agreements,
@@ -16,9 +19,9 @@ from lensblend.comparison.opinions import (
     rated,
     read_ratings,
 )
-from lensblend.comparison.statistics import Interval
+from lensblend.comparison.statistics import Difference, Interval
 from lensblend.comparison.studies.aim2019 import TEAMS
-from lensblend.comparison.tables import Line, Opinion, comparison_csv, explained, markdown, marks, table_cells
+from lensblend.comparison.tables import markdown, marks, table_cells
 from lensblend.errors import DataError, RequestError
 from lensblend.metrics.fidelity import Psnr
 from lensblend.metrics.perceptual import Lpips
@@ -32,7 +35,8 @@ METRICS = {"psnr": Psnr, "lpips": Lpips}
 
 def line(label, psnr, lpips=0.3, folder=None, opinion=None):
     means = {"psnr": Interval(psnr, psnr - 1, psnr + 1), "lpips": Interval(lpips, lpips, lpips)}
-    return Line(label, folder or f"runs/{label}", "phase1", 12, means, None if label == "a" else means, opinion)
+    paired = {name: Difference(one.mean, one.low, one.high, 9) for name, one in means.items()}
+    return Line(label, folder or f"runs/{label}", "phase1", 12, means, None if label == "a" else paired, opinion)
 
 
 def mos(value):
@@ -64,8 +68,8 @@ def test_a_study_is_read_as_it_was_written_and_said_beside_the_metrics(study):
     assert [row[3] for row in cells[1:]] == ["1.00 [1.00, 1.00]", "3.00 [3.00, 3.00]"]
     assert [row[3] for row in marks(lines, METRICS)] == ["", "best", ""]
     assert {len(row) for row in [*cells, *marks(lines, METRICS)]} == {7}
-    assert "0 (almost identical) to 4" in explained(lines, 5)
-    rows = [row for row in csv.DictReader(io.StringIO(comparison_csv(lines, 5))) if row["metric"] == "mos"]
+    assert "0 (almost identical) to 4" in explained(lines, 5, METRICS)
+    rows = [row for row in csv.DictReader(io.StringIO(comparison_csv(lines, METRICS))) if row["metric"] == "mos"]
     assert [(row["run"], row["count"], row["mean"], row["difference"]) for row in rows] == [
         ("a", "2", "1.0", ""),
         ("b", "2", "3.0", ""),
@@ -74,7 +78,7 @@ def test_a_study_is_read_as_it_was_written_and_said_beside_the_metrics(study):
 
 def test_without_ratings_nothing_changes():
     lines = [line("a", 24.0), line("b", 22.0)]
-    assert "MOS" not in markdown(lines, METRICS, 5) + comparison_csv(lines, 5)
+    assert "MOS" not in markdown(lines, METRICS, 5) + comparison_csv(lines, METRICS)
     assert opinions_markdown(lines, METRICS, []) == opinions_sections(lines, METRICS, []) == []
 
 

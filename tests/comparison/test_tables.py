@@ -4,18 +4,12 @@ import io
 import numpy as np
 import pytest
 
+from lensblend.comparison.csv_tables import comparison_csv, scores_csv
+from lensblend.comparison.explanations import explanation
+from lensblend.comparison.lines import Line
+from lensblend.comparison.rows import compare_scores
 from lensblend.comparison.statistics import Interval, difference_interval, mean_interval
-from lensblend.comparison.tables import (
-    Line,
-    compare_scores,
-    comparison_csv,
-    explanation,
-    markdown,
-    marks,
-    scores_csv,
-    table_cells,
-    verdict,
-)
+from lensblend.comparison.tables import markdown, marks, table_cells, verdict
 from lensblend.metrics.fidelity import Psnr
 from lensblend.metrics.perceptual import Lpips
 
@@ -31,8 +25,15 @@ NAMED = {
 }
 
 
+def compared(named, reference=0, metrics=METRICS):
+    """The lines of runs that are rows of their own."""
+    rows = {label: [scores] for label, scores in named.items()}
+    found = compare_scores(rows, reference, metrics).items()
+    return [Line(label, "runs/x", "phase3", 1234, one.means, one.differences) for label, one in found]
+
+
 def lines(reference=0):
-    return [Line(label, "runs/x", "phase3", 1234, *c) for label, c in compare_scores(NAMED, reference).items()]
+    return compared(NAMED, reference)
 
 
 def test_means_and_differences_are_those_of_the_images():
@@ -45,7 +46,7 @@ def test_means_and_differences_are_those_of_the_images():
 
 def test_the_order_of_the_images_in_a_run_plays_no_role():
     turned = {"first": NAMED["first"], "second | odd": dict(reversed(NAMED["second | odd"].items()))}
-    assert compare_scores(turned, 0)["second | odd"][1] == lines()[1].differences
+    assert compared(turned)[1].differences == lines()[1].differences
 
 
 def test_the_reference_can_be_any_run():
@@ -83,14 +84,13 @@ def test_one_run_has_no_differences_and_one_image_no_intervals():
     alone = lines()[:1]
     assert not any("Δ" in cell for cell in table_cells(alone, METRICS)[0])
     assert "Δ" not in markdown(alone, METRICS, 20)
-    assert explanation(1, True) == "One image: there are no intervals."
-    single = {"a": {"x": {"psnr": 20.0}}}
-    line = Line("a", "runs/a", "phase1", 7, *compare_scores(single, 0)["a"])
-    assert table_cells([line], {"psnr": Psnr})[1] == ["a", "20.00", "7"]
+    single = compared({"a": {"x": {"psnr": 20.0}}}, metrics={"psnr": Psnr})
+    assert explanation(single, 1) == "One image: there are no intervals."
+    assert table_cells(single, {"psnr": Psnr})[1] == ["a", "20.00", "1,234"]
 
 
 def test_the_csv_reads_back_as_the_same_numbers():
-    rows = {(r["run"], r["metric"]): r for r in csv.DictReader(io.StringIO(comparison_csv(lines(), 20)))}
+    rows = {(r["run"], r["metric"]): r for r in csv.DictReader(io.StringIO(comparison_csv(lines(), METRICS)))}
     second = lines()[1]
     row = rows["second | odd", "psnr"]
     assert [float(row[c]) for c in ("mean", "low", "high")] == [
@@ -99,7 +99,7 @@ def test_the_csv_reads_back_as_the_same_numbers():
     assert float(row["difference_low"]) == second.differences["psnr"].low
     assert (row["against"], row["count"], row["parameters"]) == ("first", "20", "1234")
     assert rows["first", "psnr"]["difference"] == ""
-    scores = list(csv.DictReader(io.StringIO(scores_csv(NAMED))))
+    scores = list(csv.DictReader(io.StringIO(scores_csv(NAMED, METRICS))))
     assert {(r["run"], r["id"]): float(r["psnr"]) for r in scores} == {
         (run, name): row["psnr"] for run, images in NAMED.items() for name, row in images.items()
     }
@@ -109,9 +109,9 @@ def test_the_csv_reads_back_as_the_same_numbers():
 def test_a_score_that_is_no_number_is_neither_hidden_nor_best(odd):
     named = {label: {name: dict(row) for name, row in rows.items()} for label, rows in NAMED.items()}
     named["second | odd"]["image 3"]["psnr"] = odd
-    compared = [Line(label, "x", "p", 1, *c) for label, c in compare_scores(named, 0).items()]
-    assert str(compared[1].means["psnr"].mean) == str(odd)
-    assert np.isnan([compared[1].means["psnr"].low, compared[1].differences["psnr"].low]).all()
-    assert verdict(compared[1].differences["psnr"], Psnr) == ""
+    found = compared(named)
+    assert str(found[1].means["psnr"].mean) == str(odd)
+    assert np.isnan([found[1].means["psnr"].low, found[1].differences["psnr"].low]).all()
+    assert verdict(found[1].differences["psnr"], Psnr) == ""
     if np.isnan(odd):
-        assert [row[1] for row in marks(compared, METRICS)] == ["", "best", ""]
+        assert [row[1] for row in marks(found, METRICS)] == ["", "best", ""]

@@ -13,7 +13,7 @@ from lensblend.data.pairs import Pair
 from lensblend.data.transforms import resize_map
 from lensblend.errors import DataError, RequestError, WeightsMissingError
 from lensblend.inference.guidance import FromPair, MapFiles, Truth, build_guides, guidance_of
-from lensblend.inference.guided_pairs import Guided, GuidedSource
+from lensblend.inference.guided_pairs import Afresh, Guided, GuidedSource
 from lensblend.inference.prior_maps import NetworkMap, estimate, estimates
 from lensblend.nn.rendering import PriorNetwork
 
@@ -229,6 +229,16 @@ def test_guided_pairs_carry_the_maps_beside_all_else():
     assert pair.id == "b"
     np.testing.assert_array_equal(pair.maps["saliency"], pair.maps["mask"])
     np.testing.assert_array_equal(pair.photo, Pairs().load(1).photo)
+
+
+def test_what_metrics_alone_take_is_left_out_of_training_pairs_and_nothing_is_kept_of_what_is_scored_once():
+    guides = {"saliency": Truth("saliency"), "focus": Truth("focus")}
+    source = GuidedSource(Source(), guides, ["mask", "disparity"], scoring=["focus"])
+    assert set(source.split("train").load(1).maps) == {"saliency"}
+    assert set(source.split("val").load(1).maps) == {"saliency", "focus"}
+    once = Guided(Pairs(), {"focus": Afresh(FromPair("focus"))}).load(0)
+    assert (once.maps["focus"] == 1).all()
+    assert not list(FromPair("focus").cache.folder.glob("*.npy"))
 
 
 def test_a_source_that_is_not_set_is_asked_for():

@@ -15,6 +15,7 @@ from lensblend.losses.pixel import L1
 from lensblend.losses.saliency import BinaryCrossEntropy
 from lensblend.losses.weighted_sum import WeightedSum
 from lensblend.metrics.fidelity import Psnr
+from lensblend.metrics.focus import PsnrIn
 from lensblend.metrics.saliency import MeanAbsoluteError
 from lensblend.networks.depth_blend import DepthBlend
 from lensblend.nn.kernel_bank import KernelBank
@@ -294,6 +295,19 @@ def test_scores_do_not_depend_on_the_validation_batch(batch):
     for module in (both, one):
         module.on_validation_epoch_end()
     assert one.kept["val/psnr"] == pytest.approx(float(both.kept["val/psnr"]), rel=1e-6)
+
+
+def test_a_metric_of_what_is_in_focus_is_given_the_batchs_map(batch):
+    module = fit_of(Restoration, Both(), "l1", metrics={"psnr_in": PsnrIn()})
+    focus = (batch["photo"][:, :1] > 0.3).float()
+    focus[1] = 0  # nothing in focus: no part in the mean
+    module.validation_step({**batch, "focus": focus}, 0)
+    module.on_validation_epoch_end()
+    error = ((batch["photo"][0] * 0.5).mul(255).round() - batch["target"][0].mul(255).round()).square().mean(dim=0)
+    expected = 10 * np.log10(255**2 / error[focus[0, 0] > 0].mean().item())
+    assert float(module.kept["val/psnr_in"]) == pytest.approx(expected, rel=1e-5)
+    # A picture of a training pair, which comes without the map, is drawn without the score.
+    assert module.picture({name: values[:1] for name, values in batch.items()})[1] == {}
 
 
 def kept_by_a_step(**arguments):

@@ -69,7 +69,8 @@ def _is(system: System, run: str, folder: str) -> bool:
     if system.model is None or not folder:
         return False
     place = real(system.model)
-    return real(folder) in (place, *place.parents[:2])
+    # Runs that differ in their seed alone are one row, with all their folders.
+    return any(real(one) in (place, *place.parents[:2]) for one in folder.split("; "))
 
 
 def _number(text: str, file: Path) -> float:

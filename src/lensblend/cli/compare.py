@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensblend.cli import compare_depth
+from lensblend.cli import compare_depth, compare_metrics
 from lensblend.cli.flags import path, run_flags, shared
 from lensblend.errors import DataError
 from lensblend.runs.messages import say
@@ -69,7 +69,16 @@ def parser() -> argparse.ArgumentParser:
         default="photo",
         help="score at the photos' own size (default), or resized to the network's size",
     )
-    verb.add_argument("--lpips-weights", type=path, metavar="PATH", help="torchvision's alexnet-owt-7be5be79.pth")
+    compare_metrics.add_flags(verb)
+    verb.add_argument(
+        "--each-seed", action="store_true", help="a row per run also where runs differ in their seed alone"
+    )
+    verb.add_argument(
+        "--tta",
+        choices=["none", "flips"],
+        default="none",
+        help="flips: the mean of the renderings of a photo and its three flips",
+    )
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     verb.add_argument("--again", action="store_true", help="score also what an earlier comparison has scored")
     return verb
@@ -120,7 +129,7 @@ def compare(arguments: argparse.Namespace) -> None:
     from lensblend.comparison.runs import find_entries
 
     check_writable(arguments.output or Path("outputs"))
-    ratings = _ratings(arguments.ratings)
+    ratings, weights = _ratings(arguments.ratings), compare_metrics.weights_named(arguments)
     entries, left_out = find_entries(arguments.runs, arguments.phase, _choice(arguments.table))
     for run in left_out:
         say(f"Left out: {run.folder}: {run.reason}")
@@ -132,19 +141,9 @@ def compare(arguments: argparse.Namespace) -> None:
     from lensblend.comparison.scored import Request
     from lensblend.comparison.studies.findings import MAPS
     from lensblend.inference.rendering import choose_device
-    from lensblend.runs.building import build_metrics
     from lensblend.runs.files import file_sha256
 
-    weights: Path | None = arguments.lpips_weights
-    metrics, left_out_metrics = build_metrics(
-        {
-            "psnr": {"_target_": "lensblend.metrics.fidelity.Psnr"},
-            "ssim": {"_target_": "lensblend.metrics.fidelity.Ssim"},
-            "lpips": {"_target_": "lensblend.metrics.perceptual.Lpips", "weights": weights and str(weights)},
-        }
-    )
-    if "lpips" in left_out_metrics:
-        print("Here, `--lpips-weights PATH` names that file.")
+    metrics = compare_metrics.build(arguments, weights)
     request = Request(
         metrics,
         choose_device(arguments.device),
@@ -152,13 +151,18 @@ def compare(arguments: argparse.Namespace) -> None:
         arguments.score_at,
         arguments.limit,
         max(arguments.gallery_limit, MAPS if arguments.analysis else 0),
-        file_sha256(weights) if weights else None,
+        {name: file_sha256(file) for name, file in weights.items()},
         arguments.again,
         arguments.analysis,
+        compare_metrics.FOCUS[arguments.focus or "from_pair"],
+        arguments.tta,
     )
-    comparison = report.compare(
-        entries, left_out, arguments.against, request, lambda indices, label: track(list(indices), f"Scoring {label}")
-    )
+
+    def shown(indices: Iterable[int], label: str) -> Iterable[int]:
+        return track(list(indices), f"Scoring {label}")
+
+    against = entries, left_out, arguments.against
+    comparison = report.compare(*against, request, shown, arguments.each_seed)
     comparison.phase = arguments.phase
     if ratings is not None:
         comparison.rate(ratings)

@@ -163,11 +163,13 @@ class Evaluate:
         metrics: What to score.
         saliency: Where a network's saliency comes from; default: as in its training.
         disparity: The same for disparity.
+        focus: What metrics of what is in focus go by: photo and target, or the data's masks, `truth`.
         checkpoint: A checkpoint, an exported network, a run's or a phase's folder, `default` (the model in the box),
             hf://OWNER/NAME, or a list of them, whose renderings are averaged.
         network: What a ``checkpoint`` that the network's authors published holds, by the name of a baseline: ``dbsi``.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
+        photos: A folder of the photos, which metrics of what is in focus need beside ``predictions`` and ``targets``.
         split: ``val`` or ``train``.
         output: The folder that receives scores.csv and metrics.json.
         image_size: Height and width at which the network runs; default: the size its phase was trained at.
@@ -182,17 +184,20 @@ class Evaluate:
         engine: What computes the network: ``torch``, ``compile``, ``onnx`` or ``openvino``; the last two on the CPU.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``, as the engine offers.
         fast: Blur on coarser grids: Gaussians, within half a level of 8 bits.
+        tta: ``flips`` scores the mean of the renderings of the photo and its three flips; ``none`` its own.
     """
 
     data: dict[str, Any] | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     saliency: dict[str, Any] | None = None
     disparity: dict[str, Any] | None = None
+    focus: dict[str, Any] | None = None
     output: str = MISSING
     checkpoint: Any = None
     network: str | None = None
     predictions: str | None = None
     targets: str | None = None
+    photos: str | None = None
     split: str = "val"
     image_size: list[int] | None = None
     blend_at: str = "network"
@@ -204,6 +209,7 @@ class Evaluate:
     engine: str = "torch"
     precision: str = "fp32"
     fast: bool = False
+    tta: str = "none"
 
 
 def config_folder() -> Path:

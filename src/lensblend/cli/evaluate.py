@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What is looked at only where a network renders.
 RENDERING = (
     *("data", "split", "image_size", "blend_at", "score_at", "saliency", "disparity", "references", "gallery"),
-    *("network", "device", "engine", "precision", "fast"),
+    *("network", "device", "engine", "precision", "fast", "tta"),
 )
 
 
@@ -41,6 +41,7 @@ def evaluate(config: DictConfig) -> None:
     one_of("split", node["split"], ("train", "val"))
     for key in ("blend_at", "score_at"):
         one_of(key, node[key], ("photo", "network"))
+    one_of("tta", node["tta"], ("none", "flips"))
     if node["limit"] is not None and node["limit"] < 1:
         raise RequestError(f"`limit` is 1 or more, or null for all pairs, but got {node['limit']}.")
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
@@ -48,7 +49,7 @@ def evaluate(config: DictConfig) -> None:
         refuse_set(overrides, RENDERING, "`predictions` are scored as they are; it goes beside `checkpoint`")
     from lensblend.runs.building import build_metrics, check_parts
 
-    check_parts(node, "data", "metrics", "saliency", "disparity")
+    check_parts(node, "data", "metrics", "saliency", "disparity", "focus")
     check_writable(Path(node["output"]))
     metrics, _ = build_metrics(node["metrics"])
     for name, metric in metrics.items():
@@ -57,23 +58,54 @@ def evaluate(config: DictConfig) -> None:
                 f"`metrics.{name}` scores {metric.compares}, but `evaluate` scores renderings; choose metrics=default, "
                 f"or leave it out: metrics.{name}=null"
             )
+    from lensblend.inference.evaluation import taken
+
+    if not taken(metrics):
+        refuse_set(overrides, ["focus", "photos"], "no metric here takes what is in focus; choose metrics=focus")
     if node["checkpoint"] is None:
         _evaluate_folders(node, metrics)
     else:
+        refuse_set(overrides, ["photos"], "the data of `checkpoint` has its own; it goes beside `predictions`")
         _evaluate_checkpoint(node, metrics, overrides)
 
 
 def _evaluate_folders(node: dict[str, Any], metrics: dict[str, Any]) -> None:
     from rich.progress import track
 
-    from lensblend.inference.evaluation import match_folders, means, score_folders, write_scores
+    from lensblend.data.images import read_photo
+    from lensblend.data.pairs import Pair
+    from lensblend.inference.evaluation import match_folders, score_folders, taken, write_scores
+    from lensblend.inference.guidance import build_guides
+    from lensblend.inference.means import lacking_lines, means
 
     classes = {name: type(metric) for name, metric in metrics.items()}
+    guides, photos = build_guides(taken(metrics), node), {}
+    if guides and node["photos"] is None:
+        first = next(name for name, metric in metrics.items() if metric.beside)
+        raise RequestError(
+            f"`metrics.{first}` needs what is in focus, which renderings and targets do not tell: give `photos=DIR`, "
+            "or choose metrics=default."
+        )
     files = match_folders(Path(node["predictions"]), Path(node["targets"]))[: node["limit"]]
-    scores = score_folders(metrics, track(files, "Scoring"))
+    if guides:
+        matched = match_folders(Path(node["photos"]), Path(node["targets"]), "scored in focus")
+        photos = {name: photo for name, photo, _ in matched}
+
+    def maps_of(name: str, target: Any) -> dict[str, Any]:
+        pair = Pair(name, read_photo(photos[name]), target)
+        return {key: guide(pair) for key, guide in guides.items()}
+
+    scores = score_folders(metrics, track(files, "Scoring"), maps_of if guides else None)
     about = {"predictions": node["predictions"], "targets": node["targets"]}
+    about |= {"photos": node["photos"], "focus": node["focus"]} if guides else {}
     write_scores(Path(node["output"]), classes, scores, about)
-    _conclude(Path(node["output"]), classes, {"predictions": means(scores)}, len(scores))
+    _conclude(
+        Path(node["output"]),
+        classes,
+        {"predictions": means(classes, scores)},
+        len(scores),
+        lacking_lines(classes, scores),
+    )
 
 
 def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -84,10 +116,12 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     from lensblend.data.samples import Resized
     from lensblend.data.sizes import check_image_size
     from lensblend.inference.engines import check_engine, device_for
-    from lensblend.inference.evaluation import means, means_by_f_number, score_network, score_references, write_scores
+    from lensblend.inference.evaluation import score_network, score_references, taken, write_scores
+    from lensblend.inference.flipped import augmented
     from lensblend.inference.folding import folded
-    from lensblend.inference.guidance import KNOWN, guides_of
-    from lensblend.inference.guided_pairs import Guided, check_guides, give_maps
+    from lensblend.inference.guidance import KNOWN, build_guides, guides_of
+    from lensblend.inference.guided_pairs import Afresh, Guided, check_guides, give_maps
+    from lensblend.inference.means import lacking_lines, means, means_by_f_number
     from lensblend.inference.served import served
     from lensblend.runs.checkpoints import check_renders, load_ensemble
     from lensblend.runs.configuration import config_hash
@@ -124,6 +158,7 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     )
     pairs = source.split(split)
     guides = guides_of(trained, node)
+    guides |= {name: Afresh(guide) for name, guide in build_guides(taken(metrics), node).items()}
     check_guides(guides, pairs, node["limit"])
     pairs = Guided(pairs, guides, KNOWN)
     if node["score_at"] == "network":
@@ -133,28 +168,31 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
         raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
     blurring = network
     network = served(folded(rendering).to(device), node["engine"], node["precision"], trained.sha256)
+    network = augmented(network, node["tta"])
     classes = {name: type(metric) for name, metric in metrics.items()}
     gallery, output = Gallery(trained.label, classes) if node["gallery"] else None, Path(node["output"])
     show = gallery.show if gallery else None
     shown = track(indices, "Rendering and scoring")
     f_numbers: dict[str, float] = {}
     scores = score_network(network, metrics, pairs, shown, image_size, node["blend_at"], show, f_numbers)
-    about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision", "fast")}
+    about = {key: node[key] for key in ("blend_at", "score_at", "split", "engine", "precision", "fast", "tta")}
     about |= {
         "checkpoint": origin(trained.path) or str(trained.path) if len(paths) == 1 else paths,
         "checkpoint_sha256": trained.sha256,
         "data": data,
     }
     about |= {"network": node["network"]} if node["network"] else {}
+    about |= {"focus": node["focus"]} if taken(metrics) else {}
     about |= {"phase": trained.record["phase"], "image_size": list(image_size)}
     if node["references"] and blurring.reference_bank is not None:
         shown = track(indices, "Scoring photo and uniform blurs")
         about["references"] = score_references(metrics, blurring, pairs, shown, image_size)
     write_scores(output, classes, scores, about, f_numbers)
-    rows = {**about.get("references", {}), trained.label: means(scores), **means_by_f_number(scores, f_numbers)}
+    rows = {**about.get("references", {}), trained.label: means(classes, scores)}
+    rows |= means_by_f_number(classes, scores, f_numbers)
     if gallery:
         gallery.write(output, f"{trained.path} on {node['split']}", rows)
-    _conclude(output, classes, rows, len(scores))
+    _conclude(output, classes, rows, len(scores), lacking_lines(classes, scores))
 
 
 def _refuse_unused(network: BokehNetwork, source: Source, overrides: Sequence[str]) -> None:
@@ -167,12 +205,13 @@ def _refuse_unused(network: BokehNetwork, source: Source, overrides: Sequence[st
         refuse_set(overrides, ["references"], f"{kind} has no bank of kernels; leave it out")
 
 
-def _conclude(output: Path, classes: MetricClasses, rows: dict[str, Any], count: int) -> None:
+def _conclude(output: Path, classes: MetricClasses, rows: dict[str, Any], count: int, notes: Sequence[str]) -> None:
     from lensblend.inference.evaluation import aligned, mean_cells
     from lensblend.runs.messages import say
 
     table = aligned(mean_cells(classes, rows))
-    say(f"\nMeans over {count} images:\n\n{table}\n\nscores.csv and metrics.json are in {output}")
+    text = "\n\n".join([f"\nMeans over {count} images:", table, *(["\n".join(notes)] if notes else [])])
+    say(f"{text}\n\nscores.csv and metrics.json are in {output}")
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ FILL_IN = {"kernels": "model=depth_blend", "backbone": "model=depth_blend"}
 SOURCES = {
     "saliency": "a network that takes it, such as model=saliency_blend, or a loss or metric that compares it",
     "disparity": "a network that takes it, such as model=dynamic_filter_dense, or a loss or metric that compares it",
-    "focus": "a loss that compares a predicted `mask` with it, such as loss@schedule.phases.PHASE.loss=slyym",
+    "focus": "a loss that compares a predicted `mask` with it, such as loss@schedule.phases.PHASE.loss=slyym, or "
+    "metrics=focus",
 }
 
 

@@ -121,6 +121,21 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """Lines that are part of the page, with what each of them is.
+
+    Attributes:
+        title: Stands above it.
+        svg: An ``<svg>`` element that says by itself what it shows.
+        legend: Of each line, its name and a piece of it.
+    """
+
+    title: str
+    svg: Markup
+    legend: Sequence[tuple[str, Markup]]
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the page above the images.
 
@@ -129,12 +144,16 @@ class Section:
         tables: Each in cells, the head first.
         pictures: Shown as wide as they are, or as the page is.
         notes: Sentences between tables and pictures.
+        drawings: Shown side by side, after the notes.
+        details: Tables that are closed at first, below all.
     """
 
     title: str
     tables: Sequence[Sequence[Sequence[Cell]]]
     pictures: Sequence[Picture]
     notes: Sequence[str] = ()
+    drawings: Sequence[Drawing] = ()
+    details: Sequence[Sequence[Sequence[Cell]]] = ()
 
 
 def write_gallery(

@@ -12,8 +12,8 @@ from pathlib import Path
 from scipy.stats import kendalltau, spearmanr
 
 from lensblend.comparison.gallery import Cell, Section
+from lensblend.comparison.lines import Line, Opinion
 from lensblend.comparison.statistics import Interval
-from lensblend.comparison.tables import Line, Opinion
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError, RequestError
 from lensblend.inference.evaluation import aligned, shown

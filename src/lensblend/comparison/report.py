@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
+from lensblend.comparison.csv_tables import comparison_csv, scores_csv
+from lensblend.comparison.curves import curves_sections
+from lensblend.comparison.explanations import explained
 from lensblend.comparison.gallery import Cell, PageImage, Picture, Section, note, write_gallery
 from lensblend.comparison.labels import label_entries
+from lensblend.comparison.lines import Line
 from lensblend.comparison.opinions import Ratings, opinions_markdown, opinions_sections, rated
+from lensblend.comparison.rows import Row, configuration_cells, lines_of, mean_scores, rows_of
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
 from lensblend.comparison.scored import Request, Scored
 from lensblend.comparison.scoring import check_maps, content_hash, score_entry
@@ -21,25 +27,17 @@ from lensblend.comparison.studies.analysis import analyse
 from lensblend.comparison.studies.findings import clear_findings, write_findings
 from lensblend.comparison.studies.paper import METRICS, paper_table
 from lensblend.comparison.studies.recipes import Recipes
-from lensblend.comparison.tables import (
-    Line,
-    compare_scores,
-    comparison_csv,
-    explained,
-    f_number_table,
-    markdown,
-    marks,
-    scores_csv,
-    table_cells,
-)
+from lensblend.comparison.tables import f_number_table, markdown, marks, table_cells
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
+from lensblend.inference.evaluation import aligned, shown, taken
 from lensblend.metrics.per_image import MetricClasses
 from lensblend.runs.messages import say
 from lensblend.storage import write_atomically
 
 AIM2019 = "aim2019"
+FOCUS = {"FromPair": "where photo and target are equally sharp", "Truth": "the data's masks"}
 Track = Callable[[Iterable[int], str], Iterable[int]]
 
 
@@ -49,7 +47,9 @@ class Comparison:
 
     Attributes:
         entries: What was compared.
-        lines: The table, a line per entry.
+        runs: A line per entry.
+        lines: The table: the same, but that runs which differ in their seed alone are one.
+        rows: Which entries each line of the table is the mean of.
         metrics: The classes of what they were scored by, by name.
         scored: Each entry's scores and pictures.
         pairs: The validation split, at the pairs' own size.
@@ -60,7 +60,9 @@ class Comparison:
     """
 
     entries: list[Entry]
+    runs: list[Line]
     lines: list[Line]
+    rows: list[Row]
     metrics: MetricClasses
     scored: list[Scored]
     pairs: Pairs
@@ -77,16 +79,19 @@ class Comparison:
     @property
     def labels(self) -> list[str]:
         """The entries' names."""
-        return [line.label for line in self.lines]
+        return [line.label for line in self.runs]
 
     def about(self) -> list[str]:
         """Say what was compared, and how."""
         how = self.scored[0].about
         at = "the photos' own size" if how["score_at"] == "photo" else "the network's size"
         count = len({entry.run_dir for entry in self.entries})
+        timed = [] if isnan(self.lines[0].seconds) else [f"seconds per photo on {how['hardware']}"]
+        flips = ["rendered as the mean over flips"] if how.get("tta") else []
+        focus = [f"in focus: {FOCUS[how['focus'].split()[0]]}"] if taken(self.metrics) else []
         return [
             f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {class_name(how['data'])} · "
-            f"blended at the {how['blend_at']}'s size · scored at {at}"
+            + " · ".join([f"blended at the {how['blend_at']}'s size", f"scored at {at}", *flips, *focus, *timed])
         ]
 
     def load(self, index: int) -> Pair:
@@ -108,7 +113,9 @@ class Comparison:
         Raises:
             DataError: No method that was rated is any of the runs.
         """
-        self.lines, self.unrated = rated(self.lines, ratings)
+        self.runs, self.unrated = rated(self.runs, ratings)
+        opinions = [self.runs[row.members[0]].opinion if len(row.members) == 1 else None for row in self.rows]
+        self.lines = [replace(line, opinion=own) for line, own in zip(self.lines, opinions, strict=True)]
 
     def left_out_lines(self) -> list[str]:
         """Say which runs are not there, and why."""
@@ -116,23 +123,30 @@ class Comparison:
 
 
 def compare(
-    entries: Sequence[Entry], left_out: Sequence[LeftOut], against: str | None, request: Request, track: Track
+    entries: Sequence[Entry],
+    left_out: Sequence[LeftOut],
+    against: str | None,
+    request: Request,
+    track: Track,
+    each_seed: bool = False,
 ) -> Comparison:
     """Score entries on the same images, and set them against one of them.
 
     Args:
         entries: At least one.
         left_out: What was found but cannot be compared; entries whose checkpoint is damaged are added to it.
-        against: A label or folder, see `choose_reference`.
+        against: A label of an entry or of a row, or a folder, see `choose_reference`.
         request: How to score.
         track: Shows how far the scoring of one entry is.
+        each_seed: Leave runs that differ in their seed alone rows of their own.
 
     Raises:
         RequestError: The entries do not share their data, or ``against`` names none of them.
         DataError: Nothing could be compared, or pictures changed between two scorings.
     """
     labels = label_entries(entries)
-    reference = entries[choose_reference(entries, labels, against)]
+    named = {row.label: row.members[0] for row in rows_of(entries, labels, each_seed)}
+    reference = entries[named[against] if against in named else choose_reference(entries, labels, against)]
     pairs = shared_pairs(entries, labels, request.limit)
     for entry in entries:
         with _damaged_later(entry):
@@ -156,13 +170,12 @@ def compare(
         raise DataError(f"{reference.run_dir}, with which the others are compared, could not be scored; see above.")
     results = [scored for _, scored in kept.values()]
     check_same_pixels(list(kept), results)
-    compared = compare_scores({label: s.scores for label, (_, s) in kept.items()}, chosen.index(reference))
-    lines = [
-        Line(label, str(entry.run_dir), entry.phase, scored.about["parameters"], *compared[label])
-        for label, (entry, scored) in kept.items()
-    ]
     metrics = {name: type(metric) for name, metric in request.metrics.items()}
-    return Comparison(chosen, lines, metrics, results, pairs[reference.run_dir], dropped)
+    rows = rows_of(chosen, list(kept), each_seed)
+    lines = lines_of(rows, chosen, results, reference, metrics)
+    alone = rows_of(chosen, list(kept), each_seed=True)
+    runs = lines if len(rows) == len(chosen) else lines_of(alone, chosen, results, reference, metrics)
+    return Comparison(chosen, runs, lines, rows, metrics, results, pairs[reference.run_dir], dropped)
 
 
 @contextmanager
@@ -191,16 +204,28 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
         gallery_limit: How many images the page shows; 0 for no page.
     """
     lines, labels = comparison.lines, comparison.labels
-    named = {label: s.scores for label, s in zip(labels, comparison.scored, strict=True)}
+    runs, named = comparison.runs, {label: s.scores for label, s in zip(labels, comparison.scored, strict=True)}
     parts = [*comparison.about(), markdown(lines, comparison.metrics, comparison.count)]
-    parts += opinions_markdown(lines, comparison.metrics, comparison.unrated)
-    parts += f_number_table(named, comparison.scored[0].about.get("f_numbers", {}), comparison.metrics)
+    parts += opinions_markdown(runs, comparison.metrics, comparison.unrated)
+    f_numbers, scored = comparison.scored[0].about.get("f_numbers", {}), comparison.scored
+    means = {row.label: mean_scores([scored[i].scores for i in row.members]) for row in comparison.rows}
+    parts += f_number_table(means, f_numbers, comparison.metrics)
+    differing = configuration_cells(comparison.entries, comparison.rows)
+    parts += (
+        [f"In what the rows differ:\n\n{aligned([[shown(cell) for cell in row] for row in differing])}"]
+        if differing
+        else []
+    )
     how = comparison.count, comparison.phase, comparison.recipes
-    parts += [paper_table(int(table), comparison.entries, lines, *how) for table in tables if table != AIM2019]
+    parts += [paper_table(int(table), comparison.entries, runs, *how) for table in tables if table != AIM2019]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
     missing = [metric.name for metric in METRICS if tables and metric.name not in lines[0].means]
     parts += [f"Ours have no {name}: its weights are not here." for name in missing]
-    sections = opinions_sections(lines, comparison.metrics, comparison.unrated)
+    sections = [
+        *_configuration(differing),
+        *curves_sections(comparison.entries, labels, comparison.rows, comparison.metrics),
+    ]
+    sections += opinions_sections(runs, comparison.metrics, comparison.unrated)
     if comparison.scored[0].measures:
         analysed = analyse(labels, comparison.entries, comparison.scored)
         said, section = write_findings(output, analysed, comparison.scored, comparison.load)
@@ -208,12 +233,12 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
         sections.append(section)
     else:
         clear_findings(output)
-    runs = [f"- {line.label}: {line.folder}, {line.phase}" for line in lines]
-    parts.append("\n".join([*runs, *(f"- {said}" for said in comparison.left_out_lines())]))
+    where = [f"- {line.label}: {line.folder}, {line.phase}" for line in runs]
+    parts.append("\n".join([*where, *(f"- {said}" for said in comparison.left_out_lines())]))
     text = "\n\n".join(parts)
     write_atomically(output / "compare.md", f"# Comparison\n\n{text}\n")
-    write_atomically(output / "compare.csv", comparison_csv(lines, comparison.count))
-    write_atomically(output / "scores.csv", scores_csv(named))
+    write_atomically(output / "compare.csv", comparison_csv(lines, comparison.metrics))
+    write_atomically(output / "scores.csv", scores_csv(named, comparison.metrics))
     page = output / "gallery.html"
     if gallery_limit:
         _write_page(comparison, page, gallery_limit, sections)
@@ -222,29 +247,35 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
     return text
 
 
+def _configuration(cells: Sequence[Sequence[str]]) -> list[Section]:
+    """Return in what rows differ as a part of the page."""
+    return [Section("Configurations", [[[Cell(text) for text in line] for line in cells]], [])] if cells else []
+
+
 def _write_challenge(comparison: Comparison, path: Path, wanted: bool) -> list[str]:
     """Write the AIM 2019 challenge's table as CSV, and return it and what follows from it as Markdown."""
     if not wanted:
         path.unlink(missing_ok=True)  # as the page below
         return []
-    rows = our_rows(comparison.entries, comparison.lines, comparison.scored, comparison.phase, comparison.recipes)
+    rows = our_rows(comparison.entries, comparison.runs, comparison.scored, comparison.phase, comparison.recipes)
     write_atomically(path, challenge_csv(rows, comparison.count))
     data = class_name(comparison.scored[0].about["data"])
-    is_rated = any(line.opinion for line in comparison.lines)
+    is_rated = any(line.opinion for line in comparison.runs)
     said = challenge_markdown(rows, comparison.count, data, comparison.phase, is_rated)
     return [said, observations_markdown(rows)]
 
 
 def _write_page(comparison: Comparison, path: Path, limit: int, sections: Sequence[Section]) -> None:
     shown = min(limit, comparison.count)
-    notes = [explained(comparison.lines, comparison.count), *comparison.left_out_lines()]
+    notes = [explained(comparison.lines, comparison.count, comparison.metrics), *comparison.left_out_lines()]
     if shown < comparison.count:
         cut = f"Pictures of the first {shown} of {comparison.count} images; the table is over all of them."
         notes.append(cut)
         say(f"{cut} `--gallery-limit {comparison.count}` shows all.")
     cells = zip(*(make(comparison.lines, comparison.metrics) for make in (table_cells, marks)), strict=True)
     table = [[Cell(text, mark) for text, mark in zip(*line, strict=True)] for line in cells]
-    title = " / ".join(comparison.labels) if len(comparison.lines) <= 3 else f"{len(comparison.lines)} runs compared"
+    few = len(comparison.runs) <= 3
+    title = " / ".join(comparison.labels) if few else f"{len(comparison.runs)} runs compared"
     named = comparison.labels, comparison.metrics
     write_gallery(path, title, *named, table, _images(comparison, shown), comparison.about(), notes, say, sections)
 

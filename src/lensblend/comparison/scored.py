@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,11 @@ class Request:
         score_at: ``photo`` (the pairs' own size) or ``network`` (both resized to the network's size first).
         limit: Score the first so many pairs; None scores all.
         pictures: Keep the pictures of the first so many pairs.
-        lpips_weights: SHA-256 of the file of AlexNet's weights, where one was named.
+        weights: SHA-256 of the files of weights that were named, by the option that names them.
         again: Score also what has been scored before.
         analysis: Also measure the renderings, see `lensblend.comparison.studies.measures`.
+        focus: The node of the source of maps of focus, which metrics of it need.
+        tta: See `lensblend.inference.flipped.augmented`.
     """
 
     metrics: Mapping[str, PerImageMetric]
@@ -43,9 +46,11 @@ class Request:
     score_at: str = "photo"
     limit: int | None = None
     pictures: int = 24
-    lpips_weights: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
     again: bool = False
     analysis: bool = False
+    focus: Mapping[str, Any] | None = None
+    tta: str = "none"
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ def read_kept(
     try:
         content = read_json(folder / "about.json")
         rows = _read_csv(folder / "scores.csv")[: len(stamps)]
-        scores = {row["id"]: {name: float(row[name]) for name in request.metrics} for row in rows}
+        scores = {
+            row["id"]: {n: _value(row[n], metric.may_lack) for n, metric in request.metrics.items()} for row in rows
+        }
         kept = Scored(scores, {row["id"]: row["content"] for row in rows}, content, folder)
         files = {row["id"]: row["files"] for row in rows}
         changed = [key for key, value in about.items() if not _fits(key, value, content.get(key))]
@@ -136,7 +143,12 @@ def _fits(key: str, wanted: Any, kept: Any) -> bool:
         return all((kept or {}).get(name) == convention for name, convention in wanted.items())
     if key == "guidance":
         return bool(wanted == (kept or {}))
-    return wanted == kept or (key == "lpips_weights_sha256" and wanted is None)
+    # Of what none of the wanted metrics looks at, any does.
+    return wanted == kept or (wanted is None and (key == "focus" or key.endswith("_weights_sha256")))
+
+
+def _value(text: str, may_lack: bool) -> float:
+    return nan if may_lack and text == "" else float(text)
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:

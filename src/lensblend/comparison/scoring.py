@@ -12,16 +12,17 @@ from typing import Any
 import lensblend
 from lensblend.comparison.cost import hardware, metered
 from lensblend.comparison.places import places
-from lensblend.comparison.runs import Entry
+from lensblend.comparison.runs import Entry, class_name
 from lensblend.comparison.scored import Request, Scored, read_kept
 from lensblend.comparison.studies import measures
 from lensblend.data.files import raise_all
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.data.samples import Resized
 from lensblend.errors import DataError
-from lensblend.inference.evaluation import Pixels, Row, Scores, score_network
+from lensblend.inference.evaluation import Pixels, Row, Scores, score_network, taken
+from lensblend.inference.flipped import augmented
 from lensblend.inference.guidance import KNOWN, build_guides, guidance_of
-from lensblend.inference.guided_pairs import Guided, check_guides
+from lensblend.inference.guided_pairs import Afresh, Guided, check_guides
 from lensblend.inference.pictures import encode
 from lensblend.inference.prior_maps import Guide
 from lensblend.inference.rendering import device_of
@@ -74,7 +75,7 @@ def check_maps(entry: Entry, pairs: Pairs, request: Request) -> None:
     """
     if _kept(entry, _about(entry, request), pairs, request)[0] is not None:
         return
-    guides = _guides(entry)
+    guides = {**_guides(entry), **_focus(request)}
     check_guides(guides, pairs, request.limit)
     for name in (name for name in KNOWN if request.analysis and name not in guides):
         raise_all(pairs.map_problems(name, request.limit, needed=False), f"the {name} maps")
@@ -103,7 +104,11 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
         "blend_at": request.blend_at,
         "score_at": request.score_at,
         "conventions": {name: metric.convention for name, metric in request.metrics.items()},
-        "lpips_weights_sha256": request.lpips_weights if "lpips" in request.metrics else None,
+        **{f"{name}_weights_sha256": digest for name, digest in request.weights.items()},
+        "focus": " ".join([class_name(request.focus or {}), *(g.identity for g in _focus(request).values())])
+        if taken(request.metrics)
+        else None,
+        "tta": None if request.tta == "none" else request.tta,
         **({"analysis": measures.FORMAT} if request.analysis else {}),
     }
 
@@ -111,6 +116,13 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
 def _guides(entry: Entry) -> dict[str, Guide]:
     """Return the sources of the maps that an entry's network takes."""
     return build_guides(guidance_of(entry.config["model"], "model"), entry.config)
+
+
+def _focus(request: Request) -> dict[str, Guide]:
+    """Return the source of the maps that metrics take."""
+    return {
+        name: Afresh(guide) for name, guide in build_guides(taken(request.metrics), {"focus": request.focus}).items()
+    }
 
 
 def _score(
@@ -123,7 +135,7 @@ def _score(
     track: Callable[[Iterable[int]], Iterable[int]],
 ) -> Scored:
     trained = load_network(entry.checkpoint)
-    seen: Pairs = Guided(pairs, _guides(entry), () if request.analysis else KNOWN)
+    seen: Pairs = Guided(pairs, {**_guides(entry), **_focus(request)}, () if request.analysis else KNOWN)
     seen = Resized(seen, trained.image_size) if request.score_at == "network" else seen
     contents: dict[str, str] = {}
     maps: list[str] = []
@@ -145,7 +157,7 @@ def _score(
                 content, suffix = encode(row[caption])
                 write_atomically(folder / f"{index:04d}{stem}.{suffix}", content)
 
-    network = check_renders(trained).to(request.device)
+    network = augmented(check_renders(trained).to(request.device), request.tta)
     indices = track(range(len(ids)))
     with metered(network) as cost:
         f_numbers: dict[str, float] = {}
@@ -166,7 +178,7 @@ def _score(
     }
     stamps = (_stamp(pairs, index) for index in range(len(ids)))
     rows = {
-        name: {"content": contents[name], "files": stamp, **_written(row)}
+        name: {"content": contents[name], "files": stamp, **_in_file(row, request)}
         for (name, row), stamp in zip(scores.items(), stamps, strict=True)
     }
     write_atomically(folder / "scores.csv", _csv(rows))
@@ -179,6 +191,10 @@ def _score(
 def _written(row: Scores) -> dict[str, str]:
     """Write numbers in full, so that what is read again is the same."""
     return {name: repr(value) for name, value in row.items()}
+
+
+def _in_file(row: Scores, request: Request) -> dict[str, str]:
+    return {name: metric.in_file(row[name]) for name, metric in request.metrics.items()}
 
 
 def _csv(rows: Mapping[str, Mapping[str, str]]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from lensblend.data.images import read_photo, read_size
 from lensblend.data.listing import list_images
 from lensblend.data.pairs import Pair, Pairs
 from lensblend.errors import DataError, RequestError, printable
+from lensblend.inference.means import by_f_number, lacking, means, means_by_f_number
 from lensblend.inference.pictures import cells, to_8bit
 from lensblend.inference.rendering import BlendAt, render_photo, to_batch, weight_maps
 from lensblend.nn.rendering import BokehNetwork, Rendering
@@ -30,14 +30,39 @@ CPU = torch.device("cpu")
 Pixels = NDArray[np.uint8]
 Scores = dict[str, float]
 Row = Mapping[str, Pixels]
-STOPS = (0.7, 1, 1.4, 2, 2.8, 4, 5.6, 8, 11, 16, 22, 32, 45, 64)  # as lenses say them
-_MOST_ROWS = 12
 
 
-def score(metrics: Mapping[str, Any], bokeh: Pixels, target: Pixels, device: torch.device = CPU) -> Scores:
-    """Score one 8-bit rendering by every metric, on a device."""
+def score(
+    metrics: Mapping[str, Any],
+    bokeh: Pixels,
+    target: Pixels,
+    device: torch.device = CPU,
+    maps: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Scores:
+    """Score one 8-bit rendering by every metric, on a device.
+
+    Args:
+        metrics: By name.
+        bokeh: The rendering.
+        target: What it should be.
+        device: Where to compute.
+        maps: At the target's size, those that metrics take beside it.
+    """
     rendered, captured = to_batch(bokeh, device), to_batch(target, device)
-    return {name: float(metric.per_image(rendered, captured)[0]) for name, metric in metrics.items()}
+    known = {
+        name: torch.from_numpy(np.float32(maps[name])).to(device)[None, None]
+        for name in taken(metrics)
+        if maps and name in maps
+    }
+    return {
+        name: float(metric.per_image(rendered, captured, **{m: known[m] for m in metric.beside if m in known})[0])
+        for name, metric in metrics.items()
+    }
+
+
+def taken(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the maps that metrics, or their classes, take beside rendering and target, each once."""
+    return list(dict.fromkeys(name for metric in metrics.values() for name in metric.beside))
 
 
 @contextmanager
@@ -98,12 +123,24 @@ def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]}"
 
 
-def score_folders(metrics: Mapping[str, Any], files: Iterable[tuple[str, Path, Path]]) -> dict[str, Scores]:
-    """Score matched files by name."""
+def score_folders(
+    metrics: Mapping[str, Any],
+    files: Iterable[tuple[str, Path, Path]],
+    maps_of: Callable[[str, Pixels], Mapping[str, NDArray[np.float32]]] | None = None,
+) -> dict[str, Scores]:
+    """Score matched files by name.
+
+    Args:
+        metrics: By name.
+        files: Each a name, a rendering and its target.
+        maps_of: Returns the maps that metrics take beside these, of a name and its target.
+    """
     scores = {}
     for name, ours, theirs in files:
         with _naming(ours):
-            scores[name] = score(metrics, read_photo(ours), read_photo(theirs))
+            target = read_photo(theirs)
+            maps = maps_of(name, target) if maps_of else None
+            scores[name] = score(metrics, read_photo(ours), target, maps=maps)
     return scores
 
 
@@ -140,7 +177,7 @@ def score_network(
         rendering = render_photo(_told(network, pair), pair.photo, image_size, blend_at, guidance)
         bokeh = to_8bit(rendering.bokeh[0])
         with _naming(pair.id):
-            scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device)
+            scores[pair.id] = score(metrics, bokeh, pair.captured(), rendering.bokeh.device, pair.maps)
         if f_numbers is not None and pair.f_number is not None:
             f_numbers[pair.id] = pair.f_number
         if show:
@@ -159,30 +196,6 @@ def _told(network: BokehNetwork, pair: Pair) -> BokehNetwork:
             "each pair: data=realbokeh, data=photos or data=scenes."
         )
     return network.at_f_number(pair.f_number)
-
-
-def by_f_number(f_numbers: Mapping[str, float]) -> dict[str, list[str]]:
-    """Return ids by the f-number of their pairs, in order; where there are more than twelve, by the nearest whole stop.
-
-    Example:
-        >>> by_f_number({"a": 4.0, "b": 2.0, "c": 4.0})
-        {'f/2': ['b'], 'f/4': ['a', 'c']}
-        >>> list(by_f_number({str(i): 2 + i / 5 for i in range(13)}))
-        ['f/2', 'f/2.8', 'f/4']
-    """
-    rounded = {name: float(f"{number:.3g}") for name, number in f_numbers.items()}
-    if len(set(rounded.values())) > _MOST_ROWS:
-        rounded = {name: min(STOPS, key=lambda stop: abs(log2(stop / n))) for name, n in rounded.items()}
-    groups: dict[str, list[str]] = {f"f/{number:g}": [] for number in sorted(set(rounded.values()))}
-    for name, number in rounded.items():
-        groups[f"f/{number:g}"].append(name)
-    return groups
-
-
-def means_by_f_number(scores: Mapping[str, Scores], f_numbers: Mapping[str, float]) -> dict[str, Scores]:
-    """Return the means of each group of `by_f_number`; nothing where there is only one."""
-    groups = by_f_number(f_numbers)
-    return {group: means({name: scores[name] for name in ids}) for group, ids in groups.items() if len(groups) > 1}
 
 
 def score_references(
@@ -206,15 +219,9 @@ def score_references(
         height, width = pair.photo.shape[:2]
         stack = bank.at((height, width), image_size)(to_batch(pair.photo, torch.device("cpu")))[0]
         for name, copy in zip(bank.names, stack, strict=True):
-            for metric, value in score(metrics, to_8bit(copy), pair.captured()).items():
+            for metric, value in score(metrics, to_8bit(copy), pair.captured(), maps=pair.maps).items():
                 sums[name][metric].append(value)
-    return {name: {m: float(np.mean(v)) for m, v in row.items()} for name, row in sums.items()}
-
-
-def means(scores: Mapping[str, Scores]) -> Scores:
-    """Return the mean of each score over the images."""
-    names = next(iter(scores.values()), {})
-    return {name: float(np.mean([row[name] for row in scores.values()])) for name in names}
+    return {name: {m: metrics[m].mean_of(v) for m, v in row.items()} for name, row in sums.items()}
 
 
 def write_scores(
@@ -239,15 +246,16 @@ def write_scores(
     table = [["id", *metrics, *(["f_number"] if known else [])]]
     for name, row in scores.items():
         number = [f"{known[name]:.8g}" if name in known else ""] if known else []
-        table.append([name, *(f"{row[m]:.8g}" for m in metrics), *number])
+        table.append([name, *(metric.in_file(row[m], ".8g") for m, metric in metrics.items()), *number])
     write_atomically(output / "scores.csv", csv_text(table))
     content = {
         "count": len(scores),
-        **means(scores),
+        **means(metrics, scores),
+        **({"lacking": without} if (without := lacking(metrics, scores)) else {}),
         "conventions": {name: metric.convention for name, metric in metrics.items()},
         **about,
     }
-    if rows := means_by_f_number(scores, known):
+    if rows := means_by_f_number(metrics, scores, known):
         counts = {group: len(ids) for group, ids in by_f_number(known).items()}
         content["f_numbers"] = {group: {"count": counts[group], **row} for group, row in rows.items()}
     write_atomically(output / "metrics.json", json_text(content) + "\n")

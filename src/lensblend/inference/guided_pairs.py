@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lensblend.data.files import raise_all
 from lensblend.data.pairs import Pair, Pairs, Source, Split
@@ -59,6 +61,25 @@ class Guided(Pairs):
         return replace(pair, maps=kept | {name: guide.at(pair, size, stamp) for name, guide in self._guides.items()})
 
 
+class Afresh(Guide):
+    """A source whose maps are not kept: at the size of photos that are scored once they would fill a disk.
+
+    Args:
+        guide: The source.
+    """
+
+    def __init__(self, guide: Guide) -> None:
+        self._guide, self.identity = guide, guide.identity
+
+    def __call__(self, pair: Pair) -> NDArray[np.float32]:
+        """Return the source's map."""
+        return self._guide(pair)
+
+    def problems(self, pairs: Pairs, count: int | None = None) -> list[str]:
+        """Say what is wrong with the source's maps."""
+        return self._guide.problems(pairs, count)
+
+
 class GuidedSource(Source):
     """A data set whose pairs carry the maps that were asked for.
 
@@ -66,14 +87,23 @@ class GuidedSource(Source):
         source: The data set.
         guides: By the map's name.
         dropped: Maps of the data set's own that nothing needs.
+        scoring: Those of ``guides`` that metrics alone take: training pairs go without.
     """
 
-    def __init__(self, source: Source, guides: Mapping[str, Guide], dropped: Collection[str] = ()) -> None:
-        self._source, self._guides, self._dropped, self.endless = source, guides, dropped, source.endless
+    def __init__(
+        self,
+        source: Source,
+        guides: Mapping[str, Guide],
+        dropped: Collection[str] = (),
+        scoring: Collection[str] = (),
+    ) -> None:
+        self._source, self._dropped, self.endless = source, dropped, source.endless
+        training = {name: guide for name, guide in guides.items() if name not in scoring}
+        self._guides: dict[Split, Mapping[str, Guide]] = {"train": training, "val": guides}
 
     def split(self, name: Split) -> Guided:
         """Return the pairs of one split."""
-        return Guided(self._source.split(name), self._guides, self._dropped)
+        return Guided(self._source.split(name), self._guides[name], self._dropped)
 
     def prepare(
         self,
@@ -98,9 +128,9 @@ class GuidedSource(Source):
         if self._source.endless:
             return
         for split, limit in limits.items():
-            check_guides(self._guides, self._source.split(split), limit)
-        for name, guide in self._guides.items():
-            for split, limit in limits.items():
+            check_guides(self._guides[split], self._source.split(split), limit)
+        for name, guide in self._guides["val"].items():
+            for split, limit in ((s, n) for s, n in limits.items() if name in self._guides[s]):
                 pairs = self._source.split(split)
                 count = min(len(pairs.ids), limit or len(pairs.ids))
                 title = f"{name.capitalize()} of the {split} split"

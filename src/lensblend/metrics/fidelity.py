@@ -12,7 +12,7 @@ from lensblend.metrics.per_image import PerImageMetric
 from lensblend.ops.levels_ssim import ssim_of_levels
 from lensblend.ops.ssim import gaussian_window, ssim, uniform_window
 
-_SIDE = 7  # pixels of the window
+SIDE = 7  # pixels of the window
 PSNR_LIMIT = 60.0  # dB; what equal images have
 
 
@@ -67,8 +67,8 @@ class Ssim(PerImageMetric):
     def score(self, bokeh: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Return the index: of 8-bit levels on the CPU by whole numbers, elsewhere, or of a NaN, in float64."""
         if bokeh.device.type == "cpu" and not bokeh.sum().isnan():
-            return ssim_of_levels(bokeh, target, _SIDE)
-        window = uniform_window(_SIDE)
+            return ssim_of_levels(bokeh, target, SIDE)
+        window = uniform_window(SIDE)
         return ssim(bokeh, target, window, data_range=255.0, sample_covariance=True, dtype=torch.float64)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -47,6 +49,8 @@ class PerImageMetric(Metric):
         decimals: How many of them tables show.
         higher_is_better: Whether the larger of two values is the better one; else the smaller is.
         compares: The key of what is scored among what a network returns and what is known.
+        beside: Maps that it takes beside these, by name: ``focus``.
+        may_lack: Whether an image may have no score, which then is NaN, and is no part of the mean.
     """
 
     name: ClassVar[str]
@@ -55,6 +59,8 @@ class PerImageMetric(Metric):
     decimals: ClassVar[int]
     higher_is_better: bool  # not a `ClassVar`: torchmetrics declares it
     compares: ClassVar[str] = "bokeh"
+    beside: ClassVar[tuple[str, ...]] = ()
+    may_lack: ClassVar[bool] = False
     full_state_update = False
     is_differentiable = False
     total: Tensor
@@ -84,13 +90,27 @@ class PerImageMetric(Metric):
 
     @classmethod
     def written(cls, value: float, signed: bool = False) -> str:
-        """Return a value, or with its sign a difference, as tables print it."""
+        """Return a value, or with its sign a difference, as tables print it; a dash where no image has one."""
+        if cls.may_lack and isnan(value):
+            return "–"
         return f"{value:{'+' if signed else ''}.{cls.decimals}f}"
+
+    @classmethod
+    def in_file(cls, value: float, digits: str = "") -> str:
+        """Return an image's value as it stands in a CSV file: in full, or as a format says; empty where it has none."""
+        if cls.may_lack and isnan(value):
+            return ""
+        return format(value, digits) if digits else repr(value)
 
     @classmethod
     def beats(cls, value: float, other: float) -> bool:
         """Tell whether a value is better than another; a NaN never is."""
         return value > other if cls.higher_is_better else value < other
+
+    @classmethod
+    def mean_of(cls, values: Sequence[float]) -> float:
+        """Return the mean of images' values, NaN where one is."""
+        return float(np.mean(values))
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,12 +161,15 @@ class PerImageMetric(Metric):
             raise RequestError(f"Targets are in [0, 1], but got values from {low:g} to {high:g}; bring them to [0, 1].")
 
     @torch.no_grad()
-    def per_image(self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    def per_image(
+        self, predicted: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"], **maps: Tensor
+    ) -> Float[Tensor, " b"]:
         """Score every image of a batch.
 
         Args:
             predicted: Renderings, sRGB in [0, 1], or what else ``compares`` names.
             truth: The captured photos, sRGB in [0, 1], or what is known of it.
+            maps: Those that ``beside`` names, ``(b, 1, h, w)``.
 
         Raises:
             RequestError: What is compared does not fit; see `prepare`.
@@ -154,9 +177,9 @@ class PerImageMetric(Metric):
         with torch.autocast(truth.device.type, enabled=False):
             return self.score(*self.prepare(predicted, truth))
 
-    def update(self, predicted: Tensor, truth: Tensor) -> None:
+    def update(self, predicted: Tensor, truth: Tensor, **maps: Tensor) -> None:
         """Add a batch of images to the mean."""
-        values = self.per_image(predicted, truth)
+        values = self.per_image(predicted, truth, **maps)
         self.total = self.total + values.sum(dtype=torch.float64)
         self.count = self.count + len(values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,8 @@ from lensblend.metrics.per_image import PerImageMetric
 from lensblend.priors.weights import weights_path
 
 EXPECTED = "torchvision's alexnet-owt-7be5be79.pth"
+VGG16 = "torchvision's vgg16-397923af.pth"
+Trunk = Literal["alex", "vgg"]
 SMALLEST = 31  # AlexNet's last pooling has nothing left below
 
 
@@ -52,9 +54,12 @@ class Lpips(PerImageMetric):
     decimals: ClassVar[int] = 4
     higher_is_better = False
 
+    trunk: ClassVar[Trunk] = "alex"
+    file: ClassVar[str] = "alexnet"
+
     def __init__(self, weights: str | None = None, download: bool = False) -> None:
         super().__init__()
-        network = _build_network(weights_path("alexnet", weights, download))
+        network = _build_network(self.trunk, weights_path(self.file, weights, download))
         # A tuple hides the network from state dicts and optimizers: a checkpoint must neither carry nor need AlexNet.
         self._hidden = (network,)
 
@@ -62,22 +67,36 @@ class Lpips(PerImageMetric):
         """Return distances in float32."""
         if min(target.shape[-2:]) < SMALLEST:
             raise RequestError(
-                f"Photos compared by `lpips` are at least {SMALLEST}×{SMALLEST} pixels, "
-                f"but got (height, width) {tuple(target.shape[-2:])}; use larger photos, or leave `lpips` out."
+                f"Photos compared by `{self.name}` are at least {SMALLEST}×{SMALLEST} pixels, "
+                f"but got (height, width) {tuple(target.shape[-2:])}; use larger photos, or leave `{self.name}` out."
             )
         network = self._hidden[0].to(target.device)
         return network(bokeh / 127.5 - 1, target / 127.5 - 1).view(-1)
 
 
-def _build_network(path: Path) -> _LPIPS:
-    """Build LPIPS with the trunk of a torchvision AlexNet file, without touching the random numbers of a training."""
+class LpipsVgg(Lpips):
+    """Measure the perceptual distance LPIPS with VGG-16, version 0.1, on [−1, 1]; smaller is better, 0 means equal.
+
+    As `Lpips` in all else; its weights are torchvision's ``vgg16-397923af.pth``. Values of the two do not compare.
+    """
+
+    name: ClassVar[str] = "lpips_vgg"
+    heading: ClassVar[str] = "LPIPS (VGG)"
+    convention: ClassVar[str] = "VGG-16, version 0.1, on [-1, 1]"
+    trunk: ClassVar[Trunk] = "vgg"
+    file: ClassVar[str] = "vgg16"
+
+
+def _build_network(trunk: Trunk, path: Path) -> _LPIPS:
+    """Build LPIPS with the trunk of a torchvision file, without touching the random numbers of a training."""
     with torch.random.fork_rng(devices=[]):
-        network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
-    state = read_tensors(path, EXPECTED)
+        network = _LPIPS(pretrained=True, net=trunk, pnet_rand=True)
+    title, expected = {"alex": ("AlexNet", EXPECTED), "vgg": ("VGG-16", VGG16)}[trunk]
+    state = read_tensors(path, expected)
     wanted = {key: value for key, value in network.state_dict().items() if key.startswith("net.")}
     names = {key: f"features.{key.split('.', 2)[2]}" for key in wanted}  # net.slice2.3.bias is features.3.bias
     unfit = [name for key, name in names.items() if name not in state or state[name].shape != wanted[key].shape]
     if unfit:
-        raise DataError(f"{path} is no AlexNet: {unfit} are missing or of another shape; use {EXPECTED}.")
+        raise DataError(f"{path} is no {title}: {unfit} are missing or of another shape; use {expected}.")
     network.load_state_dict({key: state[name] for key, name in names.items()}, strict=False)
     return network

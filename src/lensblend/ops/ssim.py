@@ -109,6 +109,46 @@ def ssim(
     return torch.cat(sums).view(bokeh.shape[:2]).mean(dim=1) / (height * width)
 
 
+def ssim_map(
+    bokeh: Float[Tensor, "b c h w"],
+    target: Float[Tensor, "b c h w"],
+    window: Sequence[float],
+    *,
+    data_range: float = 1.0,
+    sample_covariance: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "b c h2 w2"]:
+    """Return the index whose mean `ssim` is, at each pixel whose neighbourhood is inside the photo.
+
+    Args:
+        bokeh: A rendering.
+        target: The photo that it should equal, in the same range.
+        window: As of `ssim`, whose other arguments these are, too.
+        data_range: Largest minus smallest possible value.
+        sample_covariance: Divide variances by N − 1 instead of N.
+        dtype: Precision of the computation, whatever the photos' is.
+
+    Raises:
+        RequestError: A photo is smaller than the window.
+
+    Example:
+        >>> photo = torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+        >>> ssim_map(photo, photo, uniform_window(7)).shape
+        torch.Size([1, 1, 10, 10])
+    """
+    size = len(window)
+    check_window(target, size)
+    height = bokeh.shape[-2] - size + 1
+    planes, rows = _strip_size(bokeh, target)
+    found = []
+    for first in range(0, bokeh.shape[0] * bokeh.shape[1], planes):
+        x, y = (photo.flatten(0, 1)[first : first + planes] for photo in (bokeh, target))
+        strips = (slice(top, min(top + rows, height) + size - 1) for top in range(0, height, rows))
+        maps = [_index(x[:, s].to(dtype), y[:, s].to(dtype), window, data_range, sample_covariance) for s in strips]
+        found.append(torch.cat(maps, dim=-2))
+    return torch.cat(found).unflatten(0, bokeh.shape[:2])
+
+
 def ms_ssim(
     bokeh: Float[Tensor, "b c h w"],
     target: Float[Tensor, "b c h w"],

@@ -181,13 +181,18 @@ class Fit(pl.LightningModule, ABC):
         answer = self.answer(batch)
         known = truths(batch, [metric.compares for metric in self.scores.values()])
         for metric in self.scores.values():
-            metric.update(answer[metric.compares].float(), known[metric.compares])
+            maps = {name: batch[name] for name in metric.beside}
+            metric.update(answer[metric.compares].float(), known[metric.compares], **maps)
 
     def picture(self, batch: Mapping[str, Any]) -> tuple[Pictures, dict[str, float]]:
-        """Return the pictures of a batch of one, by caption, and its scores."""
+        """Return the pictures of a batch of one, by caption, and its scores: those whose maps it has."""
         answer = self.answer(batch)
-        known = truths(batch, [metric.compares for metric in self.scores.values()])
-        each = {n: m.per_image(answer[m.compares].float(), known[m.compares]) for n, m in self.scores.items()}
+        scores = {name: metric for name, metric in self.scores.items() if all(key in batch for key in metric.beside)}
+        known = truths(batch, [metric.compares for metric in scores.values()])
+        each = {
+            name: m.per_image(answer[m.compares].float(), known[m.compares], **{key: batch[key] for key in m.beside})
+            for name, m in scores.items()
+        }
         return self.pictures(batch, answer), {name: float(values[0]) for name, values in each.items()}
 
     def on_validation_epoch_end(self) -> None:

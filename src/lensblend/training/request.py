@@ -94,9 +94,10 @@ def maps_asked_for(config: Mapping[str, Any]) -> list[str]:
     schedule = Schedule.from_config(config["schedule"])
     terms = [term for name in schedule.run for term in schedule.phases[name].loss.values() if term]
     compared = [str(term.get("compares")) for term in terms]
-    scored = [metric.compares for metric in metric_classes(config["metrics"]).values()]
+    metrics = metric_classes(config["metrics"]).values()
+    scored, beside = [m.compares for m in metrics], [name for m in metrics for name in m.beside]
     kind: Any = next(classes_in(config["data"], "data", DATA)) if config.get("data") else Source
-    return needed_maps([*compared, *scored], [*guidance_of(config["model"], "model"), *kind.asks])
+    return needed_maps([*compared, *scored], [*guidance_of(config["model"], "model"), *kind.asks, *beside])
 
 
 def _check_losses(phase: Phase, where: str) -> None:

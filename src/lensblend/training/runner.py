@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from lensblend.data.pairs import Source, Split
 from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.inference.guidance import KNOWN, build_guides, guidance_of
 from lensblend.inference.guided_pairs import GuidedSource, give_maps
+from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
@@ -194,8 +195,7 @@ class Training:
         metrics, left_out = build_metrics(self.config["metrics"])
         for phase in (schedule.phases[name] for name in schedule.run if not self.status.is_finished(name)):
             monitored(phase, metrics, left_out)
-        compared = [metric.compares for metric in metrics.values()]
-        return self._guided(source, [schedule.phases[name] for name in schedule.run], compared), metrics
+        return self._guided(source, [schedule.phases[name] for name in schedule.run], metrics.values()), metrics
 
     def _check_pairs(self, source: Source) -> None:
         """Refuse to go on with other pairs than those that were trained with, unless that may change; note them."""
@@ -209,13 +209,15 @@ class Training:
             say(f"Changed, as allowed: {line}")
         self.status.update(ids=fingerprint(source))
 
-    def _guided(self, source: Source, phases: Sequence[Phase], scored: Sequence[str]) -> Source:
-        """Let pairs carry the maps that the network takes, or that a metric or a loss of any phase compares with."""
+    def _guided(self, source: Source, phases: Sequence[Phase], metrics: Collection[PerImageMetric]) -> Source:
+        """Let pairs carry the maps that the network or a metric takes, or that a loss of any phase compares with."""
         compared = [str(term.get("compares")) for phase in phases for term in phase.loss.values() if term]
-        names = needed_maps([*compared, *scored], guidance_of(self.config["model"], "model"))
+        scored = [metric.compares for metric in metrics]
+        trained = needed_maps([*compared, *scored], guidance_of(self.config["model"], "model"))
+        names = dict.fromkeys([*trained, *(name for metric in metrics for name in metric.beside)])
         kind: Any = next(classes_in(self.config["module"], "module", MODULE))
         dropped = set(KNOWN).difference(compared, scored, kind.reads)
-        guided = GuidedSource(source, build_guides(names, self.config), dropped)
+        guided = GuidedSource(source, build_guides(names, self.config), dropped, set(names) - set(trained))
         loader = self.config["loader"]
         limits: dict[Split, int | None] = {"train": loader["limit_train"], "val": loader["limit_val"]}
         device, key = device_of_process(self.config["trainer"]), config_hash(self.config["data"])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import rankdata, spearmanr
 
+from lensblend.comparison.lines import Line
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.scored import Scored
 from lensblend.comparison.statistics import Interval
@@ -19,7 +20,6 @@ from lensblend.comparison.studies.aim2019_table import (
     our_rows,
     ranks,
 )
-from lensblend.comparison.tables import Line
 from lensblend.metrics.fidelity import Psnr
 
 # Typed from the printed report: runtime, PSNR and SSIM of the Fidelity track, those of the Perceptual track, MOS.

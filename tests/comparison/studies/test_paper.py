@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from lensblend.comparison.lines import Line
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.statistics import Interval
 from lensblend.comparison.studies.paper import TABLES, deviations, is_row, paper_table
-from lensblend.comparison.tables import Line
 
 # Typed from the printed paper: each table's lines of figures, PSNR SSIM LPIPS.
 PRINTED = {

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from lensblend.cli.recipes import carried_out, recipe
+from lensblend.comparison.lines import Line
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.studies.aim2019 import TEAMS, differences_of
 from lensblend.comparison.studies.paper import TABLES, deviations, paper_table
 from lensblend.comparison.studies.recipes import Recipes
-from lensblend.comparison.tables import Line
 from lensblend.runs.configuration import flat, is_free
 
 RECIPES = Recipes(recipe, carried_out)

@@ -8,6 +8,8 @@ from math import floor, isnan, log10
 from statistics import fmean
 from typing import Any
 
+from lensblend.comparison.lines import Line
+from lensblend.comparison.rows import learned
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.scored import Scored
 from lensblend.comparison.studies.aim2019 import (
@@ -22,10 +24,9 @@ from lensblend.comparison.studies.aim2019 import (
     team_of,
     tracks_of,
 )
-from lensblend.comparison.studies.claims import group_name, learned
+from lensblend.comparison.studies.claims import group_name
 from lensblend.comparison.studies.paper import METRICS
 from lensblend.comparison.studies.recipes import Recipes
-from lensblend.comparison.tables import Line
 from lensblend.inference.evaluation import aligned
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.metrics.per_image import PerImageMetric

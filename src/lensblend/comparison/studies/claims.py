@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from lensblend.comparison.rows import learned
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.statistics import Interval
 from lensblend.comparison.studies.analysis import Analysed, interval_of, written
 from lensblend.comparison.studies.paper import TABLES
-from lensblend.runs.configuration import flat, is_free
 
 NEAR = "Near regions have larger W0 + W1 than far ones (5.4)"
 BIGGER = "W0 in the focus region is larger with bigger kernels than with smaller ones (5.5, Table 3)"
 MORE = "More kernels give a smoother background (5.5, Table 2)"
 DETAIL = "Phases 2 and 3 keep more detail in the near object than phase 1 (5.5, Table 4)"
 SMOOTHER = "Phase 3 gives a smoother background (5.5, Table 4)"
-# Keys in which runs of one group may differ: copies of the same experiment, under another name.
-_SEEDS = ("seed", "name")
 _SIZES = ("kernels.sizes", "model.bank.sizes")
 
 
@@ -110,12 +107,6 @@ def alike(analysed: Sequence[Analysed], but: Sequence[str] = ()) -> dict[str, li
     for one in analysed:
         groups.setdefault(f"{one.entry.phase} {learned(one.entry, but)}", []).append(one)
     return groups
-
-
-def learned(entry: Entry, but: Sequence[str] = ()) -> str:
-    """Return a run's configuration as one text: what decides the result, without the seed and the keys ``but``."""
-    config = {k: v for k, v in flat(entry.config).items() if not is_free(k) and k not in (*_SEEDS, *but)}
-    return json.dumps(config, sort_keys=True, default=str)
 
 
 def _near(entries: Sequence[Analysed]) -> list[Claim]:

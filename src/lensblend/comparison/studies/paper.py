@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lensblend.comparison.lines import Line
 from lensblend.comparison.runs import Entry, class_name
 from lensblend.comparison.studies.recipes import Recipes, differences_from
-from lensblend.comparison.tables import Line, written
+from lensblend.comparison.tables import written
 from lensblend.inference.evaluation import aligned
 from lensblend.metrics.fidelity import Psnr, Ssim
 from lensblend.metrics.per_image import PerImageMetric

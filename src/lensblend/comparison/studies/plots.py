@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lensblend.comparison.rows import learned
 from lensblend.comparison.statistics import Interval
 from lensblend.comparison.studies.analysis import SHARPNESS, Analysed, target_of
-from lensblend.comparison.studies.claims import learned
 from lensblend.comparison.studies.measures import FIFTHS
 from lensblend.inference.figures import DOTS_PER_INCH, cut, name_points, panels_of, png, style
 
