@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
+from lensblend.training.logged import is_score, val_loss
 from lensblend.training.rates import steps_per_epoch
 
 _LOSS = "train/loss"
@@ -99,7 +100,7 @@ class PlainProgress(ProgressBar):
         ahead = max((epochs - trainer.current_epoch) * steps_per_epoch(trainer) - in_epoch, 0)
         elapsed = self._said - self._started
         left = elapsed / max(done - self._first_step, 1) * ahead
-        scores = {k: v for k, v in trainer.callback_metrics.items() if k == _LOSS or k.startswith("val/")}
+        scores = {k: v for k, v in trainer.callback_metrics.items() if k in (_LOSS, val_loss()) or is_score(k)}
         values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
         phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
         if self._enabled:
