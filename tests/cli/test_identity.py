@@ -34,7 +34,10 @@ def test_a_name_comes_after_kernels_and_backbone_and_a_baseline_instead_of_them(
     [
         (["logger=[csv,wandb]", "run_dir=a", "print_config=true", "loader.num_workers=8", "callbacks.panels=null"], []),
         (["kernels=gaussian_25_45_75", "seed=0", "loader.flips=random", "experiment=null"], []),
-        (["experiment=demo", "seed=1", "loader.flips=none"], ["experiment=demo", "seed=1", "loader.flips=none"]),
+        (
+            ["experiment=demo", "schedule.run=[a]", "seed=1", "loader.flips=none"],
+            ["experiment=demo", "schedule.run=[a]", "seed=1", "loader.flips=none"],
+        ),
         (["loss@schedule.phases.phase1.loss=l1"], ["loss@schedule.phases.phase1.loss=l1"]),
         (["+trainer.profiler=simple", "~debug"], ["+trainer.profiler=simple", "~debug"]),
         (["data.root=/somewhere/else", "+data.api_key=abc"], ["+data.api_key=(redacted)"]),

@@ -98,7 +98,7 @@ def differences(overrides: Sequence[str]) -> list[str]:
     found = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = str(override.key_or_group)
-        if key in OF_THE_COMMAND or is_free(key) or key.startswith("hydra"):
+        if key in OF_THE_COMMAND or key.startswith("hydra") or (is_free(key) and key != "schedule.run"):
             continue
         if override.is_delete():
             found.append(str(override.get_key_element()))

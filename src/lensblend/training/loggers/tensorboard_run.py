@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -40,7 +41,7 @@ class PhaseTensorBoardLogger(PhaseLogger, TensorBoardLogger):
     def log_panels(self, rows: Rows, step: int) -> None:
         """Log one strip of pictures per pair, each under a key of its own."""
         for name, row in rows.items():
-            self.experiment.add_image(panel_key(name), sheet({name: row}), step, dataformats="HWC")
+            self.experiment.add_image(panel_key(name), np.array(sheet({name: row})), step, dataformats="HWC")
 
     @rank_zero_only
     def log_numbers(self, numbers: Mapping[str, float], device: str, step: int) -> None:
