@@ -92,7 +92,7 @@ def differences(overrides: Sequence[str]) -> list[str]:
         >>> differences(["kernels=gaussian_75", "backbone=hourglass", "seed=1", "logger=wandb", "data.token=hunter2"])
         ['kernels=gaussian_75', 'seed=1', 'data.token=(redacted)']
     """
-    listed = OmegaConf.load(config_folder() / "train.yaml")["defaults"]
+    listed: Any = OmegaConf.load(config_folder() / "train.yaml").get("defaults")
     usual: dict[str, Any] = flat(OmegaConf.to_container(OmegaConf.structured(Train), throw_on_missing=False))
     usual |= {str(group): option for entry in listed if not isinstance(entry, str) for group, option in entry.items()}
     found = []

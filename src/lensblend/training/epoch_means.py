@@ -91,6 +91,6 @@ class EpochMeans:
         return torch.stack([kept.new_zeros(2) if at is None else kept[:, at] for at in places], dim=1)
 
 
-def _is_kept(kept: object) -> bool:
+def _is_kept(kept: Any) -> bool:
     numbers = isinstance(kept, list) and all(isinstance(n, float) and math.isfinite(n) for n in kept)
     return numbers and len(kept) == 2 and kept[1] >= 0

@@ -14,7 +14,7 @@ from lensblend.runs.files import is_name
 from lensblend.training.learning_rate import LR_PATHS
 
 # Names that a run's folder has for other things than phases.
-RESERVED = ("compare", "evaluation", "mlruns", "panels", "photo", "rendered", "wandb")
+RESERVED = ("compare", "evaluation", "mlartifacts", "panels", "photo", "rendered", "wandb")
 LEAST = 32  # pixels of a side, which every network can do with
 M = TypeVar("M")
 

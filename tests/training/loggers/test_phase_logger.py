@@ -79,7 +79,7 @@ def test_mlflow_has_a_run_per_phase_that_goes_on_and_a_copy_has_its_own(tmp_path
     logger.log_panels({"a pair": {"photo": np.zeros((8, 8, 3), np.uint8)}}, 3)
     logger.log_numbers({"psnr": 21.0, "latency_s": 0.5}, "cpu", 3)
     logger.finish(143)
-    client = mlflow.MlflowClient((first.run_dir / "mlruns").resolve().as_uri())
+    client = mlflow.MlflowClient(f"sqlite:///{first.run_dir / 'mlflow.db'}")
     run = client.get_run(logger.run_id)
     assert run.info.status == "KILLED"
     assert run.data.metrics == {"val/psnr": 20.0, "psnr": 21.0, "latency_s": 0.5, "epoch": 0.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -27,8 +28,8 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
 
     Args:
         phase_run: The phase to record.
-        tracking_uri: Of MLflow's server or store; default: the variable ``MLFLOW_TRACKING_URI``, or else ``mlruns`` in
-            the run's folder.
+        tracking_uri: Of MLflow's server or store; default: the variable ``MLFLOW_TRACKING_URI``, or else
+            ``mlflow.db`` and ``mlartifacts`` in the run's folder.
 
     Raises:
         RequestError: MLflow cannot be reached, or knows no such run.
@@ -38,14 +39,18 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
 
     def __init__(self, phase_run: PhaseRun, tracking_uri: str | None = None) -> None:
         identity = phase_run.identity
-        store = below(phase_run.run_dir, "mlruns")
-        check_links(store, phase_run)
+        tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        store, pictures = (below(phase_run.run_dir, name) for name in ("mlflow.db", "mlartifacts"))
+        for place_of_own in (store, pictures):
+            check_links(place_of_own, phase_run)
+        own = f"sqlite:///{store.resolve()}"
         self._kept, self._folder = phase_run.folder / KEPT, phase_run.folder
         known = self._known()
         super().__init__(
             experiment_name=redact(phase_run.group),
             run_name=redact(f"{identity.label} / {phase_run.phase}" if identity.label else phase_run.phase),
-            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or store.resolve().as_uri(),
+            tracking_uri=tracking_uri or own,
+            artifact_location=None if tracking_uri else pictures.resolve().as_uri(),
             tags=redact({"phase": phase_run.phase, "tags": ", ".join(dict.fromkeys(identity.tags))}),
             run_id=known,
         )
@@ -56,6 +61,9 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
         """Start the run, or go on in it; its parameters are those that it was started with."""
         from mlflow.exceptions import MlflowException
 
+        # It warns of every experiment that it begins.
+        logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)
+        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             if known is None:
                 self.log_hyperparams(dict(config))

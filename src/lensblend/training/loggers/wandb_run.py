@@ -97,7 +97,9 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
         # Lightning hands on a setting that W&B warns about, whatever its value.
         self._wandb_init.pop("anonymous", None)
         try:
-            self._define(phase_run, redact([*identity.tags, *tags]))
+            # W&B itself reads them once in a process.
+            named = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+            self._define(phase_run, redact([*identity.tags, *tags, *named]))
         except wandb.errors.Error as error:
             raise RequestError(
                 f"W&B could not start ({error}); log in with `wandb login`, set WANDB_MODE=offline, or use logger=csv."
@@ -135,7 +137,9 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
         """Watch the network that is about to be trained, where that is asked for."""
         if self._watches is not None:
             self._watched = model.network
-            self.experiment.watch(model.network, log=self._watches, log_freq=model.trainer.log_every_n_steps)
+            # The first, in every phase: W&B would number the networks that a process has watched.
+            every = model.trainer.log_every_n_steps
+            self.experiment.watch(model.network, log=self._watches, log_freq=every, idx=0)
 
     @rank_zero_only
     def log_failure(self, reason: str) -> None:
@@ -189,10 +193,10 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
         phase = self._phase_run.phase
         for file in (self._phase_run.folder / name for name in names):
             if file.exists():
-                artifact = wandb.Artifact(f"{phase}-{self._experiment.id}", "model", metadata={"phase": phase})
+                artifact = wandb.Artifact(f"{phase}-{self.experiment.id}", "model", metadata={"phase": phase})
                 with _staged_in(self._run_dir / "wandb"):
                     artifact.add_file(str(file), name=file.name)
-                    self._experiment.log_artifact(artifact, aliases=[file.stem, phase])
+                    self.experiment.log_artifact(artifact, aliases=[file.stem, phase])
 
 
 @contextmanager
