@@ -70,7 +70,7 @@ def test_a_package_that_is_missing_is_named_before_anything_is_trained(monkeypat
         check_loggers({"csv": OURS, "it": {"_target_": target, "_partial_": ours}})
 
 
-def test_mlflow_has_a_run_per_phase_that_goes_on_and_a_copy_has_its_own(tmp_path):
+def test_mlflow_has_a_run_per_phase_that_goes_on_and_a_copy_has_its_own(tmp_path, capsys):
     mlflow = pytest.importorskip("mlflow")
     node = {"_target_": "lensblend.training.loggers.mlflow_run.PhaseMlflowLogger", "_partial_": True}
     first = phase(tmp_path)
@@ -98,6 +98,10 @@ def test_mlflow_has_a_run_per_phase_that_goes_on_and_a_copy_has_its_own(tmp_path
     shutil.copytree(tmp_path / "sweep", tmp_path / "copy" / "sweep")
     (copied,) = build_loggers({"mlflow": node}, phase(tmp_path / "copy"))
     assert len({again.run_id, second.run_id, copied.run_id}) == 3
+    before = list(tmp_path.rglob("*.png"))
+    assert "was begun in another folder: pictures are not added" in capsys.readouterr().out
+    copied.log_panels({"a pair": {"photo": np.zeros((8, 8, 3), np.uint8)}}, 3)
+    assert list(tmp_path.rglob("*.png")) == before  # neither in the original nor anywhere else
 
 
 @pytest.mark.parametrize("link", ["phase1/table", "phase1/table/from-step-0", "phase1/table/from-step-0/hparams.yaml"])

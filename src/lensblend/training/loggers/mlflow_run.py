@@ -6,7 +6,10 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pytorch_lightning.loggers import MLFlowLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -15,12 +18,15 @@ from lensblend.errors import DataError, Interrupted, RequestError
 from lensblend.inference.pictures import sheet
 from lensblend.runs.documents import read_json
 from lensblend.runs.files import below
+from lensblend.runs.messages import say
 from lensblend.runs.redaction import redact
 from lensblend.storage import json_text, write_atomically
 from lensblend.training.loggers.phase_logger import PhaseLogger, Rows, check_links, is_copy, panel_key, place
 from lensblend.training.phase_run import PhaseRun
 
 KEPT = "mlflow_run.json"
+# Before MLflow sets the variable itself, to the place of the phase before.
+_FROM_ENVIRONMENT = os.environ.get("MLFLOW_TRACKING_URI")
 
 
 class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
@@ -39,7 +45,7 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
 
     def __init__(self, phase_run: PhaseRun, tracking_uri: str | None = None) -> None:
         identity = phase_run.identity
-        tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        tracking_uri = tracking_uri or _FROM_ENVIRONMENT
         store, pictures = (below(phase_run.run_dir, name) for name in ("mlflow.db", "mlartifacts"))
         for place_of_own in (store, pictures):
             check_links(place_of_own, phase_run)
@@ -54,6 +60,7 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
             tags=redact({"phase": phase_run.phase, "tags": ", ".join(dict.fromkeys(identity.tags))}),
             run_id=known,
         )
+        self._pictures: Path | None = None if tracking_uri else pictures
         self._begin(known, redact(dict(phase_run.config)))
 
     @rank_zero_only
@@ -76,6 +83,12 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
                 f"logger=csv{begun}."
             ) from error
         write_atomically(self._kept, json_text({"run": self.run_id, **place(self._folder)}) + "\n")
+        self._takes_pictures = self._pictures is None or _is_within(self._place_of_pictures(), self._pictures)
+        if not self._takes_pictures:
+            say(f"{self._folder.parent / 'mlflow.db'} was begun in another folder: pictures are not added to its runs.")
+
+    def _place_of_pictures(self) -> str:
+        return str(self.experiment.get_run(self.run_id).info.artifact_uri)
 
     def _known(self) -> str | None:
         """Return the run that the phase's folder keeps; none for a copy of it: two trainings would spoil one run."""
@@ -91,7 +104,7 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
     @rank_zero_only
     def log_panels(self, rows: Rows, step: int) -> None:
         """Log one strip of pictures per pair, each under a key of its own."""
-        for name, row in rows.items():
+        for name, row in rows.items() if self._takes_pictures else ():
             self.experiment.log_image(self.run_id, sheet({name: row}), key=panel_key(name), step=step)
 
     @rank_zero_only
@@ -105,3 +118,9 @@ class PhaseMlflowLogger(PhaseLogger, MLFlowLogger):
         """Say how it ended: FINISHED, FAILED, or KILLED by a signal."""
         status = {0: "FINISHED", Interrupted.exit_code: "KILLED"}.get(exit_code, "FAILED")
         self.experiment.set_terminated(self.run_id, status)
+
+
+def _is_within(uri: str, folder: Path) -> bool:
+    """Tell whether an address is that of a place on this machine within a folder."""
+    parts = urlsplit(uri)
+    return parts.scheme == "file" and Path(url2pathname(parts.path)).resolve().is_relative_to(folder.resolve())
