@@ -1,6 +1,6 @@
 import pytest
 
-from lensblend.cli.identity import LONGEST_LABEL, label
+from lensblend.cli.identity import LONGEST_LABEL, differences, label
 
 CHOSEN = {"kernels": "gaussian_75", "backbone": "hourglass", "schedule": "dbsi_three_phase", "trainer": "cpu"}
 HEAD = "gaussian_75 · hourglass"
@@ -27,6 +27,24 @@ def test_a_label_says_what_changes_the_result(overrides, told):
 def test_a_name_comes_after_kernels_and_backbone_and_a_baseline_instead_of_them():
     assert label(CHOSEN, "table 2", []) == f"{HEAD} · table 2"
     assert label({**CHOSEN, "baseline": "spade_blend"}, None, []) == "spade_blend"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["logger=[csv,wandb]", "run_dir=a", "print_config=true", "loader.num_workers=8", "callbacks.panels=null"], []),
+        (["kernels=gaussian_25_45_75", "seed=0", "loader.flips=random", "experiment=null"], []),
+        (
+            ["experiment=demo", "schedule.run=[a]", "seed=1", "loader.flips=none"],
+            ["experiment=demo", "schedule.run=[a]", "seed=1", "loader.flips=none"],
+        ),
+        (["loss@schedule.phases.phase1.loss=l1"], ["loss@schedule.phases.phase1.loss=l1"]),
+        (["+trainer.profiler=simple", "~debug"], ["+trainer.profiler=simple", "~debug"]),
+        (["data.root=/somewhere/else", "+data.api_key=abc"], ["+data.api_key=(redacted)"]),
+    ],
+)
+def test_what_differs_from_the_defaults_is_what_decides_the_result(overrides, expected):
+    assert differences(overrides) == expected
 
 
 def test_a_long_label_is_cut_but_no_secret_with_it(monkeypatch):

@@ -12,8 +12,9 @@ from lensblend.cli.controls import controls_of, spelt
 from lensblend.cli.render import parser
 from lensblend.cli.ways import LENS, NETWORK, PRIOR, WAYS, check_flags, check_network
 from lensblend.errors import RequestError
+from lensblend.inference.rendering import render_photo
 from lensblend.nn.rendering import BokehNetwork, PriorNetwork, Rendering
-from lensblend.runs.checkpoints import Trained, describe
+from lensblend.runs.checkpoints import Trained, describe, load_network
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import MODELS
 from lensblend.runs.safetensors_files import write_network
@@ -44,6 +45,7 @@ VALUES = {
     "model": ["blend.safetensors"],
     "network": ["dmshn"],
     "device": ["cpu"],
+    "image_size": ["48x64"],
     "engine": ["torch"],
     "precision": ["bf16"],
     "saliency": ["maps"],
@@ -182,6 +184,18 @@ def test_fast_blurs_score_alike_and_are_recorded(in_process, folder, tmp_path):
     assert [scores["fast"] for scores in found] == [False, True]
     assert found[0]["psnr"] != found[1]["psnr"]
     assert found[0]["psnr"] == pytest.approx(found[1]["psnr"], abs=0.02)
+
+
+def test_a_network_works_at_the_size_that_is_asked_for_turned_like_the_photo(in_process, folder, tmp_path, picture):
+    pixels = np.random.default_rng(2).integers(0, 256, (96, 64, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "upright.png")
+    model = folder / "blend.safetensors"
+    request = ["--model", model, "--image-size", "64x80", "--blend-at", "network", "-o", tmp_path / "out.png", "--json"]
+    done = in_process("render", tmp_path / "upright.png", *request)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["settings"]["image_size"] == [64, 80]
+    expected = render_photo(load_network(model).network, pixels, (80, 64)).bokeh[0].permute(1, 2, 0).numpy()
+    assert np.abs(picture(tmp_path / "out.png") - 255 * expected).max() < 1
 
 
 def test_weights_of_a_network_that_names_none_are_looked_for():

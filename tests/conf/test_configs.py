@@ -96,6 +96,20 @@ def test_every_backbone_carries_the_head(backbone):
     assert network.head.in_channels == network.backbone.out_channels
 
 
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ("csv", ["csv"]),
+        ("none", []),
+        ("[wandb,tensorboard]", ["csv", "tensorboard", "wandb"]),
+        ("[csv,mlflow]", ["csv", "mlflow"]),
+        ("[tensorboard,mlflow,wandb]", ["csv", "mlflow", "tensorboard", "wandb"]),
+    ],
+)
+def test_several_loggers_are_chosen_at_once(chosen, expected):
+    assert sorted(compose(f"logger={chosen}")["logger"]) == expected
+
+
 def test_the_default_is_the_published_network():
     network = build(compose("experiment=dbsi")["model"], "model", *MODELS)
     # Dutta 2021 with MegaDepth's hourglass: 5,356,576 in the trunk and 577 for each of the four maps.

@@ -21,6 +21,7 @@ from lensblend.ops.ssim import _Smooth
 from lensblend.runs.building import build_loss
 from lensblend.runs.instantiate import build
 from lensblend.runs.roles import METRIC
+from lensblend.training.epoch_means import EpochMeans
 from lensblend.training.truths import truths
 from networks.test_contract import NETWORKS, ROWS
 from priors.test_contract import PRIORS
@@ -141,6 +142,14 @@ def test_metrics(name):
         moved(metric).update(image(channels, 64, 96), image(channels, 64, 96))
         check(watch, metric.total.float(), metric.extremes, doubles=True)
         assert metric.compute().device == GPU
+
+
+def test_means_of_an_epochs_losses_are_kept_without_a_wait():
+    means = EpochMeans()
+    with fake_gpu() as watch:
+        for _ in range(2):
+            means.add({"loss": image(1, 1, 1).mean(), "l1": image(1, 1, 1).mean()}, 2)
+        check(watch, *means.means().values())
 
 
 @pytest.mark.parametrize("mirrors", [True, False])

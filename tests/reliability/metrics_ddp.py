@@ -78,16 +78,17 @@ def _write_ids(folder: Path) -> None:
 
 
 def _plain_means(run: Path, data: dict[str, str]) -> dict[str, float]:
-    """Score the run's last weights image by image: no loader, no Lightning, no metric state."""
+    """Score the run's last weights image by image, and find their loss: no loader, no Lightning, no metric state."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     network = build(config["model"], "model", *MODELS).eval().to(memory_format=torch.channels_last)
     network.load_state_dict(read_checkpoint(run / "phase1" / "last.ckpt")["state_dict"])
     samples = Samples(Folders(**data).split("val"), [32, 48])
-    values: dict[str, list[float]] = {name: [] for name in SCORES}
+    values: dict[str, list[float]] = {name: [] for name in (*SCORES, "loss")}
     for index in range(len(samples)):
         photo, target = (samples[index][name][None].float() / 255 for name in ("photo", "target"))
         with torch.no_grad():
             bokeh = network(photo).bokeh.float()
         for name, metric in SCORES.items():
             values[name] += metric().per_image(bokeh, target).double().tolist()
+        values["loss"].append((bokeh - target).abs().mean().item())
     return {name: sum(scores) / len(scores) for name, scores in values.items()}

@@ -36,6 +36,9 @@ class OfflineRun:
         summary: The last value of everything, or what was asked for instead; nested.
         history: One nested mapping for each call of ``log``.
         metrics: How each metric is drawn and summarised, by name (or by beginning and ``*``).
+        notes: What is said of it beside.
+        versions: What was added to artifacts: each one's name, its kind, its aliases and where its files lie.
+        alerts: Title, text and level of what W&B's users are told.
         artifacts: Files outside ``files/``, such as a table's pictures: where each lies, by artifact and name.
         exit_code: How the process ended; None if it was killed.
         preempting: Whether the process said that it would be started again.
@@ -53,6 +56,9 @@ class OfflineRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     artifacts: dict[str, dict[str, Path]] = field(default_factory=dict)
+    notes: str = ""
+    versions: list[tuple[str, str, list[str], dict[str, Path]]] = field(default_factory=list)
+    alerts: list[tuple[str, str, str]] = field(default_factory=list)
     exit_code: int | None = None
     preempting: bool = False
 
@@ -94,6 +100,7 @@ def read_run(path: Path) -> OfflineRun:
                 said = record.run
                 run.id, run.name, run.project = said.run_id, said.display_name, said.project
                 run.group, run.job_type, run.tags = said.run_group, said.job_type, list(said.tags)
+                run.notes = said.notes
                 _add(said.config.update, run.config)
             case "config":
                 _add(record.config.update, run.config)
@@ -105,13 +112,19 @@ def read_run(path: Path) -> OfflineRun:
             case "metric":
                 _define(record.metric, run.metrics)
             case "artifact":
-                contents = record.artifact.manifest.contents
-                run.artifacts[record.artifact.name] = {file.path: Path(file.local_path) for file in contents}
-            case "exit":
-                run.exit_code = record.exit.exit_code
-            case "preempting":
-                run.preempting = True
+                _keep(record.artifact, run)
+            case kind:
+                _end(kind, record, run)
     return run
+
+
+def _end(kind: str | None, record: Any, run: OfflineRun) -> None:
+    if kind == "alert":
+        run.alerts.append((record.alert.title, record.alert.text, record.alert.level))
+    elif kind == "exit":
+        run.exit_code = record.exit.exit_code
+    elif kind == "preempting":
+        run.preempting = True
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -139,6 +152,12 @@ def records(path: Path) -> Iterator[Any]:
         if kind in (WHOLE, LAST):
             yield Record.FromString(b"".join(parts))
             parts = []
+
+
+def _keep(artifact: Any, run: OfflineRun) -> None:
+    files = {file.path: Path(file.local_path) for file in artifact.manifest.contents}
+    run.artifacts[artifact.name] = files
+    run.versions.append((artifact.name, artifact.type, list(artifact.aliases), files))
 
 
 def _add(items: Any, content: dict[str, Any]) -> None:

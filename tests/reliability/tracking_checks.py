@@ -121,7 +121,12 @@ def histories(training: Recorded, runs: list[OfflineRun]) -> list[str]:
     for phase in training.phases:
         told: dict[tuple[int, str], float] = {}
         for run in (run for run in runs if run.job_type == phase):
-            keys = {k for row in run.history for k in row if k == "lr" or k.startswith(("train/", "val/"))}
+            keys = {
+                k
+                for row in run.history
+                for k in row
+                if k == "lr" or k.startswith(("lr/", "train/", "train_epoch/", "val/"))
+            }
             told |= {(s, k): float(v) for k in keys for s, v in run.series(k) if k != "trainer/global_step"}
         csv = {(int(r["step"]), k): float(r[k]) for r in _rows(training, phase) for k in r if "/" in k or k == "lr"}
         wrong = [key for key in told.keys() | csv.keys() if not _near(told.get(key), csv.get(key))]

@@ -333,6 +333,48 @@ def test_an_epoch_of_other_batches_begins_anew(tmp_path, stop, in_validation, va
     assert all("train/loss" in row for row in rows)
 
 
+def test_an_epochs_mean_is_that_of_its_steps_by_pairs(whole):
+    sizes = [2, 2, 2, 1]
+    for options in ({}, {"log_every": 50}, {"module_class": adversarial}):
+        rows = read_rows(whole(**options) / "metrics.csv")
+        ends = [row for row in rows if "train_epoch/loss" in row]
+        assert [row["epoch"] for row in ends] == [str(epoch) for epoch in range(EPOCHS)]
+        for row in ends:
+            of_it = read_rows(whole() / "metrics.csv") if "module_class" not in options else rows
+            steps = [float(one["train/l1"]) for one in of_it if one["epoch"] == row["epoch"]]
+            assert float(row["train_epoch/l1"]) == pytest.approx(np.average(steps, weights=sizes), rel=1e-6)
+            assert "val/psnr" in row
+
+
+def test_the_validations_loss_is_the_mean_over_its_pairs(whole):
+    rows = [row for row in read_rows(whole() / "metrics.csv") if "val/loss" in row]
+    assert len(rows) == EPOCHS
+    network = Dropping().eval()
+    network.load_state_dict(read_checkpoint(whole() / "phase1" / "last.ckpt")["state_dict"])
+    photos = torch.from_numpy(Pairs(3)._photos).permute(1, 0, 4, 2, 3) / 255
+    with torch.no_grad():
+        expected = (network(photos[0]).bokeh - photos[1]).abs().mean().item()
+    assert float(rows[-1]["val/loss"]) == float(rows[-1]["val/loss/l1"]) == pytest.approx(expected, rel=1e-5)
+    judged = [row for row in read_rows(whole(module_class=adversarial) / "metrics.csv") if "val/loss" in row][-1]
+    weights = {"l1": 1, "generator": 1, "features": 10}
+    total = sum(weight * float(judged[f"val/loss/{name}"]) for name, weight in weights.items())
+    assert float(judged["val/loss"]) == pytest.approx(total, rel=1e-5)
+
+
+def test_a_validation_without_what_the_loss_compares_has_scores_alone(tmp_path, monkeypatch, capsys):
+    compared = Restoration.validation_losses
+
+    def without_target(self, batch, answer):
+        return compared(self, {key: value for key, value in batch.items() if key != "target"}, answer)
+
+    monkeypatch.setattr(Restoration, "validation_losses", without_target)
+    fit(tmp_path)
+    rows = read_rows(tmp_path / "metrics.csv")
+    assert any("val/psnr" in row for row in rows)
+    assert not any("val/loss" in key for row in rows for key in row)
+    assert capsys.readouterr().out.count("val/loss is not logged: Term `l1` compares `bokeh`") == 1
+
+
 class Groups(pl.Callback):
     """Keep what every step is made with."""
 

@@ -55,7 +55,7 @@ class Small(pl.LightningModule):
         checkpoint["lensblend"] = {"network": {}, **checkpoint["lensblend"]}
 
 
-def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1, module=None, further=(), slow=False):
+def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1, module=None, further=(), slow=False, **more):
     torch.manual_seed(0)
     module = module or Small()
     files = AtomicCheckpointIO()
@@ -74,6 +74,7 @@ def fit(folder, policy, bad=(), limit=10, every_steps=None, accumulate=1, module
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder / "phase1",
+        **more,
     )
     trainer.fit(module, DataLoader(Batches(bad), batch_size=2))
     return module
@@ -160,6 +161,28 @@ def test_skip_with_accumulation_leaves_the_whole_step_out(tmp_path):
     torch.testing.assert_close(module.weights[2], module.weights[0], rtol=0, atol=0)
     assert not torch.equal(module.weights[4], module.weights[2])
     assert module.state_dict()["network.0.num_batches_tracked"] == 3
+
+
+def test_the_norm_of_the_networks_gradient_is_logged_before_it_is_clipped(tmp_path):
+    class Judged(Small):
+        """Trains another weight beside the network's, with a large gradient."""
+
+        def __init__(self):
+            super().__init__()
+            self.judge, self.norms = nn.Parameter(torch.ones(())), []
+
+        def training_step(self, batch, index):
+            return super().training_step(batch, index) + 100 * self.judge
+
+        def on_before_optimizer_step(self, optimizer):
+            gradients = [p.grad.flatten() for p in self.network.parameters()]
+            self.norms.append(torch.cat(gradients).square().sum().sqrt().item())
+
+    module = Judged()
+    fit(tmp_path, "stop", module=module, gradient_clip_val=1e-3, log_every_n_steps=1)
+    rows = read_rows(tmp_path / "metrics.csv")
+    assert [float(row["train/grad_norm"]) for row in rows] == pytest.approx(module.norms, rel=1e-5)
+    assert min(module.norms) > 1e-3
 
 
 def test_roll_back_returns_to_the_last_checkpoint(tmp_path, capsys):

@@ -70,7 +70,8 @@ def fit_of(kind, network, *losses, metrics=None, **arguments):
     module.kept = {}
     module.log = lambda name, value, **_: module.kept.update({name: value})
     module.log_dict = lambda values, **_: module.kept.update(values)
-    module._trainer = type("Trainer", (), {"optimizers": [torch.optim.SGD(network.parameters(), lr=0.1)]})()
+    known = {"optimizers": [torch.optim.SGD(network.parameters(), lr=0.1)], "world_size": 1}
+    module._trainer = type("Trainer", (), known)()
     return module
 
 
@@ -295,6 +296,9 @@ def test_scores_do_not_depend_on_the_validation_batch(batch):
     for module in (both, one):
         module.on_validation_epoch_end()
     assert one.kept["val/psnr"] == pytest.approx(float(both.kept["val/psnr"]), rel=1e-6)
+    expected = (batch["photo"] * 0.5 - batch["target"]).abs().mean().item()
+    for name in ("val/loss", "val/loss/l1"):
+        assert [float(module.kept[name]) for module in (both, one)] == pytest.approx([expected] * 2, rel=1e-5)
 
 
 def test_a_metric_of_what_is_in_focus_is_given_the_batchs_map(batch):

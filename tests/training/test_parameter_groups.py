@@ -44,10 +44,10 @@ def test_groups_act_together_on_what_is_in_several():
         "undecayed": {"kinds": ["norm", "bias"], "weight_decay": 0.0},
     }
     assert names(Small(), groups) == [
-        ({}, ["head.weight"]),
-        ({"lr_factor": 0.1}, ["backbone.0.weight"]),
-        ({"lr_factor": 0.1, "weight_decay": 0.0}, ["backbone.0.bias", *NORMS]),
-        ({"weight_decay": 0.0}, ["head.bias"]),
+        ({"name": "rest"}, ["head.weight"]),
+        ({"name": "slow", "lr_factor": 0.1}, ["backbone.0.weight"]),
+        ({"name": "slow+undecayed", "lr_factor": 0.1, "weight_decay": 0.0}, ["backbone.0.bias", *NORMS]),
+        ({"name": "undecayed", "weight_decay": 0.0}, ["head.bias"]),
     ]
 
 
@@ -63,14 +63,14 @@ def test_groups_act_together_on_what_is_in_several():
     ],
 )
 def test_names_are_beginnings_or_patterns_and_kinds_are_those_of_the_layers(node, members):
-    assert names(Small(), {"group": {**node, "lr_factor": 2.0}})[-1] == ({"lr_factor": 2.0}, members)
+    assert names(Small(), {"group": {**node, "lr_factor": 2.0}})[-1] == ({"name": "group", "lr_factor": 2.0}, members)
 
 
 def test_the_later_group_decides_what_both_say_and_what_is_frozen_is_in_none():
     network = Small()
     network.head.weight.requires_grad_(False)
     groups = {"all": {"names": ["head", "backbone"], "lr_factor": 0.5}, "head": {"names": ["head"], "lr_factor": 2.0}}
-    assert names(network, groups)[-1] == ({"lr_factor": 2.0}, ["head.bias"])
+    assert names(network, groups)[-1] == ({"name": "all+head", "lr_factor": 2.0}, ["head.bias"])
 
 
 def test_an_optimizer_takes_them_with_rates_of_their_own(tmp_path):

@@ -127,6 +127,7 @@ class Train:
         disparity: The same for disparity.
         focus: Where the map of what is in focus comes from, with which a loss compares a predicted mask.
         name: Names the run where a folder's name would not do (W&B's group, tables).
+        print_config: Print the whole configuration before the training begins.
     """
 
     data: dict[str, Any] = MISSING
@@ -152,6 +153,7 @@ class Train:
     seed: int = 0
     deterministic: bool = False
     name: str | None = None
+    print_config: bool = False
 
 
 @dataclass

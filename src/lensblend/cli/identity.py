@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from lensblend.cli.config import Train, config_folder
 from lensblend.cli.hydra_app import choices
+from lensblend.cli.restored import OF_THE_COMMAND
 from lensblend.errors import DataError
-from lensblend.runs.configuration import is_free
+from lensblend.runs.configuration import flat, is_free
 from lensblend.runs.documents import read_yaml
 from lensblend.runs.redaction import redact
 from lensblend.training.phase_run import Identity
 
 TAGGED = ("kernels", "backbone", "model", "schedule", "data", "baseline", "experiment")
 # Besides what may change when a run goes on: the machine, how much is trained for a check, what is scored.
-NOT_IN_LABEL = ("name", "trainer", "debug", "metrics", "not_finite")
+NOT_IN_LABEL = ("name", "print_config", "trainer", "debug", "metrics", "not_finite")
 LONGEST_LABEL, LONGEST_TAG = 100, 64
 
 
@@ -77,3 +80,31 @@ def label(chosen: Mapping[str, str], name: str | None, overrides: Sequence[str])
     # Before it is cut: half a secret would not be found any more.
     text: str = redact(" · ".join(dict.fromkeys(parts)))
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+
+
+def differences(overrides: Sequence[str]) -> list[str]:
+    """Return what a command line sets that decides what is trained, as ``KEY=VALUE``; what is usual is left out.
+
+    Args:
+        overrides: The command line, as Hydra takes it.
+
+    Example:
+        >>> differences(["kernels=gaussian_75", "backbone=hourglass", "seed=1", "logger=wandb", "data.token=hunter2"])
+        ['kernels=gaussian_75', 'seed=1', 'data.token=(redacted)']
+    """
+    configuration: Any = OmegaConf.load(config_folder() / "train.yaml")
+    listed: Any = configuration.get("defaults")
+    usual: dict[str, Any] = flat(OmegaConf.to_container(OmegaConf.structured(Train), throw_on_missing=False))
+    usual |= {str(group): option for entry in listed if not isinstance(entry, str) for group, option in entry.items()}
+    found = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = str(override.key_or_group)
+        if key in OF_THE_COMMAND or key.startswith("hydra") or (is_free(key) and key != "schedule.run"):
+            continue
+        if override.is_delete():
+            found.append(str(override.get_key_element()))
+            continue
+        if override.package or key not in usual or override.value() != usual[key]:
+            value = redact({key: override.get_value_element_as_str()})[key]
+            found.append(f"{override.get_key_element()}={value}")
+    return found

@@ -31,10 +31,11 @@ def settings_of(trained: Trained, arguments: argparse.Namespace) -> dict[str, An
     """Return what a rendering depends on beside the photo and the model: what its file says of it, and ``--json``."""
     from lensblend.runs.checkpoints import check_renders
 
+    size = {} if arguments.image_size is None else {"image_size": list(arguments.image_size)}
     if not trained.network.renders:
-        return {}
+        return size
     given = {name: vars(arguments)[name] for name in ("engine", "precision", "fast")}
-    how = {name: value for name, value in given.items() if value not in (None, False)}
+    how = size | {name: value for name, value in given.items() if value not in (None, False)}
     controls = controls_of(arguments)
     told = controls.told(check_renders(trained))
     at = {} if told is None else {"f_number": told}
@@ -127,7 +128,7 @@ def estimating_step(trained: Trained, arguments: argparse.Namespace) -> Step:
     from lensblend.data.originals import Original, to_8_bits
     from lensblend.inference.prior_maps import estimate
 
-    mark = mark_of(trained, {})
+    mark = mark_of(trained, settings_of(trained, arguments))
 
     def step(job: Job) -> tuple[int, int]:
         original = read(job, arguments)

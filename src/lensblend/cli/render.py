@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lensblend.cli.controls import Controls, add_controls, controls_of
-from lensblend.cli.flags import path, run_flags, shared
+from lensblend.cli.flags import path, run_flags, shared, size
 from lensblend.cli.photo_files import STREAM, Job, jobs_of, kept_back, streams_out
 from lensblend.cli.ways import check_flags, check_network, check_quality
 from lensblend.data.listing import FORMATS
@@ -77,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
         choices=["network", "photo"],
         help="blend at the photo's full size, or at the network's and scale back as the paper does (default: photo, "
         "where the network can)",
+    )
+    verb.add_argument(
+        "--image-size",
+        type=size,
+        metavar="HxW",
+        help="at which a network works, turned like each photo (default: the size of its training)",
     )
     verb.add_argument("--device", help="where a network computes: auto, cpu or cuda (default: auto)")
     verb.add_argument("--engine", metavar="E", help="what computes it: torch, compile, onnx, openvino (default: torch)")
@@ -233,6 +239,8 @@ def trained_for(arguments: argparse.Namespace, device: torch.device) -> Trained:
     engine, precision = arguments.engine or "torch", arguments.precision or "fp32"
     check_engine(engine, precision, device)
     trained = load_ensemble(arguments.model or [model_file("default")], loader(arguments.network))
+    if arguments.image_size is not None:
+        trained = replace(trained, record={**trained.record, "image_size": list(arguments.image_size)})
     folded(trained.network).to(device)
     check_network(arguments, trained)
     if not trained.network.renders:

@@ -21,6 +21,8 @@ from lensblend.runs.instantiate import refuse_positional
 from lensblend.runs.messages import say
 from lensblend.storage import real
 
+# Keys that say what a command does, and are no part of what is trained.
+OF_THE_COMMAND = ("resume", "run_dir", "print_config")
 # Arguments by which callbacks and loggers are told where to write.
 PLACES = ("dirpath", "save_dir", "exclude_batches_path", "tracking_uri", "artifact_location")
 # Names of folders below such a place.
@@ -45,7 +47,7 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
     given = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
-        if key == "resume":
+        if key in OF_THE_COMMAND:
             continue
         if override.is_delete() or key in groups:
             raise RequestError(
@@ -65,7 +67,11 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
 def _defaults() -> dict[str, Any]:
     """Return what stands for keys that earlier versions did not write."""
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Train), throw_on_missing=False)
-    return {key: value for key, value in schema.items() if value not in (None, "???") and key != "schedule"}
+    return {
+        key: value
+        for key, value in schema.items()
+        if value not in (None, "???") and key not in ("schedule", *OF_THE_COMMAND)
+    }
 
 
 def _check_types(content: Mapping[str, Any], file: Path) -> None:

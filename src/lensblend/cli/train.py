@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lensblend.cli.arguments import as_meant, given, is_one_run
 from lensblend.cli.hydra_app import explained_errors, plain, run_verb
-from lensblend.cli.identity import identify
+from lensblend.cli.identity import differences, identify
 from lensblend.cli.idle import refuse_idle
-from lensblend.cli.restored import restored
+from lensblend.cli.restored import OF_THE_COMMAND, restored
 from lensblend.cli.surroundings import settle
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.configuration import overrides_hash, read_config
@@ -48,13 +49,14 @@ def train(config: DictConfig) -> None:
     base = Path(hydra_config.runtime.cwd)
     run_dir = Path(config[named[0]] if named else hydra_config.runtime.output_dir)
     run_dir = run_dir if Path.cwd() == base else base / run_dir
-    content = restored(run_dir, overrides) if named == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
+    content = restored(run_dir, overrides) if named == ["resume"] else plain(config, leave_out=OF_THE_COMMAND)
     refuse_earlier_keys(content)
     # So that the run finds its data again from wherever it is resumed or evaluated.
     content = placed(content, base)
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.runs.documents import check_plain
     from lensblend.runs.messages import say
+    from lensblend.runs.redaction import redact
     from lensblend.training.phase_run import Identity
     from lensblend.training.request import check_request
     from lensblend.training.runner import Training
@@ -71,7 +73,11 @@ def train(config: DictConfig) -> None:
     # Beside `resume` the groups are the defaults, not what the run was started with; its folder knows that.
     identity = Identity() if named == ["resume"] else identify(content["name"], overrides)
     training = Training({**content, "run_dir": str(run_dir)}, run_dir, identity, overrides_hash(overrides), _typed)
+    if config["print_config"]:
+        say(yaml.safe_dump(redact(content), sort_keys=False, allow_unicode=True))
     say(f"Training in {run_dir}")
+    if named != ["resume"]:
+        say(f"Differs from the defaults: {', '.join(differences(overrides)) or 'nothing'}")
     training.run()
     ended = str(training.status.content["state"]).capitalize()
     say(f"\n{ended}. Checkpoints, metrics.csv and panels are in {run_dir}")

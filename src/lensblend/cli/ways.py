@@ -29,6 +29,7 @@ WAYS: dict[str, Sequence[str]] = {
     "model": (NETWORK, PRIOR),
     "network": (NETWORK, PRIOR),
     "device": (NETWORK, PRIOR),
+    "image_size": (NETWORK, PRIOR),
     "depth": (NETWORK, PRIOR),
     "engine": (NETWORK,),
     "precision": (NETWORK,),

@@ -45,6 +45,7 @@ class Adversarial(Restoration):
 
     own_terms: ClassVar[Sequence[str]] = ("generator", "features")
     further_losses: ClassVar[Sequence[str]] = ("discriminator",)
+    trained: ClassVar[Sequence[str]] = ("network", "discriminator")
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Adversarial(Restoration):
         """Take one step with each optimizer, and log every term."""
         answer = self.answer(batch)
         total, parts = self.loss(answer, truths(batch, self.loss.compares.values()))
-        condition = [batch["photo"], *(batch[name] for name in self.network.guidance)]
+        condition = self._condition(batch)
         # Not through Lightning: its steps are the training's, and a batch is one step.
         network, discriminator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
 
@@ -109,19 +110,39 @@ class Adversarial(Restoration):
         self.untoggle_optimizer(discriminator)
 
         self.toggle_optimizer(network)
-        fake = self._judge(condition, answer["bokeh"])
-        fooled, matched = self.generator_loss(fake), self.feature_loss(real, fake)
-        total = total + self._weights["generator"] * fooled + self._weights["features"] * matched
+        own = self._own(real, self._judge(condition, answer["bokeh"]))
+        total = self._with(total, own)
         network.zero_grad()
         self.manual_backward(total)
         self.untoggle_optimizer(network)
 
-        self.logged(total, {**parts, "generator": fooled, "features": matched, "discriminator": judged}, batch)
+        self.logged(total, {**parts, **own, "discriminator": judged}, batch)
         # This one counts, and what watches over steps sees both gradients before either is used.
         self.optimizers()[0].step()  # type: ignore[index]
         discriminator.step()
         if self._rates is not None:
             self._rates.step()
+
+    def validation_losses(
+        self, batch: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a validation batch and its terms, the discriminator's word on it among them."""
+        total, parts = super().validation_losses(batch, answer)
+        condition = self._condition(batch)
+        own = self._own(self._judge(condition, batch["target"]), self._judge(condition, answer["bokeh"]))
+        return self._with(total, own), {**parts, **own}
+
+    def _condition(self, batch: Mapping[str, Any]) -> list[Tensor]:
+        return [batch["photo"], *(batch[name] for name in self.network.guidance)]
+
+    def _own(self, real: Any, fake: Any) -> dict[str, Tensor]:
+        """Return the terms that train the network, of the discriminator's answers."""
+        return {"generator": self.generator_loss(fake), "features": self.feature_loss(real, fake)}
+
+    def _with(self, total: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+        for name, value in own.items():
+            total = total + self._weights[name] * value
+        return total
 
     def _judge(self, condition: list[Tensor], image: Tensor) -> Any:
         return self.discriminator(torch.cat([*condition, image], dim=1))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -35,6 +37,24 @@ def check_loader(num_workers: int, limit_train: int | None, limit_val: int | Non
     for name, limit in (("limit_train", limit_train), ("limit_val", limit_val)):
         if limit is not None and limit < 1:
             raise RequestError(f"`loader.{name}` is 1 or more, or null for all pairs, but got {limit}.")
+
+
+class WaitedLoader(DataLoader):
+    """A loader that knows how long it was waited for.
+
+    Attributes:
+        waited: Seconds, of all batches so far.
+    """
+
+    waited = 0.0
+
+    def __iter__(self) -> Any:
+        """Give batches, and time each."""
+        began = time.perf_counter()
+        for batch in super().__iter__():
+            self.waited += time.perf_counter() - began
+            yield batch
+            began = time.perf_counter()
 
 
 class PairsDataModule(pl.LightningDataModule):
@@ -120,7 +140,7 @@ class PairsDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return shuffled, flipped batches, as many for every process."""
         start = (self.start[0], self.batches_done() * self.batch_size)
-        return self._loader(self.train, self._train_sampler(start), self.batch_size, self._crop)
+        return self._loader(self.train, self._train_sampler(start), self.batch_size, self._crop, WaitedLoader)
 
     def val_dataloader(self) -> DataLoader:
         """Return each validation pair exactly once over all processes.
@@ -161,9 +181,16 @@ class PairsDataModule(pl.LightningDataModule):
         """Say whether batches are copied to a GPU: pinning them opens a context on one, also where none is used."""
         return self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator)
 
-    def _loader(self, samples: Samples, sampler: KeyedSampler, batch_size: int, size: tuple[int, ...]) -> DataLoader:
+    def _loader(
+        self,
+        samples: Samples,
+        sampler: KeyedSampler,
+        batch_size: int,
+        size: tuple[int, ...],
+        kind: type[DataLoader] = DataLoader,
+    ) -> DataLoader:
         self._check_shared_memory(batch_size, size)
-        return DataLoader(
+        return kind(
             samples,
             batch_size=batch_size,
             sampler=sampler,

@@ -18,14 +18,16 @@ from lensblend.metrics.per_image import PerImageMetric
 from lensblend.nn.checkpointing import checkpoint_activations as checkpoint_blocks
 from lensblend.nn.rendering import Network
 from lensblend.runs.contents import RECORD
+from lensblend.runs.messages import say
 from lensblend.training.epoch_means import STATE, EpochMeans
 from lensblend.training.learning_rate import LearningRate
+from lensblend.training.logged import EPOCH, LOSS, TRAIN, VAL, rates, val_loss
+from lensblend.training.network_state import network_alone, network_within
 from lensblend.training.parameter_groups import parameter_groups
-from lensblend.training.rates import Rates, steps_per_epoch
+from lensblend.training.rates import Rates, is_whole_epoch, steps_per_epoch
 from lensblend.training.truths import truths
 
 Pictures = dict[str, NDArray[np.uint8]]
-NETWORK = "network."
 ON_THE_HOST = ("f_number",)
 
 
@@ -67,6 +69,8 @@ class Fit(pl.LightningModule, ABC):
     own_terms: ClassVar[Sequence[str]] = ()
     # Names of what else it logs as ``train/NAME`` beside the terms of the loss.
     further_losses: ClassVar[Sequence[str]] = ()
+    # What its optimizers train, where there are several.
+    trained: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -100,9 +104,10 @@ class Fit(pl.LightningModule, ABC):
         self.record = dict(record or {})
         self._rates: Rates | None = None
         self._means, self._is_short = EpochMeans(), False
+        self._val_losses, self._no_val_loss = EpochMeans((*loss.weights, *self.own_terms, LOSS)), False
         # As hooks they also take part where a wrapper, such as an average of the weights, asks its parts.
-        self.register_state_dict_post_hook(_network_alone)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_network_within)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(network_alone)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(network_within)  # type: ignore[no-untyped-call]
 
     @classmethod
     def steps_by_itself(cls, arguments: Mapping[str, Any]) -> bool:
@@ -161,28 +166,63 @@ class Fit(pl.LightningModule, ABC):
         return self.logged(total, parts, batch)
 
     def logged(self, total: Tensor, parts: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Tensor | None:
-        """Log what a step found and the learning rate; return the total, or None where nothing is trained.
+        """Log what a step found and the learning rates; return the total, or None where nothing is trained.
 
         Where an epoch has fewer steps than are between two that are logged, it is the mean since the epoch's begin.
         """
         size = len(batch["photo"])
-        found = {name: value.detach() for name, value in {**parts, "loss": total}.items()}
-        found = self._means.add(found, size) if self._is_short else found
+        found = {name: value.detach() for name, value in {**parts, LOSS: total}.items()}
+        self._means.add(found, size)
+        found = self._means.means() if self._is_short else found
         # Neither in Lightning's bar nor as a plain number, for which it would wait for the device in every step.
-        self.log("train/loss", found["loss"], batch_size=size)
-        self.log_dict({f"train/{name}": found[name] for name in parts}, batch_size=size)
+        self.log_dict({f"{TRAIN}/{name}": found[name] for name in (LOSS, *parts)}, batch_size=size)
         if not total.requires_grad:
             return None
-        self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]), batch_size=size)
+        now = rates(self.trainer.optimizers, self.trained)
+        self.log_dict({name: torch.tensor(rate) for name, rate in now.items()}, batch_size=size)
         return total
 
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean of each loss, of this process's batches, and let learning rates end the epoch."""
+        means = {f"{EPOCH}/{name}": value for name, value in self._means.means().items()}
+        self.log_dict(means, logger=False)
+        # Not by Lightning, which logs only after the epoch's checkpoint is written: a restart from it would not.
+        told = {**{name: float(value) for name, value in means.items()}, "epoch": self.trainer.current_epoch}
+        for logger in self.trainer.loggers if means else ():
+            logger.log_metrics(told, max(self.trainer.global_step - 1, 0))
+        if is_whole_epoch(self.trainer):
+            self._means.begin()
+        # A scheduler that follows the epochs takes its step before the epoch is saved.
+        if self._rates is not None:
+            self._rates.end_epoch()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the means of a validation's losses."""
+        self._val_losses.begin()
+
+    def validation_losses(
+        self, batch: Mapping[str, Any], answer: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a validation batch and its terms, as training computes them."""
+        return self.loss(answer, truths(batch, self.loss.compares.values()))
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Score a batch of validation pairs at the phase's size."""
+        """Score a batch of validation pairs at the phase's size, and find its loss."""
         answer = self.answer(batch)
         known = truths(batch, [metric.compares for metric in self.scores.values()])
         for metric in self.scores.values():
             maps = {name: batch[name] for name in metric.beside}
             metric.update(answer[metric.compares].float(), known[metric.compares], **maps)
+        if self._no_val_loss:
+            return
+        try:
+            total, parts = self.validation_losses(batch, answer)
+        except RequestError as error:
+            # Such as maps that only the training pairs have.
+            self._no_val_loss = True
+            say(f"{val_loss()} is not logged: {error}")
+        else:
+            self._val_losses.add({**parts, LOSS: total}, len(batch["photo"]))
 
     def picture(self, batch: Mapping[str, Any]) -> tuple[Pictures, dict[str, float]]:
         """Return the pictures of a batch of one, by caption, and its scores: those whose maps it has."""
@@ -196,10 +236,13 @@ class Fit(pl.LightningModule, ABC):
         return self.pictures(batch, answer), {name: float(values[0]) for name, values in each.items()}
 
     def on_validation_epoch_end(self) -> None:
-        """Log every score; the metrics add up over processes by themselves."""
+        """Log every score and loss; the metrics add up over processes by themselves."""
         for name, metric in self.scores.items():
-            self.log(f"val/{name}", metric.compute().float(), prog_bar=True, rank_zero_only=False)
+            self.log(f"{VAL}/{name}", metric.compute().float(), prog_bar=True, rank_zero_only=False)
             metric.reset()
+        losses = self._val_losses.over_processes(self.trainer.world_size, self.device)
+        if not self._no_val_loss:
+            self.log_dict({val_loss(None if name == LOSS else name): value for name, value in losses.items()})
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and its learning rate; nothing where nothing is trained."""
@@ -233,11 +276,6 @@ class Fit(pl.LightningModule, ABC):
         if self._rates is not None:
             self._rates.follow(self.trainer.current_epoch, batch_idx)
 
-    def on_train_epoch_end(self) -> None:
-        """Let a scheduler that follows the epochs take its step before the epoch is saved."""
-        if self._rates is not None:
-            self._rates.end_epoch()
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the network from this file alone."""
         checkpoint[RECORD] = {**self.record, **checkpoint.get(RECORD, {})}
@@ -265,20 +303,3 @@ def _checkpoint(network: Network, compile: str | None) -> None:
             f"`module.checkpoint_activations=true` would have no effect on {type(network).__name__}, which has no "
             "blocks that occur more than once; leave it out."
         )
-
-
-def _network_alone(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """Reduce a state to the network's, under its own keys."""
-    own = [key for key in state if key.startswith(prefix)]
-    values = {key: state.pop(key) for key in own}
-    inner = f"{prefix}{NETWORK}"
-    state.update({prefix + key.removeprefix(inner): value for key, value in values.items() if key.startswith(inner)})
-
-
-def _network_within(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Turn what `_network_alone` left into what PyTorch looks for; all but the network stays as it is."""
-    values = {key: state.pop(key) for key in list(state) if key.startswith(prefix)}
-    state.update({f"{prefix}{NETWORK}{key.removeprefix(prefix)}": value for key, value in values.items()})
-    for name, part in module.named_children():
-        if f"{name}." != NETWORK:
-            part.state_dict(destination=state, prefix=f"{prefix}{name}.")

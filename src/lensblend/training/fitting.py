@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lensblend.errors import Interrupted, LensblendError, RequestError
 from lensblend.runs.instantiate import build
-from lensblend.runs.messages import say
+from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import CALLBACK
 from lensblend.runs.status import Status
 from lensblend.training.callbacks.end import EndAfterSteps
@@ -38,6 +38,7 @@ from lensblend.training.phase_run import PhaseRun
 from lensblend.training.phases import Phase, monitored
 from lensblend.training.resume import Stopped
 
+PROFILE, PROFILE_LINES, PROFILE_WIDTH = "profile", 24, 160
 # Each writes fit-profile.txt into the phase's folder.
 PROFILERS: dict[Any, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
@@ -101,6 +102,7 @@ class PhaseFit:
             with self._interruption.deferred(), _without_advice():
                 self._trainer.fit(self._module, datamodule=self._data, ckpt_path=self._resume, weights_only=True)
             exit_code = 0
+            self._show_profile()
         except SIGTERMException:
             # The signal came before Lightning's handler had been replaced; it stops after the first step.
             exit_code = Interrupted.exit_code
@@ -109,21 +111,36 @@ class PhaseFit:
             exit_code = stop.exit_code
             raise
         except Exception as error:
-            explained = explain_failure(error, self._run.phase, self._phase)
-            if explained is error and self._resume and not self._keep.began:
-                explained = explain_restart(error, self._resume)
-            if explained is error:
-                explained = explain_refusal(error, self._run.phase) or error
+            explained = self._explained(error)
+            for logger in _ours(loggers):
+                logger.log_failure(str(explained) or type(explained).__name__)
             if explained is error:
                 raise
             raise explained from error
         finally:
             self._files.close()
-            for logger in loggers:
-                if isinstance(logger, PhaseLogger):
-                    logger.finish(exit_code)
+            for logger in _ours(loggers):
+                logger.finish(exit_code)
         # No process may look for this phase's best weights before the first one has written them.
         self._trainer.strategy.barrier("phase")
+
+    def _explained(self, error: Exception) -> BaseException:
+        """Return the error that a user can act on, or the same one."""
+        explained = explain_failure(error, self._run.phase, self._phase)
+        if explained is error and self._resume and not self._keep.began:
+            explained = explain_restart(error, self._resume)
+        if explained is error:
+            explained = explain_refusal(error, self._run.phase) or error
+        return explained
+
+    def _show_profile(self) -> None:
+        """Show the beginning of what a profiler has written into the phase's folder, and where the rest is."""
+        if self._config["trainer"].get("profiler") not in PROFILERS or not is_first_process():
+            return
+        for report in sorted(self._run.folder.glob(f"fit-{PROFILE}*.txt"))[:1]:
+            lines = report.read_text(encoding="utf-8").strip().splitlines()
+            shown = [line[:PROFILE_WIDTH].rstrip() for line in lines[:PROFILE_LINES]]
+            say("\n".join([*shown, f"{self._run.phase}: all {len(lines)} lines of the profile are in {report}"]))
 
     @property
     def was_pruned(self) -> bool:
@@ -151,7 +168,7 @@ class PhaseFit:
         chosen = trainer_arguments(self._config["trainer"])
         if chosen.get("profiler") in PROFILERS:
             # By its name alone, Lightning would give its report to a logger that is silent here.
-            chosen["profiler"] = PROFILERS[chosen["profiler"]](dirpath=self._run.folder, filename="profile")
+            chosen["profiler"] = PROFILERS[chosen["profiler"]](dirpath=self._run.folder, filename=PROFILE)
         if self._config["deterministic"]:
             chosen["benchmark"] = False  # the fastest convolution is another one in another run
         try:
@@ -180,6 +197,10 @@ class PhaseFit:
         if not self._trains:
             limits["limit_train_batches"] = 1
         return limits
+
+
+def _ours(loggers: Iterable[Logger]) -> list[PhaseLogger]:
+    return [logger for logger in loggers if isinstance(logger, PhaseLogger)]
 
 
 @contextmanager

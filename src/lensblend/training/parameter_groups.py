@@ -12,6 +12,7 @@ from lensblend.errors import RequestError, nearest, one_of, short
 
 LR_FACTOR = "lr_factor"
 KINDS = ("bias", "norm")
+REST = "rest"
 _WHICH = ("names", "kinds")
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -28,22 +29,22 @@ def parameter_groups(network: nn.Module, groups: Mapping[str, Mapping[str, Any]]
             learning rate; arguments of the optimizer).
 
     Returns:
-        Dicts with ``params`` and what holds for them; what no group says anything of comes first.
+        Dicts with ``params``, their groups as ``name`` and what holds for them; what no group says anything of comes
+        first, as ``rest``.
 
     Raises:
         RequestError: A group names no parameter of the network.
     """
     members = {name: _members(network, name, group) for name, group in groups.items()}
-    alike: dict[tuple[Any, ...], dict[str, Any]] = {(): {"params": []}}
+    alike: dict[tuple[Any, ...], dict[str, Any]] = {(): {"params": [], "name": REST}}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
+        its = [group for group, names in members.items() if name in names]
         options: dict[str, Any] = {}
-        for group, names in members.items():
-            if name in names:
-                options |= {key: value for key, value in groups[group].items() if key not in _WHICH}
-        key = tuple(sorted((option, repr(value)) for option, value in options.items()))
-        alike.setdefault(key, {"params": [], **options})["params"].append(parameter)
+        for group in its:
+            options |= {key: value for key, value in groups[group].items() if key not in _WHICH}
+        alike.setdefault(tuple(its), {"params": [], "name": "+".join(its), **options})["params"].append(parameter)
     return [group for group in alike.values() if group["params"]]
 
 

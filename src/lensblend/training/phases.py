@@ -14,7 +14,7 @@ from lensblend.runs.files import is_name
 from lensblend.training.learning_rate import EXTEND, LR_PATHS, Extension, Length
 
 # Names that a run's folder has for other things than phases.
-RESERVED = ("compare", "evaluation", "panels", "photo", "provenance", "rendered", "wandb")
+RESERVED = ("compare", "evaluation", "mlartifacts", "panels", "photo", "provenance", "rendered", "wandb")
 # What is kept of a phase that is made longer: its length before, and where it was.
 EXTENSION = ("max_epochs", "max_steps", "epoch", "batch", "batches", "step", "extend")
 LEAST = 32  # pixels of a side, which every network can do with

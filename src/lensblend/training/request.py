@@ -33,6 +33,8 @@ from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
 from lensblend.training.lightning import OWN, quiet_lightning, trainer_arguments
+from lensblend.training.logged import check_names, logged_names
+from lensblend.training.loggers.phase_logger import check_loggers
 from lensblend.training.optimizing import check_optimizing, try_optimizer
 from lensblend.training.parameter_groups import parameter_groups
 from lensblend.training.phases import Phase, Schedule, monitored
@@ -55,8 +57,10 @@ def check_request(config: Mapping[str, Any]) -> None:
             them do not go together; the message names the key.
     """
     check_parts(config, "kernels", "backbone", "metrics", "model", "saliency", "disparity", "focus", "data", "logger")
+    check_loggers(config["logger"])
     schedule = Schedule.from_config(config["schedule"])
     metrics = metric_classes(config["metrics"])
+    check_names(metrics, [term for phase in schedule.phases.values() for term in phase.loss])
     for name, phase in schedule.phases.items():
         where = f"schedule.phases.{name}"
         _check_losses(phase, where)
@@ -177,8 +181,7 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
 def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type[Fit]) -> None:
     """Refuse callbacks that could not be built, or wait for a score that nothing gives."""
     terms = {name for phase in schedule.run for name, term in schedule.phases[phase].loss.items() if term}
-    logged = [*(f"val/{name}" for name in metric_classes(config["metrics"])), "train/loss", "lr", "epoch", "step"]
-    logged += sorted(f"train/{name}" for name in (*terms, *module.own_terms, *module.further_losses))
+    logged = logged_names(metric_classes(config["metrics"]), [*terms, *module.own_terms], module.further_losses)
     if config["not_finite"]["policy"] != "stop":
         logged.append("train/not_finite")
     for key, node in config["callbacks"].items():

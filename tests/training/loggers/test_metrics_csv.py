@@ -6,8 +6,8 @@ from lensblend.training.loggers.metrics_csv import MetricsCsv
 from lensblend.training.phase_run import PhaseRun
 
 
-def rows(run_dir):
-    with (run_dir / "metrics.csv").open(newline="") as file:
+def rows(run_dir, name="metrics.csv"):
+    with (run_dir / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -42,6 +42,21 @@ def test_a_restart_drops_the_rows_of_steps_that_are_done_again(tmp_path):
     again.save()
     assert [r["step"] for r in rows(tmp_path)] == ["0", "1", "2", "3", "4", "5"]
     assert [float(r["train/loss"]) for r in rows(tmp_path)] == [0, 1, 2, 13, 14, 15]
+
+
+def test_how_fast_it_was_stands_in_a_file_of_its_own(tmp_path):
+    """What a repeated training repeats is in the other, bit by bit."""
+    log = logger(tmp_path)
+    log.log_metrics({"train/loss": 0.5, "epoch": 0}, 3)
+    log.log_metrics({"speed/images_per_s": 7.5, "epoch": 0}, 3)
+    log.save()
+    assert rows(tmp_path) == [{"phase": "phase1", "epoch": "0", "step": "3", "train/loss": "0.5"}]
+    assert rows(tmp_path, "speed.csv") == [{"phase": "phase1", "epoch": "0", "step": "3", "speed/images_per_s": "7.5"}]
+    again = logger(tmp_path, first_step=3)
+    again.log_metrics({"speed/images_per_s": 8.0, "epoch": 0}, 3)
+    again.save()
+    assert [row["speed/images_per_s"] for row in rows(tmp_path, "speed.csv")] == ["8"]
+    assert len(rows(tmp_path)) == 1  # nothing was logged for it
 
 
 @pytest.mark.parametrize("new", ["val/lpips", "train/a"])

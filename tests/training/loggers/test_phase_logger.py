@@ -1,6 +1,7 @@
 """Ours are told what a phase is compared by; Lightning's own work beside them, each start in a place of its own."""
 
 import csv
+import io
 import os
 import re
 import shutil
@@ -9,13 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 import yaml
 from pytorch_lightning.loggers import CSVLogger
 
 from lensblend.errors import DataError, RequestError
 from lensblend.training.loggers.metrics_csv import MetricsCsv
-from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers
+from lensblend.training.loggers.phase_logger import PhaseLogger, build_loggers, check_loggers
 from lensblend.training.loggers.wandb_run import PhaseWandbLogger
 from lensblend.training.phase_run import PhaseRun
 from lensblend.training.restoration import Restoration
@@ -56,11 +59,49 @@ def test_in_a_folder_of_the_users_own_phases_of_all_runs_have_places_of_their_ow
     assert named.log_dir == str(tmp_path / "logs" / "mine" / "v2")
 
 
-def test_a_package_that_is_missing_is_named_in_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", False)
-    node = {"_target_": "pytorch_lightning.loggers.MLFlowLogger"}
-    with pytest.raises(RequestError, match=r"`logger.ml` could not be built from pytorch_lightning.loggers.MLFlowLog"):
-        build_loggers({"ml": node}, phase(tmp_path))
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(("package", "theirs"), [("mlflow", "MLFlowLogger"), ("tensorboard", "TensorBoardLogger")])
+def test_a_package_that_is_missing_is_named_before_anything_is_trained(monkeypatch, package, theirs, ours):
+    monkeypatch.setattr("lensblend.training.loggers.phase_logger.find_spec", lambda name: None)
+    kind = {"mlflow": "mlflow_run.PhaseMlflowLogger", "tensorboard": "tensorboard_run.PhaseTensorBoardLogger"}[package]
+    target = f"lensblend.training.loggers.{kind}" if ours else f"pytorch_lightning.loggers.{theirs}"
+    said = rf"`logger.it` needs {package}, which is not installed here: pip install 'lensblend\[{package}\]'"
+    with pytest.raises(RequestError, match=said):
+        check_loggers({"csv": OURS, "it": {"_target_": target, "_partial_": ours}})
+
+
+def test_mlflow_has_a_run_per_phase_that_goes_on_and_a_copy_has_its_own(tmp_path, capsys):
+    mlflow = pytest.importorskip("mlflow")
+    node = {"_target_": "lensblend.training.loggers.mlflow_run.PhaseMlflowLogger", "_partial_": True}
+    first = phase(tmp_path)
+    (logger,) = build_loggers({"mlflow": node}, first)
+    logger.log_metrics({"val/psnr": 20.0, "epoch": 0}, 3)
+    logger.log_panels({"a pair": {"photo": np.zeros((8, 8, 3), np.uint8)}}, 3)
+    logger.log_numbers({"psnr": 21.0, "latency_s": 0.5}, "cpu", 3)
+    logger.finish(143)
+    client = mlflow.MlflowClient(f"sqlite:///{first.run_dir / 'mlflow.db'}")
+    run = client.get_run(logger.run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics == {"val/psnr": 20.0, "psnr": 21.0, "latency_s": 0.5, "epoch": 0.0}
+    assert run.data.params == {"seed": "3", "token": "(redacted)"}
+    assert client.get_experiment(run.info.experiment_id).name == first.group
+    assert list(first.run_dir.rglob("images/*.png"))
+    (again,) = build_loggers({"mlflow": node}, phase(tmp_path, step=4))
+    again.log_metrics({"val/psnr": 22.0}, 7)
+    again.finish(0)
+    assert again.run_id == logger.run_id
+    assert [(point.step, point.value) for point in client.get_metric_history(again.run_id, "val/psnr")] == [
+        (3, 20.0), (7, 22.0),
+    ]  # fmt: skip
+    assert client.get_run(again.run_id).info.status == "FINISHED"
+    (second,) = build_loggers({"mlflow": node}, phase(tmp_path, "phase2"))
+    shutil.copytree(tmp_path / "sweep", tmp_path / "copy" / "sweep")
+    (copied,) = build_loggers({"mlflow": node}, phase(tmp_path / "copy"))
+    assert len({again.run_id, second.run_id, copied.run_id}) == 3
+    before = list(tmp_path.rglob("*.png"))
+    assert "was begun in another folder: pictures are not added" in capsys.readouterr().out
+    copied.log_panels({"a pair": {"photo": np.zeros((8, 8, 3), np.uint8)}}, 3)
+    assert list(tmp_path.rglob("*.png")) == before  # neither in the original nor anywhere else
 
 
 @pytest.mark.parametrize("link", ["phase1/table", "phase1/table/from-step-0", "phase1/table/from-step-0/hparams.yaml"])
@@ -145,16 +186,26 @@ def test_a_run_that_goes_on_writes_elsewhere_by_the_users_word_alone(in_process,
     assert f"`logger.table.{key}` in {folder / 'config.yaml'} is '{place}', outside the run's folder" in done.err
 
 
-def test_tensorboard_files_hold_what_was_logged(in_process, tmp_path):
+def test_tensorboard_files_hold_what_was_logged_and_pictured(in_process, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    beside = "+logger.tb._target_=pytorch_lightning.loggers.TensorBoardLogger"
-    done = in_process("train", *SMALL, "schedule.run=[phase1]", beside, f"run_dir={tmp_path}")
+    some = [*SMALL[:-1], "schedule.run=[phase1]", "logger=[tensorboard,csv]"]
+    lightnings = "+logger.tb._target_=pytorch_lightning.loggers.TensorBoardLogger"
+    done = in_process("train", *some, lightnings, f"run_dir={tmp_path}")
     assert done.code == 0, done.err
-    events = EventAccumulator(str(tmp_path / "phase1" / "tb" / "from-step-0"))
-    events.Reload()
+    folders = [tmp_path / "phase1" / key / "from-step-0" for key in ("tb", "tensorboard")]
+    theirs, events = (EventAccumulator(str(folder)).Reload() for folder in folders)
+    assert set(theirs.Tags()["scalars"]) - {"hp_metric"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("train/loss")] == [0, 1]
+    compared = {"psnr", "ssim", "ssim_wang", "parameters", "latency_s"}
+    assert compared <= set(events.Tags()["scalars"])
+    pictures = events.Tags()["images"]
+    assert len(pictures) == 2
+    for key in pictures:
+        (event,) = events.Images(key)
+        assert (event.step, event.height) == (1, PIL.Image.open(io.BytesIO(event.encoded_image_string)).height)
+    assert {"speed/images_per_s", "speed/data_share"} <= set(events.Tags()["scalars"])
     with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
         ours = [float(row["val/psnr"]) for row in csv.DictReader(file) if row["val/psnr"]]
     assert [event.value for event in events.Scalars("val/psnr")] == pytest.approx(ours)

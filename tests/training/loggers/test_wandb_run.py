@@ -11,14 +11,18 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from hostile_names import NAMES
+from lensblend.errors import RequestError, TrainingError
 from lensblend.runs.checkpoint_files import read_checkpoint
 from lensblend.runs.configuration import flat
-from lensblend.training.loggers.wandb_run import PhaseWandbLogger, panel_key
+from lensblend.training.loggers.phase_logger import check_loggers, panel_key
+from lensblend.training.loggers.wandb_run import PhaseWandbLogger
 from lensblend.training.phase_run import Identity, PhaseRun
+from lensblend.training.restoration import Restoration
 from reliability.offline_runs import read_runs
 
 PHASES = ("phase1", "phase2", "phase3")
@@ -180,6 +184,84 @@ def test_a_run_that_a_signal_stopped_is_closed_as_such_and_found_again(tmp_path,
     assert first.id == second.id == (tmp_path / "phase1" / "wandb_id").read_text().strip()
     assert [run.exit_code for run in (first, second)] == [exit_code] * 2
     assert [run.preempting for run in (first, second)] == [preempted] * 2
+
+
+def test_own_tags_and_those_of_the_environment_are_added_to_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_TAGS", "lab,hourglass")
+    phase_run = PhaseRun(tmp_path, "phase1", "group", Identity("x", ["hourglass", "demo"]))
+    PhaseWandbLogger(phase_run, tags=["night"], notes="With the new lens.").finish(0)
+    (run,) = finished(tmp_path, 1)
+    assert sorted(run.tags) == ["demo", "hourglass", "lab", "night"]
+    assert run.notes == "With the new lens."
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("best", ["best"]), ("all", ["best", "last"]), (False, [])])
+def test_checkpoints_are_versions_of_an_artifact(tmp_path, asked, kept):
+    logger = PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "group"), log_model=asked)
+    for name in ("best", "last"):
+        (tmp_path / "phase1" / f"{name}.ckpt").write_text(name)
+    logger.finish(0)
+    (run,) = finished(tmp_path, 1)
+    assert len(run.versions) == len(kept)
+    for name, kind, aliases, files in run.versions:
+        (file,) = files.values()
+        held = file.read_text()
+        assert held in kept
+        assert sorted(aliases) == sorted([held, "latest", "phase1"])  # W&B's own word for the newest
+        assert (name, kind, list(files)) == (f"phase1-{run.id}", "model", [f"{held}.ckpt"])
+        assert file.is_relative_to(tmp_path / "wandb")  # `wandb sync` needs it
+
+
+def test_a_checkpoint_that_holds_a_secret_is_not_kept(tmp_path):
+    phase_run = PhaseRun(tmp_path, "phase1", "group", config={"data": {"password": "open sesame"}})
+    with pytest.raises(
+        RequestError, match=r"`logger.wandb.log_model=best` would upload checkpoints, whose configuration"
+    ):
+        PhaseWandbLogger(phase_run, log_model="best")
+
+
+@pytest.mark.parametrize("watched", ["gradients", "all"])
+def test_gradients_are_watched(tmp_path, watched):
+    logger = PhaseWandbLogger(PhaseRun(tmp_path, "phase1", "group"), watch=watched)
+    network = torch.nn.Linear(2, 1)
+    trained = type("Module", (), {"network": network, "trainer": type("Trainer", (), {"log_every_n_steps": 1})})
+    logger.log_graph(trained)
+    network(torch.ones(3, 2)).sum().backward()
+    logger.log_metrics({"train/loss": 1.0}, 0)
+    assert network.weight._backward_hooks
+    logger.finish(0)
+    assert not network.weight._backward_hooks  # the next phase trains the same network in another run
+    (run,) = finished(tmp_path, 1)
+    drawn = {key for row in run.history for key in row}
+    assert "gradients/weight" in drawn
+    assert ("parameters/weight" in drawn) == (watched == "all")
+
+
+def test_what_cannot_be_kept_or_watched_is_refused_before_anything_is_trained():
+    node = {"_target_": "lensblend.training.loggers.wandb_run.PhaseWandbLogger", "_partial_": True}
+    for given, said in (
+        ({"log_model": "last"}, "`logger.wandb.log_model` is best or all, or false, but got 'last'"),
+        ({"log_model": True}, "is best or all, or false, but got True"),
+        ({"watch": "weights"}, "`logger.wandb.watch` is gradients or parameters or all, or null, but got 'weights'"),
+        ({"tags": ["x" * 65]}, "has 1 to 64 letters, but got 'xxx"),
+    ):
+        with pytest.raises(RequestError, match=re.escape(said)):
+            check_loggers({"wandb": {**node, **given}})
+    check_loggers({"wandb": {**node, "log_model": "all", "watch": "all", "tags": ["x" * 64]}, "none": None})
+
+
+@pytest.mark.parametrize("alert", [True, False])
+def test_users_are_told_of_a_phase_that_failed_where_they_want_to_be(in_process, monkeypatch, tmp_path, alert):
+    def failing(*_):
+        raise TrainingError("phase1, step 0: the loss is nan. Lower the learning rate.")
+
+    monkeypatch.setattr(Restoration, "training_step", failing)
+    more = [f"logger.wandb.alert={str(alert).lower()}", "schedule.run=[phase1]", f"run_dir={tmp_path / 'run'}"]
+    assert in_process("train", *SMALL, *more).code == 1
+    (run,) = finished(tmp_path / "run", 1)
+    expected = ("run, phase1 failed", "phase1, step 0: the loss is nan. Lower the learning rate.", "ERROR")
+    assert run.alerts == ([expected] if alert else [])
+    assert run.exit_code == 1
 
 
 def test_no_secret_reaches_a_file_of_the_run(tmp_path, monkeypatch):

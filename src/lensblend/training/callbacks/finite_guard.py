@@ -15,6 +15,7 @@ from lensblend.errors import RequestError, TrainingError, one_of
 from lensblend.runs.checkpoint_files import LAST, read_checkpoint
 from lensblend.runs.messages import say
 from lensblend.training.late import Late, reads_late
+from lensblend.training.logged import GRADIENT
 
 POLICIES = ("stop", "skip", "roll_back")
 
@@ -30,7 +31,8 @@ class FiniteGuard(pl.Callback):
       from an uninterrupted run.
 
     Both log ``train/not_finite``, the number so far, and stop after ``limit`` in one phase. Under ``16-mixed`` a
-    gradient that overflows is the gradient scaler's affair; the loss is checked all the same.
+    gradient that overflows is the gradient scaler's affair; the loss is checked all the same. Otherwise the norm of the
+    network's gradient, which is at hand, is logged as ``train/grad_norm``, as it is before it is clipped.
 
     On the CPU the answer precedes the optimizer's step, whatever the policy, and so it does on a GPU with ``skip`` and
     ``roll_back``, which wait for the GPU in each step. With ``stop`` on a GPU nobody waits: the verdict on a step is
@@ -90,6 +92,11 @@ class FiniteGuard(pl.Callback):
         losses = torch.stack(self._losses).float()
         norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros_like(losses[0])
         values = torch.cat([losses, norm[None].to(losses)])
+        if not scaled:
+            # Of a network and its discriminator, the network's alone.
+            own = [p.grad for p in pl_module.network.parameters() if p.grad is not None]  # type: ignore[union-attr]
+            whole = norm if len(own) == len(gradients) else torch.nn.utils.get_total_norm(own)
+            pl_module.log(GRADIENT, whole.detach(), batch_size=1)
         wrong = ~values.isfinite().all()
         if trainer.world_size > 1:
             shared = wrong.int()

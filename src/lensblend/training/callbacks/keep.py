@@ -20,6 +20,7 @@ from lensblend.training.agreement import Agreement, take_over_signals
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
+from lensblend.training.logged import is_score
 from lensblend.training.rates import is_whole_epoch
 
 # What a process wants between two steps; what is above SAVE by a signal's number is to save and stop for that signal.
@@ -146,7 +147,7 @@ class KeepLastAndBest(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after the epoch's validation."""
         scores = trainer.callback_metrics
-        self.scores.update({k: float(v) for k, v in scores.items() if k.startswith("val/")})
+        self.scores.update({k: float(v) for k, v in scores.items() if is_score(k)})
         value = float(scores[self.monitor]) if self.monitor in scores else None
         validates = sum(trainer.num_val_batches) > 0
         # A score that is no finite number chooses nothing: no later one would ever be better.

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 
 from lensblend.runs.messages import note, say
 from lensblend.training.callbacks.end import EndAfterSteps
+from lensblend.training.logged import is_score, val_loss
 from lensblend.training.rates import steps_per_epoch
 
 _LOSS = "train/loss"
@@ -113,7 +114,7 @@ class PlainProgress(ProgressBar):
 
 def _line(trainer: pl.Trainer, step: str) -> str:
     """Return how far a phase has come, and its newest values."""
-    scores = {k: v for k, v in trainer.callback_metrics.items() if k == _LOSS or k.startswith("val/")}
+    scores = {k: v for k, v in trainer.callback_metrics.items() if k in (_LOSS, val_loss()) or is_score(k)}
     values = " · ".join(f"{name} {float(value):.4g}" for name, value in scores.items())
     phase = trainer.default_root_dir.rstrip("/").rsplit("/", 1)[-1]
     return f"{phase} · epoch {trainer.current_epoch + 1}/{trainer.max_epochs} · step {step} · {values}"

@@ -1,4 +1,4 @@
-"""``metrics.csv``: every logged value of every phase, one row per step that logged something."""
+"""``metrics.csv``: every logged value of every phase, a row per step that logged something; ``speed.csv``: speed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lensblend.data.regular_files import read_text
 from lensblend.errors import DataError
 from lensblend.storage import write_atomically
+from lensblend.training.logged import SPEED
 from lensblend.training.loggers.phase_logger import PhaseLogger
 from lensblend.training.phase_run import PhaseRun
 
@@ -21,10 +22,11 @@ KEYS = ("phase", "epoch", "step")
 
 
 class MetricsCsv(PhaseLogger):
-    """Collect a phase's metrics in the run's ``metrics.csv``.
+    """Collect a phase's metrics in the run's ``metrics.csv``, and what depends on the machine in ``speed.csv``.
 
-    Values that arrive for one step share a row. Rows of this phase past the step that a restart goes on from are
-    dropped: those steps are done again.
+    ``metrics.csv`` is the same, bit by bit, for a training that was stopped and went on. Values that arrive for one
+    step share a row. Rows of this phase past the step that a restart goes on from are dropped: those steps are done
+    again.
 
     Args:
         phase_run: The phase to record.
@@ -32,10 +34,11 @@ class MetricsCsv(PhaseLogger):
 
     def __init__(self, phase_run: PhaseRun) -> None:
         super().__init__()
-        self._path = phase_run.run_dir / "metrics.csv"
         self._phase = phase_run.phase
-        self._first_step = phase_run.first_step
-        self._rows: list[dict[str, str]] | None = None
+        self._metrics, self._speed = (
+            _Table(phase_run.run_dir / name, phase_run.phase, phase_run.first_step)
+            for name in ("metrics.csv", "speed.csv")
+        )
 
     @property
     def name(self) -> str:
@@ -54,24 +57,54 @@ class MetricsCsv(PhaseLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add values to the row of a step; ``step`` counts finished optimizer steps from 0."""
-        if self._rows is None:
-            self._rows = [r for r in read_rows(self._path) if r["phase"] != self._phase or self._is_kept(r)]
-        key = str(step if step is not None else 0)
-        values = {k: f"{float(v):.9g}" for k, v in metrics.items() if k != "epoch"}
         epoch = str(int(metrics["epoch"])) if "epoch" in metrics else ""
-        for row in reversed(self._rows[-2:]):
-            if row["phase"] == self._phase and row["step"] == key:
-                row.update(values)
-                return
-        self._rows.append({"phase": self._phase, "epoch": epoch, "step": key, **values})
-
-    def _is_kept(self, row: Mapping[str, str]) -> bool:
-        return int(row["step"]) < self._first_step
+        for table, is_speed in ((self._metrics, False), (self._speed, True)):
+            values = {k: float(v) for k, v in metrics.items() if k != "epoch" and k.startswith(f"{SPEED}/") == is_speed}
+            if values:
+                table.add(values, epoch, step or 0)
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the file anew, atomically."""
-        if self._rows is None:
+        """Write the files anew, atomically."""
+        self._metrics.save()
+        self._speed.save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()
+
+
+class _Table:
+    """One file, which other phases share.
+
+    Args:
+        path: The file.
+        phase: Whose rows are added.
+        first_step: Of the phase's rows that there are, those before it stay.
+    """
+
+    def __init__(self, path: Path, phase: str, first_step: int) -> None:
+        self._path, self._phase, self._first_step = path, phase, first_step
+        self._rows: list[dict[str, str]] = []
+        self._was_read = self._has_news = False
+
+    def add(self, values: Mapping[str, float], epoch: str, step: int) -> None:
+        if not self._was_read:
+            self._rows, self._was_read = [row for row in read_rows(self._path) if self._is_kept(row)], True
+        self._has_news = True
+        told = {name: f"{value:.9g}" for name, value in values.items()}
+        for row in reversed(self._rows[-2:]):
+            if row["phase"] == self._phase and row["step"] == str(step):
+                row.update(told)
+                return
+        self._rows.append({"phase": self._phase, "epoch": epoch, "step": str(step), **told})
+
+    def _is_kept(self, row: Mapping[str, str]) -> bool:
+        return row["phase"] != self._phase or int(row["step"]) < self._first_step
+
+    def save(self) -> None:
+        if not self._has_news:
             return
         columns = [*KEYS, *sorted({k for row in self._rows for k in row} - set(KEYS))]
         text = io.StringIO()
@@ -79,11 +112,7 @@ class MetricsCsv(PhaseLogger):
         writer.writeheader()
         writer.writerows(self._rows)
         write_atomically(self._path, text.getvalue())
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Write what is left."""
-        self.save()
+        self._has_news = False
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

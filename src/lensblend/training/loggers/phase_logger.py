@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
-from lensblend.errors import DataError
+from lensblend.errors import DataError, RequestError
 from lensblend.runs.files import below
 from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.redaction import redact
@@ -19,6 +22,9 @@ from lensblend.runs.roles import LOGGER
 from lensblend.training.phase_run import PhaseRun
 
 Rows = Mapping[str, Mapping[str, NDArray[np.uint8]]]
+LONGEST_NAME = 128
+# What is to be installed for Lightning's own loggers and those that derive from them; extras of this project, too.
+_PACKAGES: dict[type[Logger], str] = {TensorBoardLogger: "tensorboard", MLFlowLogger: "mlflow"}
 
 
 class PhaseLogger(Logger):
@@ -29,6 +35,14 @@ class PhaseLogger(Logger):
     """
 
     takes_numbers: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls, arguments: Mapping[str, Any]) -> None:
+        """Refuse values of its arguments before anything is trained.
+
+        Args:
+            arguments: Those of the configuration.
+        """
 
     def log_panels(self, rows: Rows, step: int) -> None:
         """Log the pictures after a validation.
@@ -50,8 +64,34 @@ class PhaseLogger(Logger):
             step: The optimizer step they belong to.
         """
 
+    def log_failure(self, reason: str) -> None:
+        """Note why the phase failed; `finish` follows. Nothing is noted of one that a signal stopped."""
+
     def finish(self, exit_code: int) -> None:
         """Close what belongs to the phase, however it ended."""
+
+
+def check_loggers(nodes: Mapping[str, Any]) -> None:
+    """Refuse loggers that could not be built, before anything is trained.
+
+    Args:
+        nodes: What ``logger`` says, of classes that may stand there.
+
+    Raises:
+        RequestError: A package is not installed, or an argument has a value that it cannot have.
+    """
+    for key, node in nodes.items():
+        if not node:
+            continue
+        kind = next(classes_in(node, f"logger.{key}", LOGGER))
+        missing = [name for of, name in _PACKAGES.items() if issubclass(kind, of) and find_spec(name) is None]
+        if missing:
+            raise RequestError(
+                f"`logger.{key}` needs {missing[0]}, which is not installed here: pip install "
+                f"'lensblend[{missing[0]}]', or use logger=csv."
+            )
+        if issubclass(kind, PhaseLogger):
+            kind.check(node)
 
 
 def build_loggers(nodes: Mapping[str, Any], phase_run: PhaseRun) -> list[Logger]:
@@ -74,7 +114,7 @@ def build_loggers(nodes: Mapping[str, Any], phase_run: PhaseRun) -> list[Logger]
             loggers.append(build({**node, "_partial_": True}, where, LOGGER)(phase_run=phase_run))
             continue
         logger: Logger = build({**_place(kind, node, key, phase_run), "_partial_": False}, where, LOGGER)
-        _check_links(logger, phase_run)
+        check_links(Path(logger.log_dir or logger.save_dir or phase_run.run_dir), phase_run)
         logger.log_hyperparams(redact(dict(phase_run.config)))
         loggers.append(logger)
     return loggers
@@ -95,15 +135,48 @@ def _place(kind: type, node: Mapping[str, Any], key: str, phase_run: PhaseRun) -
     return {**{name: value for name, value in known.items() if name in takes}, **node}
 
 
-def _check_links(logger: Logger, phase_run: PhaseRun) -> None:
+def check_links(folder: Path, phase_run: PhaseRun) -> None:
     """Refuse links in the run's folder where a logger will write: what they lead to would be written over.
 
     Raises:
         DataError: There is one.
     """
-    root, folder = phase_run.run_dir.absolute(), Path(logger.log_dir or logger.save_dir or phase_run.run_dir).absolute()
+    root, folder = phase_run.run_dir.absolute(), folder.absolute()
     if root not in folder.parents:
         return
     for path in (*folder.parents, folder, *folder.rglob("*")):
         if root in path.parents and path.is_symlink():
             raise DataError(f"{path} is a link where a logger would write; put the file or folder itself in its place.")
+
+
+def panel_key(pair: str) -> str:
+    """Return the key under which every run logs a pair's pictures: its id, as far as W&B and MLflow take it.
+
+    Letters and digits of any script stay. Where something else had to go, a hash of the id keeps keys apart.
+
+    Example:
+        >>> panel_key("street_01"), panel_key("街"), panel_key("val.street 01")
+        ('panels/street_01', 'panels/街', 'panels/val_street_01-df7283')
+    """
+    key = re.sub(r"[^\w-]", "_", pair)
+    # W&B makes a file's name of it and more.
+    key = key.encode()[:LONGEST_NAME].decode(errors="ignore")
+    if key != pair:
+        key = f"{key}-{hashlib.sha256(pair.encode(errors='surrogatepass')).hexdigest()[:6]}"
+    return f"panels/{key}"
+
+
+def is_copy(noted: Mapping[str, Any], folder: Path) -> bool:
+    """Tell whether a phase's folder is a copy of the one that was noted; one that was moved or renamed is not.
+
+    Args:
+        noted: What `place` has returned.
+        folder: As it is now.
+    """
+    now = place(folder)
+    return noted["path"] != now["path"] and noted.get("inode") != now["inode"]
+
+
+def place(folder: Path) -> dict[str, Any]:
+    """Return what tells a folder from its copies: its path, and its number on its disk, which moving it keeps."""
+    return {"path": str(folder.resolve()), "inode": folder.stat().st_ino}

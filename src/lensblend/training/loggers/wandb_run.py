@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,23 @@ from typing import Any
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
 
 from lensblend.data.regular_files import read_text
-from lensblend.errors import DataError, Interrupted, RequestError, printable
+from lensblend.errors import DataError, Interrupted, RequestError, printable, short
 from lensblend.inference.pictures import sheet
 from lensblend.runs.building import metric_classes
+from lensblend.runs.checkpoint_files import BEST, LAST
 from lensblend.runs.documents import read_json
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.redaction import holds_secret, redact
 from lensblend.storage import json_text, write_atomically
-from lensblend.training.loggers.phase_logger import PhaseLogger, Rows
+from lensblend.training.loggers.phase_logger import LONGEST_NAME, PhaseLogger, Rows, is_copy, panel_key, place
 from lensblend.training.phase_run import PhaseRun
 
 STEP = "trainer/global_step"
-LONGEST_NAME = 128
+CHECKPOINTS, WATCHED = ("best", "all"), ("gradients", "parameters", "all")
+LONGEST_TAG = 64
 PLACE = "wandb_place.json"
 
 
@@ -41,12 +43,37 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
         phase_run: The phase to record.
         project: W&B's project.
         entity: W&B's team or user; default: the account's own.
+        tags: Further ones, beside what was combined, those of ``WANDB_TAGS`` and those that a run got on the page.
+        notes: What the page says of the run; default: ``WANDB_NOTES``.
+        log_model: Keep ``best``, or ``all`` of the phase's checkpoints, as versions of an artifact; false keeps none.
+        alert: Whether W&B tells its users of a phase that failed.
+        watch: Draw histograms of ``gradients``, ``parameters`` or ``all``, as often as the training loss.
+
+    Raises:
+        RequestError: W&B cannot start, or checkpoints that hold a secret would be kept.
     """
 
     takes_numbers = True
 
-    def __init__(self, phase_run: PhaseRun, project: str = "lensblend", entity: str | None = None) -> None:
-        self._run_dir = phase_run.run_dir
+    def __init__(
+        self,
+        phase_run: PhaseRun,
+        project: str = "lensblend",
+        entity: str | None = None,
+        tags: Sequence[str] = (),
+        notes: str | None = None,
+        log_model: bool | str = False,
+        alert: bool = False,
+        watch: str | None = None,
+    ) -> None:
+        self._run_dir, self._phase_run = phase_run.run_dir, phase_run
+        self._kept_checkpoints, self._alerts, self._watches = log_model, alert, watch
+        self._watched: nn.Module | None = None
+        if log_model and redact(dict(phase_run.config)) != phase_run.config:
+            raise RequestError(
+                f"`logger.wandb.log_model={log_model}` would upload checkpoints, whose configuration holds a secret; "
+                "leave it out, or the secret."
+            )
         identity = phase_run.identity
         name = f"{identity.label} / {phase_run.phase}" if identity.label else f"{phase_run.group}/{phase_run.phase}"
         super().__init__(
@@ -57,7 +84,7 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
             entity=entity,
             group=_fitting(redact(phase_run.group), ": "),
             job_type=phase_run.phase,
-            tags=redact(list(dict.fromkeys(identity.tags))),
+            notes=notes,
             config=redact(_columns(phase_run)),
             resume="allow",
             settings=wandb.Settings(
@@ -70,20 +97,56 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
         # Lightning hands on a setting that W&B warns about, whatever its value.
         self._wandb_init.pop("anonymous", None)
         try:
-            self._define(phase_run)
+            # W&B itself reads them once in a process.
+            named = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
+            self._define(phase_run, redact([*identity.tags, *tags, *named]))
         except wandb.errors.Error as error:
             raise RequestError(
                 f"W&B could not start ({error}); log in with `wandb login`, set WANDB_MODE=offline, or use logger=csv."
             ) from error
 
     @rank_zero_only
-    def _define(self, phase_run: PhaseRun) -> None:
+    def _define(self, phase_run: PhaseRun, tags: Sequence[str]) -> None:
         """Start the run; let scores be drawn over optimizer steps and summarised by their best value."""
+        # Only now: given before, they would replace those of the environment and of a run that goes on.
+        self.experiment.tags = list(dict.fromkeys([*(self.experiment.tags or ()), *tags]))
         for name, metric in metric_classes(phase_run.config.get("metrics") or {}).items():
             best = "max" if metric.higher_is_better else "min"
             self.experiment.define_metric(f"val/{name}", STEP, step_sync=True, summary=f"{best},last")
         for name in ("epoch", STEP):
             self.experiment.define_metric(name, hidden=True)
+
+    @classmethod
+    def check(cls, arguments: Mapping[str, Any]) -> None:
+        """Refuse tags that W&B does not take, and what cannot be kept or watched."""
+        given = {"log_model": arguments.get("log_model") or False, "watch": arguments.get("watch")}
+        for name, known in (("log_model", CHECKPOINTS), ("watch", WATCHED)):
+            if given[name] not in (None, False, *known):
+                raise RequestError(
+                    f"`logger.wandb.{name}` is {' or '.join(known)}, or {'false' if name == 'log_model' else 'null'}, "
+                    f"but got {short(given[name])}."
+                )
+        for tag in arguments.get("tags") or ():
+            if not 0 < len(str(tag)) <= LONGEST_TAG:
+                raise RequestError(
+                    f"A tag of `logger.wandb.tags` has 1 to {LONGEST_TAG} letters, but got {short(tag)}."
+                )
+
+    @rank_zero_only
+    def log_graph(self, model: Any, input_array: Any = None) -> None:
+        """Watch the network that is about to be trained, where that is asked for."""
+        if self._watches is not None:
+            self._watched = model.network
+            # The first, in every phase: W&B would number the networks that a process has watched.
+            every = model.trainer.log_every_n_steps
+            self.experiment.watch(model.network, log=self._watches, log_freq=every, idx=0)
+
+    @rank_zero_only
+    def log_failure(self, reason: str) -> None:
+        """Tell the users of W&B, where that is asked for."""
+        if self._alerts:
+            name = self._phase_run.run_dir.name
+            self.experiment.alert(redact(f"{name}, {self._phase_run.phase} failed"), redact(reason), level="ERROR")
 
     @rank_zero_only
     def log_panels(self, rows: Rows, step: int) -> None:
@@ -116,27 +179,24 @@ class PhaseWandbLogger(PhaseLogger, WandbLogger):
     def finish(self, exit_code: int) -> None:
         """Close the run, so that the next phase gets its own; one that a signal stopped is marked as preempted."""
         if self._experiment is not None:
+            if self._watched is not None:
+                self._experiment.unwatch(self._watched)
+            self._keep_checkpoints()
             if exit_code == Interrupted.exit_code:
                 self._experiment.mark_preempting()
             self._experiment.finish(exit_code=exit_code)
             self._experiment = None
 
-
-def panel_key(pair: str) -> str:
-    """Return the key under which every run logs a pair's pictures: its id, as far as W&B takes it.
-
-    Letters and digits of any script stay. Where something else had to go, a hash of the id keeps keys apart.
-
-    Example:
-        >>> panel_key("street_01"), panel_key("街"), panel_key("val.street 01")
-        ('panels/street_01', 'panels/街', 'panels/val_street_01-df7283')
-    """
-    key = re.sub(r"[^\w-]", "_", pair)
-    # W&B makes a file's name of it and more.
-    key = key.encode()[:LONGEST_NAME].decode(errors="ignore")
-    if key != pair:
-        key = f"{key}-{hashlib.sha256(pair.encode(errors='surrogatepass')).hexdigest()[:6]}"
-    return f"panels/{key}"
+    def _keep_checkpoints(self) -> None:
+        """Add what the phase has saved to its artifact, a version for each checkpoint."""
+        names = {"best": (BEST,), "all": (LAST, BEST)}.get(str(self._kept_checkpoints), ())
+        phase = self._phase_run.phase
+        for file in (self._phase_run.folder / name for name in names):
+            if file.exists():
+                artifact = wandb.Artifact(f"{phase}-{self.experiment.id}", "model", metadata={"phase": phase})
+                with _staged_in(self._run_dir / "wandb"):
+                    artifact.add_file(str(file), name=file.name)
+                    self.experiment.log_artifact(artifact, aliases=[file.stem, phase])
 
 
 @contextmanager
@@ -195,13 +255,8 @@ def _run_id(folder: Path) -> str | None:
     found = read_text(file).strip()
     if not re.fullmatch(r"[\w-]{1,64}", found):
         raise DataError(f"{file} is damaged: it holds no id of a W&B run; remove it, and a new run is begun.")
-    write_atomically(folder / PLACE, json_text(_place(folder)) + "\n")
+    write_atomically(folder / PLACE, json_text(place(folder)) + "\n")
     return found
-
-
-def _place(folder: Path) -> dict[str, Any]:
-    """Return what tells a folder from its copies: its path, and its number on its disk, which moving it keeps."""
-    return {"path": str(folder.resolve()), "inode": folder.stat().st_ino}
 
 
 def _copied_from(folder: Path) -> str | None:
@@ -212,5 +267,4 @@ def _copied_from(folder: Path) -> str | None:
         return None
     if not isinstance(noted, dict) or not isinstance(noted.get("path"), str):
         return None
-    now = _place(folder)
-    return None if noted["path"] == now["path"] or noted.get("inode") == now["inode"] else noted["path"]
+    return noted["path"] if is_copy(noted, folder) else None
