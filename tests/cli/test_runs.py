@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,21 @@ def test_a_table_is_printed_with_what_differs_and_what_is_wrong(in_process, outp
     assert "[bold]no \\x1b[2Jmemory" in lines["train/b"]
     assert "status.json is damaged" in lines["train/c"]
     assert lines["3"].startswith("3 runs, ")
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"), [(60, {"phase", "step", "age", "size"}), (80, {"phase", "step"}), (200, set())]
+)
+def test_a_table_fits_its_terminal(in_process, outputs, monkeypatch, width, left_out):
+    for name, value in {"COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    made(outputs / "multirun" / "2026-11-22" / "12-30-00" / "17")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", in_process("runs", outputs).out).splitlines()
+    assert all(len(line) <= width for line in plain)
+    assert {"phase", "step", "age", "size"} - set(plain[0].split()) == left_out
+    assert {"run", "state", "psnr", "differs,"} <= set(plain[0].split())
+    assert [line.split()[0][-7:] for line in plain[1:5]] == ["0-00/17", "train/a", "train/b", "train/c"]
 
 
 def test_json_and_csv_say_the_same(in_process, outputs):

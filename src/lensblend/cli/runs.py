@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ PARTS = {
     "clean": "remove what runs can do without",
 }
 _DEFAULT = Path("outputs")
+_GAP, _LEAST = 2, 20  # columns of letters: between two columns of the table, and of its last one
 _COLOURS = {"done": "green", "running": "cyan", "failed": "red", "damaged": "red", "killed": "yellow"}
 
 
@@ -84,7 +85,7 @@ def list_them(arguments: argparse.Namespace) -> None:
     else:
         _print_table(runs, folder)
         of_all = f" of {len(found)}" if len(found) > len(runs) else ""
-        print(printable(f"{len(runs)}{of_all} runs, {_total(runs)}"))
+        print(f"{len(runs)}{of_all} run{'' if max(len(runs), len(found)) == 1 else 's'}, {_total(runs)}")
 
 
 def _content(run: Listed) -> dict[str, Any]:
@@ -134,37 +135,54 @@ def _cell(value: Any) -> Any:
 
 
 def _print_table(runs: Sequence[Listed], folder: Path) -> None:
-    from rich import box
+    """Print a line for each run that fits the terminal: columns that are missed least are left out first."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     # A file or another program takes lines of any length.
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False, soft_wrap=False)
-    scores = [name for name in _scores(runs) if name in ("psnr", "ssim", "lpips")] or _scores(runs)[:3]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold", min_width=8)
-    table.add_column("state", no_wrap=True)
-    table.add_column("phase", no_wrap=True)
-    for name in ("step", *scores, "age", "size"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what differs, or is wrong", no_wrap=True, overflow="ellipsis", min_width=8)
-    now = datetime.now(UTC)
-    for run in runs:
-        cells = [
-            _name(run, folder),
-            run.state,
-            f"{run.phase} {run.number}/{run.phases}" if run.number else run.phase,
-            str(run.step) if run.phase else "",
-            *(f"{run.scores[name]:.4g}" if name in run.scores else "" for name in scores),
-            _age(run.updated, now),
-            _size(run.size),
-            run.fault or " · ".join(f"{key}={_cell(value) or 'none'}" for key, value in run.differs.items()),
-        ]
-        told = [Text(printable(cell.replace("\n", " "))) for cell in cells]
-        told[1].stylize(_COLOURS.get(run.state, ""))
-        table.add_row(*told)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 1000, highlight=False)
+    columns = {name: [printable(cell.replace("\n", " ")) for cell in cells] for name, cells in _columns(runs, folder)}
+    *fixed, last = columns
+    columns["run"] = [_end_of(name, console.width // 3) for name in columns["run"]]
+    widths = {name: max(map(cell_len, [name, *columns[name]])) + _GAP for name in fixed}
+    for name in ("step", *reversed(fixed[5:-2]), "phase", "size", "age"):
+        if console.width - sum(widths.values()) < _LEAST:
+            widths.pop(name, None)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    for name in widths:
+        table.add_column(name, justify="left" if name in ("run", "state", "phase") else "right", no_wrap=True)
+    room = max(console.width - sum(widths.values()), 1)
+    table.add_column(last, no_wrap=True, overflow="ellipsis", max_width=room)
+    for number, run in enumerate(runs):
+        style = {"state": _COLOURS.get(run.state, "")}
+        table.add_row(*(Text(columns[name][number], style.get(name, "")) for name in (*widths, last)))
     console.print(table)
+
+
+def _columns(runs: Sequence[Listed], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the columns of the table: run, state, phase, step, up to three scores, age, size, and what differs."""
+    now = datetime.now(UTC)
+    scores = [name for name in _scores(runs) if name in ("psnr", "ssim", "lpips")] or _scores(runs)[:3]
+    yield "run", [_name(run, folder) for run in runs]
+    yield "state", [run.state for run in runs]
+    yield "phase", [f"{run.phase} {run.number}/{run.phases}" if run.number else run.phase for run in runs]
+    yield "step", [str(run.step) if run.phase else "" for run in runs]
+    for name in scores:
+        yield name, [f"{run.scores[name]:.4g}" if name in run.scores else "" for run in runs]
+    yield "age", [_age(run.updated, now) for run in runs]
+    yield "size", [_size(run.size) for run in runs]
+    yield "what differs, or is wrong", [run.fault or _differs(run) for run in runs]
+
+
+def _differs(run: Listed) -> str:
+    return " · ".join(f"{key}={_cell(value) or 'none'}" for key, value in run.differs.items())
+
+
+def _end_of(name: str, letters: int) -> str:
+    """Return the end of a path, which tells it from others."""
+    return name if len(name) <= letters else f"…{name[len(name) - letters + 1 :]}"
 
 
 def _name(run: Listed, folder: Path) -> str:
