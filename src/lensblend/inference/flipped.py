@@ -40,6 +40,7 @@ class FlippedNetwork(BokehNetwork):
         network: In evaluation mode; its parameters are shared, not copied.
 
     Example:
+        >>> import torch
         >>> from lensblend.networks.attention_unet import AttentionUnet
         >>> _ = torch.manual_seed(0)
         >>> network = FlippedNetwork(AttentionUnet(width=4).eval())
