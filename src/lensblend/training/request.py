@@ -162,9 +162,9 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
                     f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, "
                     "where Lightning cannot do that; leave it out, or use module=restoration."
                 )
-    check_machines(node.get("num_nodes"))
     quiet_lightning()
     given = trainer_arguments(node)
+    check_machines(node)
     aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
     try:
         with without_srun(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
