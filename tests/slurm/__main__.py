@@ -125,8 +125,8 @@ def page(results: list[tuple[str, Case, float]], before: dict[str, str]) -> str:
         "What happens to sweeps on a real SLURM: one node, two CPUs, a partition `low` whose jobs those of `high`",
         "preempt (REQUEUE, 60 s of grace). Every case is a `lensblend train --multirun hydra/launcher=slurm` with the",
         "published network at a sixteenth of its width. 'Equals' means every row of metrics.csv and every bit of",
-        "weights, optimizer and learning-rate state of `last.ckpt` and `best.ckpt`. The case `nodes` has two nodes in a",
-        "partition `pair` of the same kind, virtual ones: two more slurmd on the same machine, with a port each; its",
+        "weights, optimizer and learning-rate state of `last.ckpt` and `best.ckpt`. The case `nodes` has two nodes,",
+        "virtual ones: two more slurmd on the same machine, with a port each, in a partition `pair` like `low`; its",
         "processes compute on the CPU. The last case has no SLURM but two hosts. `make slurm-test` runs all of it.",
         "",
         "| case | what was done, and what happened | failures | seconds | date | commit |",
@@ -141,7 +141,7 @@ def page(results: list[tuple[str, Case, float]], before: dict[str, str]) -> str:
         f"{version}, {os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}. The seconds include the uninterrupted runs.",
         "",
-        "Not measured here: GPUs, nodes that are machines of their own, clusters with cgroups or an accounting data base.",
+        "Not measured here: GPUs, nodes of their own machines, clusters with cgroups or an accounting data base.",
         "",
     ]
     return "\n".join(lines)

@@ -142,7 +142,8 @@ def _check_settings(config: Mapping[str, Any]) -> None:
 
 def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that Lightning's trainer does not take, or that a module cannot follow."""
-    check_arguments({key: value for key, value in node.items() if key not in OWN}, "trainer", pl.Trainer)
+    own = (*OWN, "num_nodes")  # of which null is a value
+    check_arguments({key: value for key, value in node.items() if key not in own}, "trainer", pl.Trainer)
     check_speed(node, module.steps_by_itself(arguments))
     precision = node.get("precision")
     if precision is not None and _MEANS.get(str(precision), str(precision)) not in PRECISIONS:
