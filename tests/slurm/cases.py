@@ -165,7 +165,7 @@ def tasks(lab: Lab) -> Case:
 def nodes(lab: Lab) -> Case:
     """Train on two nodes, of which a job of higher priority takes one away."""
     pair = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2")
-    on = ("hydra.launcher.partition=pair", "hydra.launcher.setup=[export MASTER_ADDR=127.0.0.1]")
+    on = ("hydra.launcher.partition=pair", "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']")
     started, folder = lab.sweep("nodes", MEDIUM, *pair, *on)
     name, run = lab.submitted(folder), folder / "0"
     lab.trains(run, 5)
