@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import secrets
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 
-from lensblend.errors import RequestError
+from lensblend.errors import RequestError, TrainingError
 from lensblend.runs.messages import is_first_process
 from lensblend.runs.processes import machines, processes
 from lensblend.training.batches import processes_together
@@ -79,6 +84,39 @@ def _check_tasks(nodes: int, each: int) -> None:
         raise RequestError(
             f"This is the batch script's own process, which would wait for the {sum(tasks)} tasks of srun: put srun "
             "before the command (docs/slurm.md)."
+        )
+
+
+def check_shared(folder: Path, patience: float = 20.0) -> None:
+    """Refuse a training's folder that only some of its machines see: a new start would find two beginnings.
+
+    To be called by all processes, which have joined.
+
+    Args:
+        folder: Where the first process writes.
+        patience: Seconds that a file system may take to show a new file to others.
+
+    Raises:
+        TrainingError: Some do not see it; in every process, with their names.
+    """
+    first = torch.distributed.get_rank() == 0
+    name = [f".seen-{secrets.token_hex(8)}"]
+    if first:
+        (folder / name[0]).touch()
+    torch.distributed.broadcast_object_list(name)
+    mark = folder / name[0]
+    until = time.monotonic() + patience
+    while not (seen := mark.exists()) and time.monotonic() < until:
+        time.sleep(0.1)
+    told: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(told, (platform.node(), seen))
+    if first:
+        mark.unlink()
+    blind = sorted({host for host, seen in told if not seen})
+    if blind:
+        raise TrainingError(
+            f"{folder} on {told[0][0]}, where the first process writes, is not what {', '.join(blind)} sees there: "
+            "give a `run_dir` (a sweep: `hydra.sweep.dir`) on a file system that all machines share."
         )
 
 
