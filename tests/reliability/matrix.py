@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reliability import (
+    averages,
     faults,
     fuzz,
     hostile_archives,
@@ -147,6 +148,12 @@ ROWS = (
         "composes and resolves; exit 2, one message with the value and the nearest valid one, no traceback, nothing "
         "trained",
         requests.requests,
+    ),
+    Row(
+        "R20",
+        "EMA and SWA: SIGTERM at a step or within a validation, one and two processes, then the same command",
+        "as R2, with the average and the trained weights",
+        averages.averages,
     ),
     Row(
         "S1",

@@ -122,6 +122,9 @@ class Train:
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
+        ema: Largest share of itself that a moving average of the weights keeps in a step, such as 0.999; the average
+            is what is validated and kept as best. None averages nothing.
+        swa: Share of a phase from which on the weights at the ends of epochs are averaged instead, such as 0.75.
         disparity: The same for disparity.
         focus: Where the map of what is in focus comes from, with which a loss compares a predicted mask.
         name: Names the run where a folder's name would not do (W&B's group, tables).
@@ -147,6 +150,8 @@ class Train:
     resume: str | None = None
     resume_overrides: list[str] = field(default_factory=list)
     init_from: str | None = None
+    ema: float | None = None
+    swa: float | None = None
     seed: int = 0
     deterministic: bool = False
     name: str | None = None

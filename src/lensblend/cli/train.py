@@ -48,6 +48,8 @@ def train(config: DictConfig) -> None:
     run_dir = Path(config[named[0]] if named else hydra_config.runtime.output_dir)
     run_dir = run_dir if Path.cwd() == base else base / run_dir
     content = restored(run_dir, overrides) if named == ["resume"] else plain(config, leave_out=("resume", "run_dir"))
+    # An average that is none is left out: runs of earlier versions have no word of it, and go on.
+    content = {key: value for key, value in content.items() if value is not None or key not in ("ema", "swa")}
     refuse_earlier_keys(content)
     # So that the run finds its data again from wherever it is resumed or evaluated.
     content = placed(content, base)

@@ -108,6 +108,8 @@ def _obstacles(
         group = key.partition(".")[0]
         if group == "schedule":
             reason = _of_schedule(key, before, now, standing)
+        elif key in ("ema", "swa"):
+            reason = _of_an_average(key, [config.get(key) for config in (trained, requested)], standing)
         elif group in NEEDS.values() and group not in maps_asked_for(requested):
             reason = f"nothing asks for {group}: neither the network nor a loss or metric"
         else:
@@ -115,6 +117,13 @@ def _obstacles(
         if reason:
             reasons[key] = reason
     return reasons
+
+
+def _of_an_average(key: str, values: Sequence[float | None], standing: Mapping[str, Standing]) -> str | None:
+    """Return why another average of the weights cannot be had; an exponential one may go on with another share."""
+    if "begun" in standing.values() and (key == "swa" or None in values):
+        return "the phase that has begun keeps what is averaged of its weights"
+    return None
 
 
 def _of_another(key: str, group: str, changed: Sequence[str], standing: Mapping[str, Standing]) -> str | None:

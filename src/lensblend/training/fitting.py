@@ -24,6 +24,7 @@ from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.callbacks.same_config import SameConfig
+from lensblend.training.callbacks.weight_average import WeightAverage
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import PairsDataModule
@@ -71,7 +72,14 @@ class PhaseFit:
         self._interruption, self._began = interruption, LambdaCallback(on_train_start=lambda *_: began())
         self._trains = any(parameter.requires_grad for parameter in module.network.parameters())
         self._epochs = phase.max_epochs if self._trains else 1
-        self._finite = FiniteGuard(phase_run.folder, before_reading=self._files.settle, **self._config["not_finite"])
+        averages = {key: self._config[key] for key in ("ema", "swa") if self._config.get(key) is not None}
+        self._average = WeightAverage(self._epochs, **averages) if averages else None
+        self._finite = FiniteGuard(
+            phase_run.folder,
+            before_reading=self._files.settle,
+            average=self._average,
+            **self._config["not_finite"],
+        )
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
@@ -142,6 +150,8 @@ class PhaseFit:
         nodes = self._config["callbacks"].items()
         configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
         same, reseed = SameConfig(self._config, self._run.run_dir), Reseed(self._config["seed"])
+        # After those that look at a validation's end, so that they see what was validated.
+        last = [self._average] if self._average is not None else []
         chosen = trainer_arguments(self._config["trainer"])
         if chosen.get("profiler") in PROFILERS:
             # By its name alone, Lightning would give its report to a logger that is silent here.
@@ -154,7 +164,9 @@ class PhaseFit:
                 default_root_dir=self._run.folder,
                 check_val_every_n_epoch=min(self._phase.validate_every, self._phase.max_epochs),
                 logger=loggers or False,
-                callbacks=[same, *configured, reseed, self._finite, self._keep, self._began, FinalScores(self._keep)],
+                callbacks=[
+                    *(same, *configured, reseed, self._finite, *last, self._keep, self._began, FinalScores(self._keep))
+                ],
                 plugins=[self._files, *cluster_plugins()],
                 deterministic=self._config["deterministic"],
                 num_sanity_val_steps=0,

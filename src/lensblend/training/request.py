@@ -30,6 +30,7 @@ from lensblend.training.batches import batch_of_process
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.cluster import check_machines, cluster_plugins, without_srun
+from lensblend.training.callbacks.weight_average import check_average, refuse_two_averages
 from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
 from lensblend.training.fit import Fit
@@ -63,6 +64,8 @@ def check_request(config: Mapping[str, Any]) -> None:
     module = _check_module(config["module"])
     _check_settings(config)
     _check_trainer(config["trainer"], module, config["module"])
+    epochs = {name: schedule.phases[name].max_epochs for name in schedule.run}
+    check_average(config.get("ema"), config.get("swa"), epochs)
     for name in schedule.run:
         batch_of_process(schedule.phases[name].batch_size, config["trainer"], f"schedule.phases.{name}.batch_size")
     _check_callbacks(config, schedule, module)
@@ -205,11 +208,13 @@ def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type
         where = f"callbacks.{key}"
         check_node(node, where, CALLBACK)
         build(node, where, CALLBACK)
-        if any(issubclass(kind, StochasticWeightAveraging) for kind in classes_in(node, where, CALLBACK)):
-            raise RequestError(
-                f"`{where}` is StochasticWeightAveraging, which takes the learning rate from the phase and averages "
-                "only after its checkpoints are written; use pytorch_lightning.callbacks.EMAWeightAveraging."
-            )
+        for kind in classes_in(node, where, CALLBACK):
+            if issubclass(kind, StochasticWeightAveraging):
+                raise RequestError(
+                    f"`{where}` is StochasticWeightAveraging, which takes the learning rate from the phase and "
+                    "averages only after its checkpoints are written; leave it out and use `swa=0.75` or `ema=0.999`."
+                )
+            refuse_two_averages(kind, where, config.get("ema"), config.get("swa"))
         monitor = given_arguments(node, where, CALLBACK).get("monitor")
         # A module or callback of somebody's own may log more.
         if monitor is not None and module.__module__.startswith("lensblend.") and monitor not in logged:

@@ -32,6 +32,7 @@ from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
 from lensblend.training.batches import batch_of_process
 from lensblend.training.changes import Consent, Standing, check_changes
+from lensblend.training.callbacks.weight_average import average_words
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.devices import device_of_process
@@ -211,7 +212,8 @@ class Training:
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped, network.takes_coordinates)
         kind: type[Fit] = next(classes_in(self.config["module"], "module", MODULE))
-        introduce(name, phase, network, kind.own_terms, self.config["trainer"], start)
+        average = average_words(phase.max_epochs, self.config.get("ema"), self.config.get("swa"))
+        introduce(name, phase, network, kind.own_terms, self.config["trainer"], start, average)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0

@@ -90,6 +90,7 @@ def test_every_key_that_decides_a_result_is_said_where_it_differs(baseline):
         ("dbsi", {"data.train_list": "mine.csv"}, "an own train list"),
         ("dbsi", {"data.exclude": ["7"]}, "with pairs excluded"),
         ("dbsi", {"schedule.run": ["phase3"]}, "phase2 was not trained before"),
+        ("dbsi", {"ema": 0.999}, "ema 0.999, not none"),
         ("dbsi", {"callbacks.average": {"_target_": "x.WeightAveraging"}}, "with WeightAveraging"),
         ("dbsi", {"model.bank.match": "variance"}, "model.bank.match variance, not size"),
         ("scrn", {"saliency.norm": "none"}, "saliency.norm none, not minmax"),
