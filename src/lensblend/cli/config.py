@@ -118,13 +118,14 @@ class Train:
         resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
         resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
         init_from: A checkpoint, an exported network, `default` (the model in the box), hf://OWNER/NAME or a file that
-            the network's authors published (docs/models/authors.md), whose weights the first phase starts from.
+            the network's authors published (docs/models/authors.md), whose weights the first phase starts from; or a
+            mapping with what is wanted of it (`lensblend.runs.starts.Start`).
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
-        saliency: Where saliency comes from, for networks that take it and losses that compare with it.
         ema: Largest share of itself that a moving average of the weights keeps in a step, such as 0.999; the average
             is what is validated and kept as best. None averages nothing.
         swa: Share of a phase from which on the weights at the ends of epochs are averaged instead, such as 0.75.
+        saliency: Where saliency comes from, for networks that take it and losses that compare with it.
         disparity: The same for disparity.
         focus: Where the map of what is in focus comes from, with which a loss compares a predicted mask.
         name: Names the run where a folder's name would not do (W&B's group, tables).
@@ -149,7 +150,7 @@ class Train:
     run_dir: str = MISSING
     resume: str | None = None
     resume_overrides: list[str] = field(default_factory=list)
-    init_from: str | None = None
+    init_from: Any = None
     ema: float | None = None
     swa: float | None = None
     seed: int = 0

@@ -79,7 +79,7 @@ def _check_types(content: Mapping[str, Any], file: Path) -> None:
     missing = [key for key in known if OmegaConf.is_missing(schema, key) and key not in (*content, "run_dir")]
     if missing:
         raise DataError(f"{file} is damaged: it has no `{missing[0]}`; repeat the run's own command.")
-    for key in ("init_from", "name"):
+    for key, kinds in (("init_from", (str, dict)), ("name", (str,))):
         # The schema would make a text of a number.
         if not isinstance(content.get(key) or "", kinds):
             raise DataError(f"{file} is damaged: its `{key}` is {short(content[key])}, not a text.")

@@ -56,10 +56,13 @@ def train(config: DictConfig) -> None:
     # Imported late: `--help` and `--cfg` need none of it.
     from lensblend.runs.documents import check_plain
     from lensblend.runs.messages import say
+    from lensblend.runs.starts import Start
     from lensblend.training.phase_run import Identity
     from lensblend.training.request import check_request
     from lensblend.training.runner import Training
 
+    start = Start.from_config(content.get("init_from"))
+    content["init_from"] = None if start is None else start.as_config()
     try:
         # What is recorded is never resolved again, so that it means the same wherever it is read.
         check_plain(content, "The configuration")

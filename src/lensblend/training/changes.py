@@ -132,7 +132,7 @@ def _of_another(key: str, group: str, changed: Sequence[str], standing: Mapping[
         return f"`{group}` only fills in `model` when a run is composed; give the whole command, with run_dir"
     if key == "name":
         return "a run keeps the name it was started with"
-    if key == "init_from" and standing:
+    if group == "init_from" and standing:
         return f"it is where the first phase starts, and {', '.join(standing)} began before"
     if group == "model" and key.rpartition(".")[2] == "weights" and standing:
         return "the weights come from the run's own checkpoints"

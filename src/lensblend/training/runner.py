@@ -27,12 +27,13 @@ from lensblend.runs.hub import origin
 from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
+from lensblend.runs.starts import Start
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
 from lensblend.training.batches import batch_of_process
-from lensblend.training.changes import Consent, Standing, check_changes
 from lensblend.training.callbacks.weight_average import average_words
+from lensblend.training.changes import Consent, Standing, check_changes
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.devices import device_of_process
@@ -228,10 +229,10 @@ class Training:
             within = f", {batch} of {batches} batches of epoch {epoch + 1} done" if batch else ""
             return stopped.parent, f"continues after step {stopped.step}{within} ({stopped.path})"
         before = self.status.last_finished()
-        init_from = self.run_dir / before if before else self.config.get("init_from")
-        if init_from is None:
+        start = Start(str(self.run_dir / before)) if before else Start.from_config(self.config.get("init_from"))
+        if start is None:
             return {"path": "", "sha256": ""}, f"starts from random weights, seed {self.config['seed']}"
-        file, kind = start_from(network, init_from)
+        file, kind = start_from(network, start)
         place = origin(file) or str(file)
         return {"path": place, "sha256": file_sha256(file)}, f"starts from {kind}{place}"
 

@@ -107,6 +107,7 @@ def test_every_key_that_decides_a_result_is_said_where_it_differs(baseline):
         ("aps_vision", {"schedule.phases.phase1.optimizer": {"_target_": "torch.optim.Adam"}},
          "Adam, not Adam (betas [0.5, 0.999], weight_decay 5e-05)"),
         ("kaist_viclab", {"init_from": "other.ckpt"}, "starts from other.ckpt"),
+        ("kaist_viclab", {"init_from": {"path": "a.ckpt", "strict": False}}, "starts from a part of a.ckpt"),
         ("vidar", {"model.members.0.width": 8}, "model.members.0.width 8, not 32"),
         ("ipcv_iitm", {"model.weights": None}, "no ImageNet weights to start from"),
     ],
