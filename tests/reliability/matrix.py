@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reliability import (
+    averages,
     extensions,
     faults,
     fuzz,
@@ -177,6 +178,12 @@ ROWS = (
         "provenance.json has one entry for each start, with command, code, diff, packages, machine and end (of one "
         "that was killed: that it was); train.log says what was said; no secret in either",
         starts.starts,
+    ),
+    Row(
+        "R24",
+        "EMA and SWA: SIGTERM at a step or within a validation, one and two processes, then the same command",
+        "as R2, with the average and the trained weights",
+        averages.averages,
     ),
     Row(
         "S1",

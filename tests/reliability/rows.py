@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lensblend.runs.checkpoint_files import newest_valid, read_checkpoint
+from lensblend.training.callbacks.weight_average import TRAINED
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.loggers.metrics_csv import read_rows
 
@@ -113,8 +114,8 @@ def digest(path: Path) -> str:
     """Return a SHA-256 of a checkpoint's weights, optimizer and learning-rate state and position."""
     content = read_checkpoint(path)
     told = hashlib.sha256()
-    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch"):
-        _tell(content[key], told)
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", TRAINED):
+        _tell(content.get(key), told)
     return told.hexdigest()
 
 

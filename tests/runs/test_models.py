@@ -37,5 +37,6 @@ def test_a_box_without_its_model_is_said(box):
 
 def test_a_run_that_started_from_it_is_taken_up_again_from_it(box, tmp_path):
     assert placed({"init_from": "default", "name": "default"}, tmp_path) == {"init_from": "default", "name": "default"}
+    assert placed({"init_from": {"path": "default"}}, tmp_path) == {"init_from": {"path": "default"}}
     (tmp_path / "default").mkdir()
     assert placed({"init_from": "default"}, tmp_path) == {"init_from": str(tmp_path / "default")}

@@ -30,6 +30,8 @@ CONFIG = {
     "seed": 0,
     "name": None,
     "init_from": None,
+    "ema": 0.99,
+    "swa": None,
     "kernels": {"sizes": [25]},
     "backbone": {"width": 1},
     "model": {
@@ -68,6 +70,7 @@ def check(path, changes, standing=STANDING, allowed=("schedule", *CONFIG), confi
 
 CARRIED_OUT = {
     "seed": 1,
+    "ema": 0.9,
     "trainer.precision": "bf16-mixed",
     "loader.flips": "none",
     "module.channels_last": False,
@@ -87,6 +90,7 @@ CARRIED_OUT = {
 REFUSED = {
     "name": ("x", "a run keeps the name"),
     "init_from": ("x.ckpt", "it is where the first phase starts"),
+    "swa": (0.5, "the phase that has begun keeps what is averaged of its weights"),
     "kernels.sizes": ([45], "`kernels` only fills in `model`"),
     "backbone.width": (2, "`backbone` only fills in `model`"),
     "disparity.weights": ("b", "nothing asks for disparity"),
@@ -143,6 +147,12 @@ def test_a_phase_that_has_not_begun_takes_any_change(tmp_path):
         f"{SECOND}.optimizer._target_": "torch.optim.SGD",
     }
     assert len(check(tmp_path, change, {"first": "begun"})) == 3
+    assert len(check(tmp_path, {"ema": None, "swa": 0.5}, {"first": "finished"})) == 2
+
+
+def test_a_phase_that_has_begun_is_averaged_to_its_end(tmp_path):
+    with pytest.raises(RequestError, match=r"`ema` stays: the phase that has begun keeps what is averaged"):
+        check(tmp_path, {"ema": None})
 
 
 def test_what_another_key_replaces_would_not_act(tmp_path):

@@ -28,6 +28,7 @@ from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.progress import PlainProgress
 from lensblend.training.callbacks.reseed import Reseed
+from lensblend.training.callbacks.weight_average import TRAINED, WeightAverage
 from lensblend.training.changes import Consent
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
@@ -40,6 +41,11 @@ from lensblend.training.resume import find_stopped
 
 EPOCHS, BATCHES = 3, 4
 LAST_STEP = EPOCHS * BATCHES
+AVERAGES = {
+    "ema": lambda: WeightAverage(EPOCHS, ema=0.9),
+    "swa": lambda: WeightAverage(EPOCHS, swa=0.5),
+    "Lightning's": lambda: EMAWeightAveraging(decay=0.9),
+}
 
 
 class Pairs(pairs.Pairs):
@@ -128,7 +134,7 @@ def fit(
     lr_every=None,
     module_class=Restoration,
     crop=None,
-    average=False,
+    average=None,
     further=(),
     log_every=1,
     number=signal.SIGTERM,
@@ -166,7 +172,7 @@ def fit(
             Stop(interruption, stop, in_validation, number),
             Reseed(5),
             KeepLastAndBest(folder, "val/psnr", Psnr.beats, interruption, background=background, files=files),
-            *([EMAWeightAveraging(decay=0.9)] if average else []),
+            *([AVERAGES[average]()] if average else []),
             *further,
         ],
         plugins=[files],
@@ -190,7 +196,7 @@ def state(run):
     moments = [s for optimizer in content["optimizer_states"] for s in optimizer["state"].values()]
     flat = [*content["state_dict"].values(), *best.values(), *(v for s in moments for v in s.values())]
     flat += content.get("discriminator", {}).values()
-    flat += content.get("current_model_state", {}).values()
+    flat += content.get(TRAINED, {}).values()
     return [v.numpy().tobytes() for v in flat], content["global_step"], content["epoch"]
 
 
@@ -290,9 +296,35 @@ def test_again_and_again_with_validations_within_an_epoch(tmp_path, whole):
     check(tmp_path, whole(val_interval=0.5), stops, val_interval=0.5)
 
 
-@pytest.mark.parametrize(("stop", "in_validation"), [(1, False), (6, False), (8, True), (4, "at its end")])
-def test_with_an_average_of_the_weights(tmp_path, whole, stop, in_validation):
-    check(tmp_path, whole(average=True), [(stop, in_validation)], average=True)
+@pytest.mark.parametrize(
+    ("average", "stop", "in_validation"),
+    [
+        *[("ema", 6, False), ("ema", 8, True), ("ema", 4, "at its end")],
+        *[("swa", 6, False), ("swa", 8, True), ("swa", 9, False)],
+        *[("Lightning's", 6, False), ("Lightning's", 8, True), ("Lightning's", 4, "at its end")],
+    ],
+)
+def test_with_an_average_of_the_weights(tmp_path, whole, average, stop, in_validation):
+    check(tmp_path, whole(average=average), [(stop, in_validation)], average=average)
+
+
+def test_again_and_again_with_an_average_validations_within_an_epoch_and_a_discriminator(tmp_path, whole):
+    options = {"average": "ema", "val_interval": 0.5, "module_class": adversarial}
+    check(tmp_path, whole(**options), [(2, True), (3, False), (6, True), (8, True), (9, False)], **options)
+
+
+def test_an_average_does_not_keep_a_validation_from_being_stopped(tmp_path):
+    class Count(pl.Callback):
+        batches = 0
+
+        def on_validation_batch_start(self, *_):
+            self.batches += 1
+
+    for average, batches in (("ema", 2), ("Lightning's", 3)):
+        count = Count()
+        with pytest.raises(Interrupted):
+            fit(tmp_path / average, BATCHES, True, average=average, further=[count])
+        assert count.batches == batches
 
 
 def test_with_checkpoints_that_are_written_in_the_background(tmp_path, whole):

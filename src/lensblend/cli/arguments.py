@@ -39,7 +39,7 @@ def as_meant(arguments: Sequence[str]) -> list[str]:
         ['--config-dir', 'a=b', '--multirun', 'seed=1,2', 'data=ebb', '~debug']
     """
     multirun = any(argument in _MULTIRUN for argument in arguments)
-    arguments = _lightnings_folder_last(list(arguments))
+    arguments = _start_in_parts(_lightnings_folder_last(list(arguments)))
     return _flags_first([_as_meant(argument, multirun) for argument in arguments])
 
 
@@ -61,6 +61,19 @@ def _lightnings_folder_last(arguments: list[str]) -> list[str]:
             # In this order, nothing is taken for Lightning's own when the command line is read once more.
             return [arguments[at + 1], *arguments[:at], *arguments[at + 2 :], override("hydra.run.dir", folder)]
     return arguments
+
+
+def _start_in_parts(arguments: list[str]) -> list[str]:
+    """Write ``init_from=PATH`` as ``init_from.path=PATH`` where the command says more of it.
+
+    Example:
+        >>> _start_in_parts(["init_from=a", "init_from.strict=false"]), _start_in_parts(["init_from=a"])
+        (['++init_from.path=a', '++init_from.strict=false'], ['init_from=a'])
+    """
+    if not any(re.match(r"\+*init_from\.\w+=", argument) for argument in arguments):
+        return arguments
+    whole = [re.sub(r"^\+*init_from=(?!\{)", "++init_from.path=", argument) for argument in arguments]
+    return [re.sub(r"^\+*init_from\.", "++init_from.", argument) for argument in whole]
 
 
 def _as_meant(argument: str, multirun: bool) -> str:

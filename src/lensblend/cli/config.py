@@ -40,7 +40,7 @@ class Loader:
         cache: Keep the pairs of files resized to each phase's size, so that epochs need not decode them; the batches
             are the same.
         limit_train: Use the first so many training pairs only.
-        limit_val: Use the first so many validation pairs only.
+        limit_val: Use the first so many validation pairs only, and of test pairs as many.
     """
 
     flips: str = "random"
@@ -120,9 +120,13 @@ class Train:
         resume: A run's folder; its configuration is restored and its training goes on. Nothing else is needed.
         resume_overrides: Keys (or their beginnings) that may have changed when a run goes on, e.g. ``[loader]``.
         init_from: A checkpoint, an exported network, `default` (the model in the box), hf://OWNER/NAME or a file that
-            the network's authors published (docs/models/authors.md), whose weights the first phase starts from.
+            the network's authors published (docs/models/authors.md), whose weights the first phase starts from; or a
+            mapping with what is wanted of it (`lensblend.runs.starts.Start`).
         seed: Fixes initial weights, order of the pairs and flips.
         deterministic: Choose deterministic GPU algorithms: bitwise repeatable, slower. The CPU always is.
+        ema: Largest share of itself that a moving average of the weights keeps in a step, such as 0.999; the average
+            is what is validated and kept as best. None averages nothing.
+        swa: Share of a phase from which on the weights at the ends of epochs are averaged instead, such as 0.75.
         saliency: Where saliency comes from, for networks that take it and losses that compare with it.
         disparity: The same for disparity.
         focus: Where the map of what is in focus comes from, with which a loss compares a predicted mask.
@@ -149,7 +153,9 @@ class Train:
     run_dir: str = MISSING
     resume: str | None = None
     resume_overrides: list[str] = field(default_factory=list)
-    init_from: str | None = None
+    init_from: Any = None
+    ema: float | None = None
+    swa: float | None = None
     seed: int = 0
     deterministic: bool = False
     name: str | None = None
@@ -172,7 +178,7 @@ class Evaluate:
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
         photos: A folder of the photos, which metrics of what is in focus need beside ``predictions`` and ``targets``.
-        split: ``val`` or ``train``.
+        split: ``val``, ``train`` or ``test``.
         output: The folder that receives scores.csv and metrics.json.
         image_size: Height and width at which the network runs; default: the size its phase was trained at.
         blend_at: ``network`` (section 5.1: render at the network's size, bilinear back) or ``photo`` (weights

@@ -43,7 +43,7 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """
     # What an earlier command allowed to change, this one does not.
     config = OmegaConf.create({**read_config(run_dir), "resume_overrides": []})
-    groups = choices()
+    groups, known = choices(), {field.name for field in fields(Train)}
     given = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.key_or_group
@@ -54,7 +54,8 @@ def restored(run_dir: Path, overrides: Sequence[str]) -> dict[str, Any]:
                 f"`{override.input_line}` beside `{typed('resume', run_dir)}`: that run's configuration is restored "
                 "as it was; only single values can be set, such as loader.num_workers=0."
             )
-        if not override.is_add() and OmegaConf.select(config, key, throw_on_missing=False, default=MISSING) is MISSING:
+        is_there = key in known or OmegaConf.select(config, key, throw_on_missing=False, default=MISSING) is not MISSING
+        if not override.is_add() and not is_there:
             raise RequestError(f"`{key}` is not a key of the configuration in {run_dir / 'config.yaml'}.")
         OmegaConf.update(config, key, override.value(), force_add=True)
         given.append(str(key))
@@ -84,9 +85,9 @@ def _check_types(content: Mapping[str, Any], file: Path) -> None:
     missing = [key for key in known if OmegaConf.is_missing(schema, key) and key not in (*content, "run_dir")]
     if missing:
         raise DataError(f"{file} is damaged: it has no `{missing[0]}`; repeat the run's own command.")
-    for key in ("init_from", "name"):
+    for key, kinds in (("init_from", (str, dict)), ("name", (str,))):
         # The schema would make a text of a number.
-        if not isinstance(content.get(key) or "", str):
+        if not isinstance(content.get(key) or "", kinds):
             raise DataError(f"{file} is damaged: its `{key}` is {short(content[key])}, not a text.")
     try:
         OmegaConf.to_object(OmegaConf.merge(schema, dict(content), {"run_dir": str(file.parent)}))

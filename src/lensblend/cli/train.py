@@ -50,6 +50,8 @@ def train(config: DictConfig) -> None:
     run_dir = Path(config[named[0]] if named else hydra_config.runtime.output_dir)
     run_dir = run_dir if Path.cwd() == base else base / run_dir
     content = restored(run_dir, overrides) if named == ["resume"] else plain(config, leave_out=OF_THE_COMMAND)
+    # An average that is none is left out: runs of earlier versions have no word of it, and go on.
+    content = {key: value for key, value in content.items() if value is not None or key not in ("ema", "swa")}
     refuse_earlier_keys(content)
     # So that the run finds its data again from wherever it is resumed or evaluated.
     content = placed(content, base)
@@ -57,10 +59,13 @@ def train(config: DictConfig) -> None:
     from lensblend.runs.documents import check_plain
     from lensblend.runs.messages import say
     from lensblend.runs.redaction import redact
+    from lensblend.runs.starts import Start
     from lensblend.training.phase_run import Identity
     from lensblend.training.request import check_request
     from lensblend.training.runner import Training
 
+    start = Start.from_config(content.get("init_from"))
+    content["init_from"] = None if start is None else start.as_config()
     try:
         # What is recorded is never resolved again, so that it means the same wherever it is read.
         check_plain(content, "The configuration")

@@ -105,6 +105,10 @@ class GuidedSource(Source):
         """Return the pairs of one split."""
         return Guided(self._source.split(name), self._guides[name], self._dropped)
 
+    def test(self) -> Guided:
+        """Return the pairs of the test split."""
+        return Guided(self._source.test(), self._guides["val"], self._dropped)
+
     def prepare(
         self,
         key: str,
@@ -129,6 +133,7 @@ class GuidedSource(Source):
             return
         for split, limit in limits.items():
             check_guides(self._guides[split], self._source.split(split), limit)
+        check_guides(self._guides["val"], self._source.test(), limits.get("val"))
         for name, guide in self._guides["val"].items():
             for split, limit in ((s, n) for s, n in limits.items() if name in self._guides[s]):
                 pairs = self._source.split(split)

@@ -30,7 +30,8 @@ from lensblend.runs.phase_order import last_phase
 from lensblend.runs.places import placed, started_in
 from lensblend.runs.recorded import rebuild
 from lensblend.runs.roles import DATA, MODELS
-from lensblend.runs.weights import load_weights
+from lensblend.runs.starts import Start, load_part
+from lensblend.runs.weights import WHOLE, load_weights
 
 _GIVE = "give a .ckpt or .safetensors file, a run's folder, `default`, the model in the box, or hf://OWNER/NAME."
 
@@ -246,7 +247,7 @@ def parse_config(text: str, path: Path) -> dict[str, Any]:
     return config
 
 
-def start_from(network: Network, path: str | Path) -> tuple[Path, str]:
+def start_from(network: Network, start: str | Path | Start) -> tuple[Path, str]:
     """Load the weights that a first phase starts from.
 
     A depth network's checkpoint gives its backbone to a network that renders by the same one; its own head keeps its
@@ -254,22 +255,33 @@ def start_from(network: Network, path: str | Path) -> tuple[Path, str]:
 
     Args:
         network: Receives the weights.
-        path: A checkpoint, a run's or a phase's folder, a published file, or an address on the hub.
+        start: A checkpoint, a run's or a phase's folder, a published file, or an address on the hub; and what is
+            wanted of it.
 
     Returns:
         The file, and what its weights are, to be said before its name.
+
+    Raises:
+        RequestError: There is no such file, or a part is wanted of a published one.
+        DataError: It is damaged, or does not hold what is wanted.
     """
+    start = start if isinstance(start, Start) else Start(str(start))
+    path = start.path
     file = find_checkpoint(path) if is_address(path) else Path(path)
     if file.is_file() and not is_checkpoint(file):
+        if not start.is_whole:
+            raise RequestError(f"{file} is a file of a network's authors, taken whole; give init_from={file} alone.")
         network.load_published(file)
         return file, "the published weights of "
     file = find_checkpoint(file)
     content = read_checkpoint(file)
     state = content["state_dict"]
+    if not start.is_whole:
+        return file, load_part(network, state, file, start)
     given: Any = next(classes_in(content[RECORD]["network"], f"{file}: network", *MODELS))
     if network.renders and network.depth_trunk is not None and not given.renders and "disparity" in given.estimates:
         trunk = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
         load_weights(network.depth_trunk, trunk, file)
         return file, "the depth weights of "
-    load_weights(network, state, file)
+    load_weights(network, state, file, f"{WHOLE}, or take what fits: init_from.strict=false")
     return file, ""

@@ -13,7 +13,8 @@ from lensblend.runs.models import is_model
 
 # Arguments that name a file or a folder to read from or to write to.
 NAMES = (
-    *("root", "photos", "targets", "val_photos", "val_targets", "masks", "disparities", "folder", "path"),
+    *("root", "photos", "targets", "val_photos", "val_targets", "test_photos", "test_targets"),
+    *("masks", "disparities", "folder", "path", "test_list"),
     *("train_list", "val_list", "exclude", "weights", "cache", "init_from", "dirpath", "save_dir"),
 )
 WORDS = ("imagenet",)  # name no file where a file could be named
@@ -33,7 +34,9 @@ def placed(node: Any, base: Path, key: str = "") -> Any:
         {'data': {'photos': '/home/me/photos', 'cache': None, 'val_fraction': 0.1}}
     """
     if isinstance(node, Mapping):
-        return {name: placed(value, base, str(name)) for name, value in node.items()}
+        # The path within `init_from` is what `init_from` alone would be.
+        named = {"path": "init_from"} if key == "init_from" else {}
+        return {name: placed(value, base, named.get(str(name), str(name))) for name, value in node.items()}
     if isinstance(node, list):
         # Excluded are ids, where they are listed.
         return [placed(value, base, "" if key == "exclude" else key) for value in node]

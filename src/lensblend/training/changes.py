@@ -145,6 +145,8 @@ def _obstacles(
         group = key.partition(".")[0]
         if group == "schedule":
             reason = _of_schedule(key, before, now, standing, longer)
+        elif key in ("ema", "swa"):
+            reason = _of_an_average(key, [config.get(key) for config in (trained, requested)], standing)
         elif group in NEEDS.values() and group not in maps_asked_for(requested):
             reason = f"nothing asks for {group}: neither the network nor a loss or metric"
         else:
@@ -154,13 +156,20 @@ def _obstacles(
     return reasons
 
 
+def _of_an_average(key: str, values: Sequence[float | None], standing: Mapping[str, Standing]) -> str | None:
+    """Return why another average of the weights cannot be had; an exponential one may go on with another share."""
+    if "begun" in standing.values() and (key == "swa" or None in values):
+        return "the phase that has begun keeps what is averaged of its weights"
+    return None
+
+
 def _of_another(key: str, group: str, changed: Sequence[str], standing: Mapping[str, Standing]) -> str | None:
     """Return why a change outside of the schedule would have no effect."""
     if group in FILLED_IN and not any(is_below(k, ["model"]) for k in changed):
         return f"`{group}` only fills in `model` when a run is composed; give the whole command, with run_dir"
     if key == "name":
         return "a run keeps the name it was started with"
-    if key == "init_from" and standing:
+    if group == "init_from" and standing:
         return f"it is where the first phase starts, and {', '.join(standing)} began before"
     if group == "model" and key.rpartition(".")[2] == "weights" and standing:
         return "the weights come from the run's own checkpoints"

@@ -26,6 +26,7 @@ from lensblend.training.callbacks.keep import KeepLastAndBest
 from lensblend.training.callbacks.prune import is_pruned
 from lensblend.training.callbacks.reseed import Reseed
 from lensblend.training.callbacks.same_config import SameConfig
+from lensblend.training.callbacks.weight_average import WeightAverage
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.cluster import cluster_plugins, without_srun
 from lensblend.training.datamodule import PairsDataModule
@@ -76,7 +77,14 @@ class PhaseFit:
         # As many as steps at most, where these alone end it: `EndAfterSteps` knows better once an epoch is known.
         epochs = phase.max_epochs or (stopped.position[0] if stopped else 0) + (phase.max_steps or 1)
         self._epochs = epochs if self._trains else 1
-        self._finite = FiniteGuard(phase_run.folder, before_reading=self._files.settle, **self._config["not_finite"])
+        averages = {key: self._config[key] for key in ("ema", "swa") if self._config.get(key) is not None}
+        self._average = WeightAverage(self._epochs, **averages) if averages else None
+        self._finite = FiniteGuard(
+            phase_run.folder,
+            before_reading=self._files.settle,
+            average=self._average,
+            **self._config["not_finite"],
+        )
         self._keep = KeepLastAndBest(
             phase_run.folder,
             phase.monitor,
@@ -164,7 +172,9 @@ class PhaseFit:
         nodes = self._config["callbacks"].items()
         configured = [build(node, f"callbacks.{key}", CALLBACK) for key, node in nodes if node]
         same, reseed = SameConfig(self._config, self._run.run_dir), Reseed(self._config["seed"])
-        end = (EndAfterSteps(self._phase.max_steps), self._keep)
+        # After those that look at a validation's end, so that they see what was validated.
+        average = [self._average] if self._average is not None else []
+        end = (EndAfterSteps(self._phase.max_steps), *average, self._keep)
         chosen = trainer_arguments(self._config["trainer"])
         if chosen.get("profiler") in PROFILERS:
             # By its name alone, Lightning would give its report to a logger that is silent here.

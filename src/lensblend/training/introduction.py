@@ -17,7 +17,13 @@ from lensblend.training.speed import precision_words
 
 
 def introduce(
-    name: str, phase: Phase, network: nn.Module, own_terms: Sequence[str], trainer: Mapping[str, Any], start: str
+    name: str,
+    phase: Phase,
+    network: nn.Module,
+    own_terms: Sequence[str],
+    trainer: Mapping[str, Any],
+    start: str,
+    average: str = "",
 ) -> None:
     """Say what a phase trains, how, where, and from what.
 
@@ -28,6 +34,7 @@ def introduce(
         own_terms: What its module adds to the terms of the loss.
         trainer: The configuration's ``trainer``.
         start: Where the weights come from.
+        average: What is averaged of the weights, after a comma.
     """
     parameters, trained = ([p for p in network.parameters() if p.requires_grad or every] for every in (True, False))
     height, width = phase.image_size
@@ -44,7 +51,8 @@ def introduce(
     crops = f", crops of {phase.crop[0]}×{phase.crop[1]}" if phase.crop else ""
     say(
         f"\n{name}: {length_words(phase.length)} at {height}×{width} (height×width){crops}, "
-        f"{batch_words(phase.batch_size, trainer)}, {' + '.join([*terms, *own_terms])}, learning rate {rates}; "
+        f"{batch_words(phase.batch_size, trainer)}, {' + '.join([*terms, *own_terms])}, "
+        f"learning rate {rates}{average}; "
         f"{count:,} parameters{'' if of_it == count else f', {of_it:,} of them trained'}; "
         f"{device_words(trainer)}, precision {precision_words(trainer, kind_of_device(trainer) == 'GPU')}; {start}"
     )

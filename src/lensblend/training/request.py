@@ -25,9 +25,11 @@ from lensblend.runs.instantiate import build, check_arguments, check_node, class
 from lensblend.runs.models import is_model
 from lensblend.runs.recorded import sketch
 from lensblend.runs.roles import CALLBACK, DATA, LOSS, MODULE
+from lensblend.runs.starts import Start
 from lensblend.training.batches import batch_of_process
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.callbacks.keep import KeepLastAndBest
+from lensblend.training.callbacks.weight_average import check_average, refuse_two_averages
 from lensblend.training.cluster import check_machines, cluster_plugins, without_srun
 from lensblend.training.datamodule import check_loader
 from lensblend.training.failures import first_line
@@ -68,6 +70,8 @@ def check_request(config: Mapping[str, Any]) -> None:
         check_optimizing(phase, where, chosen_by is None or chosen_by.higher_is_better)
     module = _check_module(config["module"])
     _check_settings(config)
+    epochs = {name: schedule.phases[name].max_epochs for name in schedule.run}
+    check_average(config.get("ema"), config.get("swa"), epochs)
     _check_trainer(config["trainer"], module, config["module"])
     for name in schedule.run:
         batch_of_process(schedule.phases[name].batch_size, config["trainer"], f"schedule.phases.{name}.batch_size")
@@ -80,6 +84,8 @@ def check_request(config: Mapping[str, Any]) -> None:
             f"`module` is {module.__qualname__}, but `model` is {type(network).__name__}, which {does}; use "
             f"module={kind}, or another model."
         )
+    if start := Start.from_config(config.get("init_from")):
+        start.wanted(network.state_dict())
     for name in schedule.run:
         phase = schedule.phases[name]
         try:
@@ -136,12 +142,12 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     loader = {key: value for key, value in config["loader"].items() if key != "cache"}
     one_of("flips", loader.pop("flips"), FLIP_PROBABILITIES)
     check_loader(**loader)
-    start = config.get("init_from")
-    if start is not None and is_address(start):
-        parse_address(start)
-    elif start is not None and not Path(start).exists() and not is_model(start):
+    start = Start.from_config(config.get("init_from"))
+    if start is not None and is_address(start.path):
+        parse_address(start.path)
+    elif start is not None and not Path(start.path).exists() and not is_model(start.path):
         raise RequestError(
-            f"`init_from` {start} does not exist; give a checkpoint, a run's folder, a published file or hf://OWNER/NAME."
+            f"`init_from` {start.path} does not exist; give a checkpoint, a run's folder, a published file or hf://OWNER/NAME."
         )
 
 
@@ -191,11 +197,13 @@ def _check_callbacks(config: Mapping[str, Any], schedule: Schedule, module: type
         where = f"callbacks.{key}"
         check_node(node, where, CALLBACK)
         build(node, where, CALLBACK)
-        if any(issubclass(kind, StochasticWeightAveraging) for kind in classes_in(node, where, CALLBACK)):
-            raise RequestError(
-                f"`{where}` is StochasticWeightAveraging, which takes the learning rate from the phase and averages "
-                "only after its checkpoints are written; use pytorch_lightning.callbacks.EMAWeightAveraging."
-            )
+        for kind in classes_in(node, where, CALLBACK):
+            if issubclass(kind, StochasticWeightAveraging):
+                raise RequestError(
+                    f"`{where}` is StochasticWeightAveraging, which takes the learning rate from the phase and "
+                    "averages only after its checkpoints are written; leave it out and use `swa=0.75` or `ema=0.999`."
+                )
+            refuse_two_averages(kind, where, config.get("ema"), config.get("swa"))
         monitor = given_arguments(node, where, CALLBACK).get("monitor")
         # A module or callback of somebody's own may log more.
         if monitor is not None and module.__module__.startswith("lensblend.") and monitor not in logged:

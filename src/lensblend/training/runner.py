@@ -31,10 +31,12 @@ from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.messages import is_first_process, say
 from lensblend.runs.provenance import provenance
 from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
+from lensblend.runs.starts import Start
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
 from lensblend.storage import write_atomically
 from lensblend.training.batches import batch_of_process
+from lensblend.training.callbacks.weight_average import average_words
 from lensblend.training.changes import Consent, Standing, check_changes, lengthened
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
@@ -42,6 +44,7 @@ from lensblend.training.devices import device_of_process, gpus_of_training
 from lensblend.training.extending import extended, refuse_nothing_longer, with_record
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
+from lensblend.training.held_out import score_test
 from lensblend.training.interruption import Interruption
 from lensblend.training.introduction import introduce
 from lensblend.training.learning_rate import LearningRate
@@ -104,7 +107,8 @@ class Training:
                 fit.run()
                 self.status.update_phase(name, **fit.outcome())
                 if fit.was_pruned:
-                    break
+                    return
+            self._score_test(source, metrics)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -240,7 +244,8 @@ class Training:
         freeze_all_but(network, phase.trainable)
         data = self._data(phase, source, stopped, network.takes_coordinates)
         kind: type[Fit] = next(classes_in(self.config["module"], "module", MODULE))
-        introduce(name, phase, network, kind.own_terms, self.config["trainer"], start)
+        average = average_words(phase.max_epochs or 0, self.config.get("ema"), self.config.get("swa"))
+        introduce(name, phase, network, kind.own_terms, self.config["trainer"], start, average)
         self.status.update_phase(name, state="running", parent=parent)
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
@@ -255,12 +260,26 @@ class Training:
             within = f", {batch} of {batches} batches of epoch {epoch + 1} done" if batch else ""
             return stopped.parent, f"continues after step {stopped.step}{within} ({stopped.path})"
         before = self.status.last_finished()
-        init_from = self.run_dir / before if before else self.config.get("init_from")
-        if init_from is None:
+        start = Start(str(self.run_dir / before)) if before else Start.from_config(self.config.get("init_from"))
+        if start is None:
             return {"path": "", "sha256": ""}, f"starts from random weights, seed {self.config['seed']}"
-        file, kind = start_from(network, init_from)
+        file, kind = start_from(network, start)
         place = origin(file) or str(file)
         return {"path": place, "sha256": file_sha256(file)}, f"starts from {kind}{place}"
+
+    def _score_test(self, source: Source, metrics: Mapping[str, Any]) -> None:
+        """Score the last phase's best checkpoint on the test split, once, if there is one."""
+        phase, scored = self.status.last_finished(), self.status.content.get("test") or {}
+        if phase is None or not is_first_process():
+            return
+        # Of a phase that was made longer since, once more.
+        which = {"phase": phase, "step": self.status.steps_saved(phase)}
+        if which.items() <= scored.items():
+            return
+        limit, device = self.config["loader"]["limit_val"], device_of_process(self.config["trainer"])
+        scores = score_test(self.run_dir / phase, source, metrics, device, limit, self.interruption.check)
+        if scores:
+            self.status.update(test={**which, **scores})
 
     def _group(self) -> str:
         """Name this training, and no other of the same experiment, by its folder."""

@@ -10,6 +10,7 @@ from typing import Any
 from lensblend.comparison.runs import Entry, class_name
 from lensblend.comparison.studies.paper import TABLES, deviations, is_network, other_data
 from lensblend.comparison.studies.recipes import Recipes, differences_from
+from lensblend.runs.starts import Start
 
 FIDELITY, PERCEPTUAL = "fidelity", "perceptual"
 TRACKS = (FIDELITY, PERCEPTUAL)
@@ -153,8 +154,8 @@ def differences_of(entry: Entry, recipes: Recipes | None = None) -> list[str]:
     alone = {1: ["one network, not the mean of five"], _MEMBERS: []}
     several = alone.get(len(members), [f"the mean of {len(members)} networks, not of five"])
     found = [*other_data(entry.config), *(several if class_name(members[0]) == "AttentionUnet" else [])]
-    if entry.config.get("init_from"):
-        found.append(f"starts from {entry.config['init_from']}")
+    if start := Start.from_config(entry.config.get("init_from")):
+        found.append(f"starts from {'' if start.is_whole else 'a part of '}{start.path}")
     if class_name(model) == "DynamicFilterDense" and not model.get("weights"):
         found.append("no ImageNet weights to start from")
     return [*found, *differences_from(_baseline(entry), entry, recipes)]

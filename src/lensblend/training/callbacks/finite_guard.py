@@ -14,6 +14,7 @@ from torch import Tensor
 from lensblend.errors import RequestError, TrainingError, one_of
 from lensblend.runs.checkpoint_files import LAST, read_checkpoint
 from lensblend.runs.messages import say
+from lensblend.training.callbacks.weight_average import WeightAverage, trained_state
 from lensblend.training.late import Late, reads_late
 from lensblend.training.logged import GRADIENT
 
@@ -46,6 +47,7 @@ class FiniteGuard(pl.Callback):
         policy: One of the three.
         limit: At most so many steps of a phase are left out.
         before_reading: Called before the phase's checkpoints are looked at, which may be on their way to the disk.
+        average: Goes back with the weights that it is of.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class FiniteGuard(pl.Callback):
         policy: str = "stop",
         limit: int = 10,
         before_reading: Callable[[], None] = lambda: None,
+        average: WeightAverage | None = None,
     ) -> None:
         if limit < 1:
             raise RequestError(f"`not_finite.limit` is at least 1, but got {limit}.")
@@ -61,7 +64,7 @@ class FiniteGuard(pl.Callback):
         self.policy = one_of("not_finite.policy", policy, POLICIES)
         self.limit = limit
         self.count = 0
-        self._before_reading = before_reading
+        self._before_reading, self._average = before_reading, average
         self._batches: list[Mapping[str, Any]] = []
         self._losses: list[Tensor] = []
         self._statistics: list[Tensor] = []
@@ -169,7 +172,10 @@ class FiniteGuard(pl.Callback):
         if not last.exists():
             raise TrainingError(f"{text}; there is no checkpoint yet to go back to.")
         content = read_checkpoint(last)
-        module.load_state_dict(content["state_dict"])
+        if self._average is None:
+            module.load_state_dict(trained_state(content))
+        else:
+            self._average.restore(module, content)
         module.on_load_checkpoint(content)
         for optimizer, state in zip(trainer.optimizers, content["optimizer_states"], strict=True):
             rates = [group["lr"] for group in optimizer.param_groups]

@@ -17,6 +17,7 @@ from lensblend.errors import DataError, Interrupted, RequestError, TrainingError
 from lensblend.runs.checkpoint_files import BEST, LAST, copy_checkpoint
 from lensblend.runs.contents import RECORD
 from lensblend.training.agreement import Agreement, take_over_signals
+from lensblend.training.callbacks.weight_average import TRAINED
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.interruption import Interruption
@@ -134,7 +135,7 @@ class KeepLastAndBest(Checkpoint):
     ) -> None:  # fmt: skip
         """Save and stop within a validation, as long as every process still has batches and the weights are its own."""
         if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            return  # it has put the averages in their place until the validation ends
+            return  # Lightning's has put the averages in their place, and saves them as if they were trained
         loader: Any = trainer.val_dataloaders
         sampler = loader.sampler if trainer.world_size > 1 else None
         if sampler is None or batch_idx + 1 < sampler.length // sampler.world_size // loader.batch_size:
@@ -190,13 +191,6 @@ class KeepLastAndBest(Checkpoint):
     def _save(self, trainer: pl.Trainer, name: str = LAST) -> None:
         if self._before_saving is not None:
             self._before_saving()
-        wrong = [k for k, v in trainer.lightning_module.state_dict().items() if not v.isfinite().all()]
-        if wrong:
-            raise TrainingError(
-                f"{len(wrong)} weights are not finite after step {trainer.global_step} (first: {wrong[0]}) and "
-                f"are not saved; {self.folder / LAST} holds the state before. Lower the learning rate, or train with "
-                "trainer.precision=32-true."
-            )
         # First what the loggers know, then the checkpoint: a restart may find a step logged that it does again, and
         # drops it, but never a step done that is not logged.
         for logger in trainer.loggers:
@@ -216,7 +210,19 @@ class KeepLastAndBest(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Record the position, and describe it to Lightning as a moment between two steps."""
+        """Record the position, and describe it to Lightning as a moment between two steps.
+
+        Raises:
+            TrainingError: Weights, or an average of them, are not finite.
+        """
+        states = (checkpoint["state_dict"], checkpoint.get(TRAINED, {}))
+        wrong = list(dict.fromkeys(k for state in states for k, v in state.items() if not v.isfinite().all()))
+        if wrong:
+            raise TrainingError(
+                f"{len(wrong)} weights are not finite after step {trainer.global_step} (first: {wrong[0]}) and "
+                f"are not saved; {self.folder / LAST} holds the state before. Lower the learning rate, or train with "
+                "trainer.precision=32-true."
+            )
         epoch, batch = self._position
         data = _data(trainer)
         batches = data.batches_per_epoch() if data is not None else int(trainer.num_training_batches)
