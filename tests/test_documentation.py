@@ -121,7 +121,7 @@ def test_a_tutorial_can_be_followed_in_its_smoke_form(in_process, tmp_path, page
     ebb = tmp_path / "download" / "Training"
     folders = {"original": ebb / "original", "bokeh": ebb / "bokeh"}
     write_pairs(folders, (0, 1, 2, 4400, 4401))
-    write_pairs({"original": tmp_path / "PHOTOS", "bokeh": tmp_path / "TARGETS"}, range(12))
+    write_pairs({"original": tmp_path / "PHOTOS", "bokeh": tmp_path / "TARGETS"}, range(40))
     write_pairs({"original": tmp_path / "TEST_PHOTOS", "bokeh": tmp_path / "TEST_TARGETS"}, (90, 91))
     Image.fromarray(data.coffee()).save(tmp_path / "PHOTO.jpg")
     Image.fromarray(data.coffee()[..., 0]).save(tmp_path / "MASK.png")

@@ -37,6 +37,8 @@ def as_meant(arguments: Sequence[str]) -> list[str]:
         ['resume="runs/lr=1e-3, a b"', 'seed=1', 'checkpoint=[a,b]', "run_dir='a b'"]
         >>> as_meant(["seed=1,2", "--config-dir", "a=b", "data=ebb", "--multirun", "~debug"])
         ['--config-dir', 'a=b', '--multirun', 'seed=1,2', 'data=ebb', '~debug']
+        >>> as_meant([])
+        []
     """
     multirun = any(argument in _MULTIRUN for argument in arguments)
     arguments = _start_in_parts(_lightnings_folder_last(list(arguments)))
@@ -47,7 +49,7 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
     """Put overrides after all flags: Python's argparse takes none that stand on both sides of one."""
     flags: list[str] = []
     overrides: list[str] = []
-    for argument, before in zip(arguments, ["", *arguments[:-1]], strict=True):
+    for argument, before in zip(arguments, ["", *arguments], strict=False):
         is_override = before not in _VALUED and re.match(r"~|[+\w][^=]*=", argument)
         (overrides if is_override else flags).append(argument)
     return [*flags, *overrides]

@@ -92,10 +92,14 @@ def differences(overrides: Sequence[str]) -> list[str]:
         >>> differences(["kernels=gaussian_75", "backbone=hourglass", "seed=1", "logger=wandb", "data.token=hunter2"])
         ['kernels=gaussian_75', 'seed=1', 'data.token=(redacted)']
     """
-    configuration: Any = OmegaConf.load(config_folder() / "train.yaml")
-    listed: Any = configuration.get("defaults")
+    composed: Any = OmegaConf.load(config_folder() / "train.yaml")
     usual: dict[str, Any] = flat(OmegaConf.to_container(OmegaConf.structured(Train), throw_on_missing=False))
-    usual |= {str(group): option for entry in listed if not isinstance(entry, str) for group, option in entry.items()}
+    usual |= {
+        str(group): option
+        for entry in composed.defaults
+        if not isinstance(entry, str)
+        for group, option in entry.items()
+    }
     found = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = str(override.key_or_group)
