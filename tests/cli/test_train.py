@@ -125,16 +125,48 @@ def test_without_validation_pairs_best_is_last(in_process, tmp_path):
     assert list((run_dir / "panels").glob("phase1-*.png"))
 
 
-def test_a_folder_of_pairs_trains(in_process, tmp_path):
-    for name in ("photos", "targets"):
+def test_a_folder_of_pairs_trains_and_its_test_pairs_are_scored_once(in_process, tmp_path):
+    for name in ("photos", "targets", "test_photos", "test_targets"):
         (tmp_path / name).mkdir()
         for index in range(3):
-            colour = (80 * index, 40, 120 if name == "photos" else 130)
-            Image.new("RGB", (60, 44), colour).save(tmp_path / name / f"{index}.png")
+            colour = (80 * index, 40, 120 if name.endswith("photos") else 130)
+            stem = f"{name[:4]}{index}" if "test" in name else index
+            Image.new("RGB", (60, 44), colour).save(tmp_path / name / f"{stem}.png")
     data = ["data=folder", f"data.photos={tmp_path / 'photos'}", f"data.targets={tmp_path / 'targets'}"]
+    data += [f"+data.test_{kind}={tmp_path / f'test_{kind}'}" for kind in ("photos", "targets")]
     small = [s for s in SMALL if s != "experiment=demo"]
-    done = in_process("train", *small, *data, f"run_dir={tmp_path / 'run'}", "schedule.run=[phase1]")
+    command = ["train", *small, *data, f"run_dir={tmp_path / 'run'}", "schedule.run=[phase1]", "ema=0.9"]
+    done = in_process(*command)
     assert done.code == 0, done.err
+    assert "moving average of the weights (0.9)" in done.out
+    assert "Scoring " in done.out
+    # As many as of the validation pairs, in the smoke form.
+    scored = status(tmp_path / "run")["test"]
+    assert (scored["phase"], scored["count"]) == ("phase1", 2)
+    evaluated = in_process(
+        "evaluate", f"checkpoint={tmp_path / 'run'}", "split=test", "limit=2", f"output={tmp_path / 'scores'}"
+    )
+    assert evaluated.code == 0, evaluated.err
+    theirs = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert {name: theirs[name] for name in ("psnr", "ssim")} == {name: scored[name] for name in ("psnr", "ssim")}
+    again = in_process(*command)
+    assert again.code == 0, again.err
+    assert "Scoring " not in again.out
+    changed = in_process("train", f"resume={tmp_path / 'run'}", "ema=0.5", "resume_overrides=[ema]")
+    assert changed.code == 2
+    assert "`ema` stays: every phase is finished" in changed.err
+    last = torch.load(tmp_path / "run" / "phase1" / "last.ckpt", weights_only=True)
+    best = torch.load(tmp_path / "run" / "phase1" / "best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(best[name], value) for name, value in last["state_dict"].items())
+    assert any(not torch.equal(best[name], value) for name, value in last["current_model_state"].items())
+    start = [f"init_from={tmp_path / 'run'}", "init_from.strict=false", "schedule.run=[phase1]"]
+    other = in_process("train", *SMALL, *start, "kernels=gaussian_75", f"run_dir={tmp_path / 'other'}")
+    assert other.code == 0, other.err
+    assert "Not from " in other.out
+    assert "2 of " in other.out.partition("Not from ")[2]
+    begun = yaml.safe_load((tmp_path / "other" / "config.yaml").read_text())
+    assert begun["init_from"] == {"path": str(tmp_path / "run"), "strict": False}
+    assert "ema" not in begun
 
 
 @pytest.mark.slow

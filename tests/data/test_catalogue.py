@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import shutil
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lensblend.data.catalogue import EBB_TRAIN, EBB_VAL294, Ebb, Folders, hash_fraction, read_ids
+from lensblend.data.catalogue import EBB_TRAIN, EBB_VAL294, Ebb, Folders, hash_fraction
+from lensblend.data.lists import read_ids
 from lensblend.data.pairs import Pairs, Source
 from lensblend.errors import DataError, RequestError
 
@@ -123,6 +125,51 @@ def test_own_lists_decide_split_and_order(tmp_path):
     (tmp_path / "val.csv").write_text("3\n0\n")
     with pytest.raises(RequestError, match=r"share 1 ids \(0\)"):
         Ebb(str(tmp_path), **lists)
+
+
+def test_a_test_list_is_a_split_of_its_own(tmp_path):
+    challenge(tmp_path, [0, 1, 4400, 4401, 4402])
+    lists = {name: tmp_path / f"{name}.csv" for name in ("val_list", "test_list")}
+    lists["val_list"].write_text("4400\n")
+    lists["test_list"].write_text("4402\n4401\n4499\n")
+    given = {name: str(path) for name, path in lists.items()}
+    ebb = Ebb(str(tmp_path), **given, exclude=[4401])
+    assert (ebb.split("train").ids, ebb.split("val").ids, ebb.test().ids) == (["0", "1"], ["4400"], ["4402"])
+    assert ebb.summary() == (
+        f"EBB! at {tmp_path}: 2 of 4400 training pairs, 1 of 1 validation pairs, 1 of 3 test pairs (layout: challenge)"
+    )
+    assert Ebb(str(tmp_path)).test().ids == []
+    for part, shared in (("val", "4400"), ("train", "1")):
+        lists["test_list"].write_text(f"4402\n{shared}\n")
+        with pytest.raises(RequestError, match=rf"`{part}_list` and `test_list` share 1 ids \({shared}\); keep them"):
+            Ebb(str(tmp_path), **given)
+
+
+def test_two_folders_hold_test_pairs(tmp_path):
+    for part, names in {"": "abcd", "val_": "ef", "test_": "g"}.items():
+        for kind, name in itertools.product(("photos", "targets"), names):
+            image(tmp_path / f"{part}{kind}" / f"{name}.png", ord(name))
+    train = {kind: str(tmp_path / kind) for kind in ("photos", "targets")}
+    val, test = ({f"{p}_{k}": str(tmp_path / f"{p}_{k}") for k in ("photos", "targets")} for p in ("val", "test"))
+    source = Folders(**train, **val, **test)
+    assert (source.split("train").ids, source.split("val").ids, source.test().ids) == (list("abcd"), ["e", "f"], ["g"])
+    assert source.test().load(0).photo[0, 0, 0] == ord("g")
+    assert source.summary().endswith("4 training pairs, 2 validation pairs, 1 test pairs")
+    share = Folders(**train, **test, val_fraction=0.2)
+    assert sorted([*share.split("train").ids, *share.split("val").ids]) == list("abcd")
+    assert (share.test().ids, Folders(**train).test().ids) == (["g"], [])
+    for known in ("photos", "val_photos"):
+        for kind in ("photos", "targets"):
+            image(tmp_path / f"test_{kind}" / ("a.png" if known == "photos" else "e.png"), 1)
+        where = f"{tmp_path / known}` and in `{tmp_path / 'test_photos'}"
+        with pytest.raises(DataError, match=re.escape(where)):
+            Folders(**train, **val, **test)
+        for kind in ("photos", "targets"):
+            (tmp_path / f"test_{kind}" / ("a.png" if known == "photos" else "e.png")).unlink()
+    with pytest.raises(RequestError, match="`test_photos` and `test_targets` go together"):
+        Folders(**train, test_photos=test["test_photos"])
+    with pytest.raises(RequestError, match="test_targets"):
+        Folders(**train, test_photos=test["test_photos"], test_targets=test["test_photos"])
 
 
 def test_exclude_takes_a_list_or_a_file(tmp_path):

@@ -100,6 +100,17 @@ def test_lists_name_scenes_or_pairs(scenes):
         RealBokeh(str(scenes), **lists)
     with pytest.raises(RequestError, match="go together"):
         RealBokeh(str(scenes), train_list=lists["train_list"])
+    (scenes / "val.csv").write_text("10\n")
+    (scenes / "test.csv").write_text("a b\n")
+    held_out = RealBokeh(str(scenes), test_list=str(scenes / "test.csv"), **lists)
+    assert held_out.test().ids == ["a b-f2.0", "a b-f7.1", "a b-f14"]
+    assert "3 test pairs (scenes: 1)" in held_out.summary()
+    assert RealBokeh(str(scenes), **lists).test().ids == RealBokeh(str(scenes)).test().ids == []
+    (scenes / "test.csv").write_text("10-f14\n")
+    with pytest.raises(RequestError, match=r"`val_list` and `test_list` share 1 scenes \(10\)"):
+        RealBokeh(str(scenes), test_list=str(scenes / "test.csv"), **lists)
+    with pytest.raises(RequestError, match=r"`test_list` = .* goes beside `train_list` and `val_list`; give all three"):
+        RealBokeh(str(scenes), test_list=str(scenes / "test.csv"))
     (scenes / "exclude.txt").write_text("# proposed\n7\n10-f2.0\n")
     kept = both(RealBokeh(str(scenes), exclude=str(scenes / "exclude.txt")))
     assert "10-f2.0" not in kept
@@ -115,6 +126,7 @@ def test_the_published_layout_says_its_split(tmp_path):
     assert source.layout == "realbokeh"
     assert source.split("train").ids == ["1-f2.0", "1-f20", "1001-f3.5"]
     assert source.split("val").ids == ["validation-1-f13"]
+    assert source.test().ids == ["test-1-f2.0"]
     assert abs(int(source.split("val").load(0).target[0, 0, 0]) - 130) <= 2
     (tmp_path / "train.csv").write_text("1\n")
     (tmp_path / "val.csv").write_text("test-1\n")

@@ -40,7 +40,7 @@ class Loader:
         cache: Keep the pairs of files resized to each phase's size, so that epochs need not decode them; the batches
             are the same.
         limit_train: Use the first so many training pairs only.
-        limit_val: Use the first so many validation pairs only.
+        limit_val: Use the first so many validation pairs only, and of test pairs as many.
     """
 
     flips: str = "random"
@@ -172,7 +172,7 @@ class Evaluate:
         network: What a ``checkpoint`` that the network's authors published holds, by the name of a baseline: ``dbsi``.
         predictions: Instead of a checkpoint: a folder of renderings, scored against ``targets``.
         targets: A folder of targets with the same names as ``predictions``.
-        split: ``val`` or ``train``.
+        split: ``val``, ``train`` or ``test``.
         output: The folder that receives scores.csv and metrics.json.
         image_size: Height and width at which the network runs; default: the size its phase was trained at.
         blend_at: ``network`` (section 5.1: render at the network's size, bilinear back) or ``photo`` (weights

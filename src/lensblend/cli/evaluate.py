@@ -38,7 +38,7 @@ def evaluate(config: DictConfig) -> None:
     folders = node["predictions"], node["targets"]
     if (node["checkpoint"] is None) == (folders == (None, None)) or (None in folders and folders != (None, None)):
         raise RequestError("Give either `checkpoint=PATH`, or both `predictions=DIR` and `targets=DIR`.")
-    one_of("split", node["split"], ("train", "val"))
+    one_of("split", node["split"], ("train", "val", "test"))
     for key in ("blend_at", "score_at"):
         one_of(key, node[key], ("photo", "network"))
     if node["limit"] is not None and node["limit"] < 1:
@@ -118,11 +118,10 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
     for doubt in source.doubts():
         say(f"Doubt: {doubt}")
     maps = {name: node[name] or trained.config.get(name) for name in source.asks}
-    split = cast("Split", node["split"])
-    give_maps(
-        source, maps, config_hash(data or {}), device, lambda indices, title: track(list(indices), title), [split]
-    )
-    pairs = source.split(split)
+    is_test, split = node["split"] == "test", cast("Split", node["split"])
+    asked = [] if is_test else [split]
+    give_maps(source, maps, config_hash(data or {}), device, lambda indices, title: track(list(indices), title), asked)
+    pairs = source.test() if is_test else source.split(split)
     guides = guides_of(trained, node)
     check_guides(guides, pairs, node["limit"])
     pairs = Guided(pairs, guides, KNOWN)
@@ -130,7 +129,8 @@ def _evaluate_checkpoint(node: dict[str, Any], metrics: dict[str, Any], override
         pairs = Resized(pairs, image_size)
     indices = range(min(len(pairs.ids), node["limit"] or len(pairs.ids)))
     if len(indices) == 0:
-        raise DataError(f"There are no pairs in `split={node['split']}`; try the other split, or another `data`.")
+        helps = "give +data.test_list or +data.test_photos" if is_test else "try the other split"
+        raise DataError(f"There are no pairs in `split={node['split']}`; {helps}, or another `data`.")
     blurring = network
     network = served(folded(rendering).to(device), node["engine"], node["precision"], trained.sha256)
     classes = {name: type(metric) for name, metric in metrics.items()}

@@ -5,23 +5,23 @@ Every file is looked at when a data set is opened, its header alone, and all tha
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from lensblend.data.camera import F_NUMBER
 from lensblend.data.doubts import doubts_of, refuse_one_folder_twice, twins
 from lensblend.data.files import FilePairs, Found, PairFiles, match, raise_all, scan
-from lensblend.data.listing import SUFFIXES, natural_key
+from lensblend.data.listing import natural_key
+from lensblend.data.lists import excluded_ids, id_of, read_ids
 from lensblend.data.pairs import Source, Split
-from lensblend.data.regular_files import read_text
-from lensblend.errors import DataError, RequestError, one_of
+from lensblend.errors import RequestError, one_of
 
 EBB_LAYOUTS = {
     "challenge": "Training/{original,bokeh}/N.jpg",
@@ -30,8 +30,6 @@ EBB_LAYOUTS = {
 }
 EBB_TRAIN = Path(__file__).parent / "splits/ebb_train.csv"
 EBB_VAL294 = Path(__file__).parent / "splits/ebb_val294.csv"
-
-_HEADERS = {"id", "ids", "original", "bokeh", "photo", "target", "src", "tgt"}
 
 
 class Ebb(Source):
@@ -49,7 +47,8 @@ class Ebb(Source):
         train_list: CSV that replaces the shipped list. One column of ids or paths, or two of paths, photo and target
             in either order; a first row of words such as ``original`` is a header.
         val_list: The same for validation.
-        exclude: Ids to leave out of both splits, or a file with one per line.
+        exclude: Ids to leave out of all splits, or a file with one per line.
+        test_list: The same for a test split.
 
     References:
         S. Dutta (2021), section 4.2; lists as in the author's DMSHN, 2021.
@@ -62,10 +61,12 @@ class Ebb(Source):
         train_list: str | None = None,
         val_list: str | None = None,
         exclude: str | Sequence[str | int] | None = None,
+        test_list: str | None = None,
     ) -> None:
         self.root = Path(root)
         self.layout = ebb_layout(self.root, layout)
         listed = {"train": read_ids(train_list or EBB_TRAIN), "val": read_ids(val_list or EBB_VAL294)}
+        listed["test"] = read_ids(test_list) if test_list is not None else []
         excluded = excluded_ids(exclude)
         _check_lists(listed, excluded)
         self.expected = {name: len(ids) for name, ids in listed.items()}
@@ -89,7 +90,7 @@ class Ebb(Source):
     @property
     def counts(self) -> dict[str, int]:
         """Pairs that are there, by split."""
-        return {name: len(pairs.ids) for name, pairs in self._splits.items()}
+        return {name: len(pairs.ids) for name, pairs in self._splits.items() if name != "test" or self.expected[name]}
 
     def doubts(self) -> list[str]:
         """Say whether photos and targets look swapped, or are the same."""
@@ -99,12 +100,15 @@ class Ebb(Source):
         """Return the pairs of one split, in the order of its list."""
         return self._splits[name]
 
+    def test(self) -> FilePairs:
+        """Return the pairs of ``test_list``."""
+        return self._splits["test"]
+
     def summary(self) -> str:
         """Say in one line what is there."""
-        shares = [
-            f"{self.counts[n]} of {self.expected[n]} {w}" for n, w in (("train", "training"), ("val", "validation"))
-        ]
-        return f"EBB! at {self.root}: {shares[0]} pairs, {shares[1]} pairs (layout: {self.layout})"
+        words = {"train": "training", "val": "validation", **({"test": "test"} if self.expected["test"] else {})}
+        shares = [f"{self.counts[name]} of {self.expected[name]} {word} pairs" for name, word in words.items()]
+        return f"EBB! at {self.root}: {', '.join(shares)} (layout: {self.layout})"
 
 
 class Folders(Source):
@@ -121,6 +125,8 @@ class Folders(Source):
         disparities: Folder of maps, larger = nearer, as images or NPY, for all photos or none.
         f_number: At which the targets were taken, times the factor by which the sensor is smaller than full frame; for
             `lensblend render --f-number`.
+        test_photos: Folder of test photos; together with ``test_targets``.
+        test_targets: Folder of their partners.
     """
 
     def __init__(
@@ -133,31 +139,31 @@ class Folders(Source):
         masks: str | None = None,
         disparities: str | None = None,
         f_number: float | int | None = None,
+        test_photos: str | None = None,
+        test_targets: str | None = None,
     ) -> None:
         if f_number is not None and not 0 < f_number < math.inf:
             raise RequestError(f"`f_number` is positive and finite, but got {f_number}; use 2.8, or leave it out.")
         self.photos, self.targets = Path(photos), Path(targets)
         _check_folders_request(val_photos, val_targets, val_fraction)
+        _check_both("test_photos", test_photos, "test_targets", test_targets)
         refuse_one_folder_twice({"photos": photos, "targets": targets, "masks": masks, "disparities": disparities})
-        refuse_one_folder_twice({"val_photos": val_photos, "val_targets": val_targets})
         maps = {"disparity": scan_named(disparities, "disparities"), "mask": scan_named(masks, "masks")}
         train = scan_named(photos, "photos"), scan_named(targets, "targets")
         problems = twins(train[0])
         files = match(sorted(train[0] | train[1], key=natural_key), *train, maps, problems)
         validating = [entry for entry in files if hash_fraction(entry.id) < val_fraction]
+        known, testing = {photos: train[0]}, list[PairFiles]()
         if val_photos is not None and val_targets is not None:
-            val = scan_named(val_photos, "val_photos"), scan_named(val_targets, "val_targets")
-            problems += twins(val[0])
-            problems += [
-                f"`{i}` is in `{photos}` and in `{val_photos}`" for i in sorted(train[0].keys() & val[0].keys())
-            ]
-            validating = match(sorted(val[0] | val[1], key=natural_key), *val, maps, problems)
+            validating = _further(val_photos, val_targets, "val", known, maps, problems)
+        if test_photos is not None and test_targets is not None:
+            testing = _further(test_photos, test_targets, "test", known, maps, problems)
         raise_all(problems, f"the pairs of `{photos}` and `{targets}`")
         held_out = {entry.id for entry in validating}
         training = [entry for entry in files if entry.id not in held_out]
         if not training:
             raise RequestError(f"`photos` = `{photos}` leaves no pair to train on; add images or lower `val_fraction`.")
-        self._splits = {"train": FilePairs(training), "val": FilePairs(validating)}
+        self._splits = {"train": FilePairs(training), "val": FilePairs(validating), "test": FilePairs(testing)}
 
     def doubts(self) -> list[str]:
         """Say whether photos and targets look swapped, or are the same."""
@@ -167,40 +173,15 @@ class Folders(Source):
         """Return the pairs of one split, by name, 2 before 10."""
         return self._splits[name]
 
+    def test(self) -> FilePairs:
+        """Return the pairs of the test folders."""
+        return self._splits["test"]
+
     def summary(self) -> str:
         """Say in one line what is there."""
-        train, val = (len(self._splits[name].ids) for name in ("train", "val"))
-        return f"{self.photos} and {self.targets}: {train} training pairs, {val} validation pairs"
-
-
-def read_ids(path: str | Path) -> list[str]:
-    """Read a split list: one column of ids or paths, or two columns of paths that name one pair.
-
-    A path stands for its stem, ``0012`` for ``12``, and ``test/original/N.jpg`` for ``test-N``. Empty lines and lines
-    that begin with # are passed over.
-
-    Example:
-        >>> len(read_ids(EBB_TRAIN)), read_ids(EBB_VAL294)[0]
-        (4400, '4400')
-    """
-    try:
-        lines = list(csv.reader(read_text(path).splitlines()))
-    except (FileNotFoundError, DataError, csv.Error) as error:
-        raise RequestError(f"`{path}` is no readable list ({error}); give a CSV file of ids or paths.") from error
-    rows = [[cell.strip() for cell in row] for row in lines if "".join(row).strip()]
-    rows = [row for row in rows if not row[0].startswith("#")]
-    if rows and {cell.lower() for cell in rows[0]} <= _HEADERS:
-        rows = rows[1:]
-    ids: list[str] = []
-    for row in rows:
-        named = {id_of(cell) for cell in row}
-        if len(named) != 1:
-            raise DataError(f"`{path}` has the row {','.join(row)}; give one id, or photo and target of one pair.")
-        ids.extend(named)
-    if len(ids) != len(set(ids)):
-        twice = sorted({i for i in ids if ids.count(i) > 1}, key=natural_key)[:20]
-        raise DataError(f"`{path}` names {', '.join(twice)} more than once; keep one row of each.")
-    return ids
+        train, val, test = (len(self._splits[name].ids) for name in ("train", "val", "test"))
+        further = f", {test} test pairs" if test else ""
+        return f"{self.photos} and {self.targets}: {train} training pairs, {val} validation pairs{further}"
 
 
 def hash_fraction(name: str) -> float:
@@ -208,28 +189,13 @@ def hash_fraction(name: str) -> float:
     return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "little") / 2**64
 
 
-def id_of(name: str) -> str:
-    """Return the id that a file's name or path stands for, as `read_ids` does."""
-    parts = name.replace("\\", "/").split("/")
-    stem, dot, suffix = parts[-1].rpartition(".")
-    plain = stem if dot and f".{suffix.lower()}" in SUFFIXES else parts[-1]
-    plain = re.sub(r"[._](src|tgt)$", "", plain)
-    plain = str(int(plain)) if re.fullmatch("[0-9]+", plain) else plain
-    return f"test-{plain}" if parts[-3:-2] == ["test"] else plain
-
-
-def excluded_ids(exclude: str | Sequence[str | int] | None) -> set[str]:
-    """Return the ids of a list, or of a file with one per line; none where there is neither."""
-    return set(read_ids(exclude)) if isinstance(exclude, str) else {id_of(str(i)) for i in exclude or ()}
-
-
 def _check_lists(listed: dict[str, list[str]], excluded: set[str]) -> None:
-    train, val = set(listed["train"]), set(listed["val"])
-    if both := sorted(train & val, key=natural_key):
-        raise RequestError(
-            f"`train_list` and `val_list` share {len(both)} ids ({', '.join(both[:5])}); keep them apart."
-        )
-    if unknown := sorted(excluded - train - val, key=natural_key):
+    for one, other in combinations(listed, 2):
+        if both := sorted(set(listed[one]).intersection(listed[other]), key=natural_key):
+            raise RequestError(
+                f"`{one}_list` and `{other}_list` share {len(both)} ids ({', '.join(both[:5])}); keep them apart."
+            )
+    if unknown := sorted(excluded.difference(*listed.values()), key=natural_key):
         raise RequestError(f"`exclude` names {', '.join(unknown[:20])}, which no list holds; check the ids.")
 
 
@@ -283,11 +249,26 @@ def scan_named(folder: str | None, argument: str) -> Found:
 
 
 def _check_folders_request(val_photos: str | None, val_targets: str | None, val_fraction: float) -> None:
-    if (val_photos is None) != (val_targets is None):
-        raise RequestError(
-            f"`val_photos` and `val_targets` go together, but got {val_photos} and {val_targets}; give both."
-        )
+    _check_both("val_photos", val_photos, "val_targets", val_targets)
     if not 0 <= val_fraction < 1:
         raise RequestError(f"`val_fraction` is in [0, 1), but got {val_fraction}.")
     if val_photos is not None and val_fraction > 0:
         raise RequestError(f"`val_photos` validates already; leave `val_fraction` = {val_fraction} out.")
+
+
+def _check_both(one: str, first: str | None, other: str, second: str | None) -> None:
+    if (first is None) != (second is None):
+        raise RequestError(f"`{one}` and `{other}` go together, but got {first} and {second}; give both.")
+    refuse_one_folder_twice({one: first, other: second})
+
+
+def _further(
+    photos: str, targets: str, part: str, known: dict[str, Found], maps: Mapping[str, Found], problems: list[str]
+) -> list[PairFiles]:
+    """Match the pairs of two further folders, none of whose names may be that of a known pair."""
+    found = scan_named(photos, f"{part}_photos"), scan_named(targets, f"{part}_targets")
+    problems += twins(found[0])
+    for folder, others in known.items():
+        problems += [f"`{i}` is in `{folder}` and in `{photos}`" for i in sorted(others.keys() & found[0].keys())]
+    known[photos] = found[0]
+    return match(sorted(found[0] | found[1], key=natural_key), *found, maps, problems)

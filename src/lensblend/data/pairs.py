@@ -99,8 +99,18 @@ class Pairs(ABC):
         return []
 
 
+class NoPairs(Pairs):
+    """A split that a data set has not."""
+
+    ids = ()
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        """Raise `IndexError`."""
+        raise IndexError(index)
+
+
 class Source(ABC):
-    """A data set with a training and a validation split; conf/data builds one.
+    """A data set with a training and a validation split, perhaps a test split; conf/data builds one.
 
     Attributes:
         endless: Whether each epoch has training pairs of its own.
@@ -126,6 +136,10 @@ class Source(ABC):
     @abstractmethod
     def split(self, name: Split) -> Pairs:
         """Return the pairs of one split; it may be empty."""
+
+    def test(self) -> Pairs:
+        """Return the pairs that nothing is chosen by, scored once a training is over; none where it has no such."""
+        return NoPairs()
 
     def photos_of(self, name: Split) -> Pairs:
         """Return the photos of one split whose maps it asks for; where it asks for none, its pairs."""

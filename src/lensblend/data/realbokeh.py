@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from lensblend.data.catalogue import excluded_ids, hash_fraction, read_ids
+from lensblend.data.catalogue import hash_fraction
 from lensblend.data.doubts import doubts_of, twins
 from lensblend.data.files import FilePairs, Found, PairFiles, match, raise_all
 from lensblend.data.listing import natural_key
+from lensblend.data.lists import excluded_ids, read_ids
 from lensblend.data.pairs import Source, Split
 from lensblend.data.scene_files import Scene, aperture_name, find_scenes, scene_layout
 from lensblend.errors import RequestError
 
-_WORDS: dict[Split, str] = {"train": "training", "val": "validation"}
+_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
 
 class RealBokeh(Source):
@@ -33,7 +35,9 @@ class RealBokeh(Source):
         val_list: The same for validation.
         val_fraction: Share of the scenes, in [0, 1), that validates where neither lists nor the layout say which. A
             scene's own name decides, through a hash.
-        exclude: Scenes or pairs to leave out of both splits, or a file with one per line.
+        exclude: Scenes or pairs to leave out of all splits, or a file with one per line.
+        test_list: The same as ``train_list`` for a test split, beside the other two; without lists it is what the
+            layout says.
 
     References:
         T. Seizinger et al., "Bokehlicious: Photorealistic bokeh rendering with controllable apertures", ICCV 2025.
@@ -49,8 +53,11 @@ class RealBokeh(Source):
         val_list: str | None = None,
         val_fraction: float = 0.05,
         exclude: str | Sequence[str | int] | None = None,
+        test_list: str | None = None,
     ) -> None:
         _check_request(f_numbers, photo_f_number, train_list, val_list, val_fraction)
+        if test_list is not None and train_list is None:
+            raise RequestError(f"`test_list` = `{test_list}` goes beside `train_list` and `val_list`; give all three.")
         self.root, problems = Path(root), list[str]()
         self.layout = scene_layout(self.root, layout)
         scenes = sorted(find_scenes(self.root, self.layout, problems), key=lambda scene: natural_key(scene.id))
@@ -66,9 +73,13 @@ class RealBokeh(Source):
         raise_all(problems, f"the scenes of `{root}`")
         self._scene_of = {pair.id: scene for scene, pairs in files.items() for pair in pairs}
         kept = [p for ps in files.values() for p in ps if p.id not in excluded and p.f_number in wanted]
-        validating = self._validating(scenes, train_list, val_list, val_fraction)
-        self._splits: dict[Split, FilePairs] = {
-            name: FilePairs([pair for pair in kept if self._among(pair, validating[name])]) for name in validating
+        listed = {"train": train_list, "val": val_list, "test": test_list}
+        parts = self._listed({name: path for name, path in listed.items() if path is not None})
+        if not parts:
+            of_scenes = scene_parts(scenes, val_fraction)
+            parts = {name: {scene for scene, part in of_scenes.items() if part == name} for name in listed}
+        self._splits = {
+            name: FilePairs([pair for pair in kept if self._among(pair, parts.get(name, set()))]) for name in listed
         }
         if not kept or not any(pairs.ids for pairs in self._splits.values()):
             raise RequestError(f"`data.root` = `{root}` leaves no pair; check data.f_numbers, the lists and `exclude`.")
@@ -87,10 +98,15 @@ class RealBokeh(Source):
         """Return the pairs of one split, by scene and from the widest aperture on."""
         return self._splits[name]
 
+    def test(self) -> FilePairs:
+        """Return the pairs of the test split, as those of the others."""
+        return self._splits["test"]
+
     def summary(self) -> str:
         """Say in one line what is there."""
-        counts = [f"{len(self._splits[name].ids)} {word} pairs" for name, word in _WORDS.items()]
-        scenes = [len({self._scene_of[pair] for pair in self._splits[name].ids}) for name in _WORDS]
+        words = {name: word for name, word in _WORDS.items() if name != "test" or self._splits[name].ids}
+        counts = [f"{len(self._splits[name].ids)} {word} pairs" for name, word in words.items()]
+        scenes = [len({self._scene_of[pair] for pair in self._splits[name].ids}) for name in words]
         widest, narrowest = (aperture_name(number)[1:] for number in (self.f_numbers[0], self.f_numbers[-1]))
         apertures = f"f/{widest}" if widest == narrowest else f"f/{widest}–f/{narrowest}"
         shares = [f"{count} (scenes: {number})" for count, number in zip(counts, scenes, strict=True)]
@@ -99,20 +115,15 @@ class RealBokeh(Source):
     def _among(self, pair: PairFiles, names: set[str]) -> bool:
         return pair.id in names or self._scene_of[pair.id] in names
 
-    def _validating(
-        self, scenes: Sequence[Scene], train_list: str | None, val_list: str | None, val_fraction: float
-    ) -> dict[Split, set[str]]:
+    def _listed(self, lists: Mapping[str, str]) -> dict[str, set[str]]:
         """Return scenes, or pairs where lists name such, by split."""
-        if train_list is not None and val_list is not None:
-            train, val = set(read_ids(train_list)), set(read_ids(val_list))
-            scenes_of = [{self._scene_of.get(name, name) for name in names} for names in (train, val)]
-            if both := sorted(scenes_of[0] & scenes_of[1], key=natural_key):
-                raise RequestError(
-                    f"`train_list` and `val_list` share {len(both)} scenes ({', '.join(both[:5])}); keep them apart."
-                )
-            return {"train": train, "val": val}
-        parts = scene_parts(scenes, val_fraction)
-        return {name: {scene for scene, part in parts.items() if part == name} for name in ("train", "val")}
+        named = {part: set(read_ids(path)) for part, path in lists.items()}
+        scenes_of = {part: {self._scene_of.get(name, name) for name in names} for part, names in named.items()}
+        for one, other in combinations(named, 2):
+            if both := sorted(scenes_of[one] & scenes_of[other], key=natural_key):
+                shared = f"{len(both)} scenes ({', '.join(both[:5])})"
+                raise RequestError(f"`{one}_list` and `{other}_list` share {shared}; keep them apart.")
+        return named
 
 
 def scene_parts(scenes: Sequence[Scene], val_fraction: float) -> dict[str, str]:

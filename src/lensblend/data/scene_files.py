@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lensblend.data.catalogue import id_of
 from lensblend.data.files import Found, scan
 from lensblend.data.listing import images_in, subfolders
+from lensblend.data.lists import id_of
 from lensblend.errors import RequestError, one_of
 
 Part = Literal["train", "val", "test"]

@@ -75,6 +75,10 @@ class GuidedSource(Source):
         """Return the pairs of one split."""
         return Guided(self._source.split(name), self._guides, self._dropped)
 
+    def test(self) -> Guided:
+        """Return the pairs of the test split."""
+        return Guided(self._source.test(), self._guides, self._dropped)
+
     def prepare(
         self,
         key: str,
@@ -99,6 +103,7 @@ class GuidedSource(Source):
             return
         for split, limit in limits.items():
             check_guides(self._guides, self._source.split(split), limit)
+        check_guides(self._guides, self._source.test(), limits.get("val"))
         for name, guide in self._guides.items():
             for split, limit in limits.items():
                 pairs = self._source.split(split)

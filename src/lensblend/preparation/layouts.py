@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lensblend.data.catalogue import EBB_LAYOUTS, EBB_TRAIN, EBB_VAL294, find_ebb, hash_fraction, id_of, read_ids
+from lensblend.data.catalogue import EBB_LAYOUTS, EBB_TRAIN, EBB_VAL294, find_ebb, hash_fraction
 from lensblend.data.doubts import twins
 from lensblend.data.files import Found, PairFiles, match, scan
 from lensblend.data.listing import images_in, natural_key, subfolders
+from lensblend.data.lists import id_of, read_ids
 from lensblend.data.realbokeh import pair_files, scene_parts
 from lensblend.data.scene_files import SCENE_LAYOUTS, find_scenes, scene_layouts_in
 from lensblend.errors import RequestError, one_of

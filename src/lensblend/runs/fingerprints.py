@@ -11,14 +11,15 @@ from lensblend.data.pairs import Source, Split
 from lensblend.errors import DataError
 from lensblend.runs.status_file import read_status
 
-WHAT = {"train": "training", "val": "validation"}
+WHAT = {"train": "training", "val": "validation", "test": "test"}
 
 
 def fingerprint(source: Source) -> dict[str, dict[str, Any]]:
     """Return how many pairs each split of a data set has, and a hash of their ids in their order."""
     found = {}
-    for name in get_args(Split):
-        ids = source.split(name).ids
+    splits = {name: source.split(name).ids for name in get_args(Split)}
+    # Runs of earlier versions have noted none.
+    for name, ids in {**splits, **({"test": source.test().ids} if source.test().ids else {})}.items():
         digest = hashlib.sha256("\0".join(ids).encode(errors="surrogatepass")).hexdigest()
         found[name] = {"count": len(ids), "sha256": digest}
     return found

@@ -13,7 +13,8 @@ from lensblend.runs.models import is_model
 
 # Arguments that name a file or a folder to read from or to write to.
 NAMES = (
-    *("root", "photos", "targets", "val_photos", "val_targets", "masks", "disparities", "folder", "path"),
+    *("root", "photos", "targets", "val_photos", "val_targets", "test_photos", "test_targets"),
+    *("masks", "disparities", "folder", "path", "test_list"),
     *("train_list", "val_list", "exclude", "weights", "cache", "init_from", "dirpath", "save_dir"),
 )
 WORDS = ("imagenet",)  # name no file where a file could be named

@@ -16,7 +16,7 @@ FINISHED = ("done", "stopped")
 _OF_A_TRAINING: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("state", "error", "label", "sweep", "overrides_hash", "config_hash", "phase", "updated"), str),
     **dict.fromkeys(("job", "exit_code", "step"), int),
-    **dict.fromkeys(("phases", "choices", "ids", "earlier_configs"), dict),
+    **dict.fromkeys(("phases", "choices", "ids", "earlier_configs", "test"), dict),
     "tags": (list, tuple),
 }
 _OF_A_PHASE: dict[str, type | tuple[type, ...]] = {

@@ -39,6 +39,7 @@ from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.devices import device_of_process
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
+from lensblend.training.held_out import score_test
 from lensblend.training.interruption import Interruption
 from lensblend.training.introduction import introduce
 from lensblend.training.lightning import quiet_lightning, trainer_arguments
@@ -90,7 +91,8 @@ class Training:
                 fit.run()
                 self.status.update_phase(name, **fit.outcome())
                 if fit.was_pruned:
-                    break
+                    return
+            self._score_test(source, metrics)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -235,6 +237,16 @@ class Training:
         file, kind = start_from(network, start)
         place = origin(file) or str(file)
         return {"path": place, "sha256": file_sha256(file)}, f"starts from {kind}{place}"
+
+    def _score_test(self, source: Source, metrics: Mapping[str, Any]) -> None:
+        """Score the last phase's best checkpoint on the test split, once, if there is one."""
+        phase = self.status.last_finished()
+        if phase is None or (self.status.content.get("test") or {}).get("phase") == phase or not is_first_process():
+            return
+        limit, device = self.config["loader"]["limit_val"], device_of_process(self.config["trainer"])
+        scores = score_test(self.run_dir / phase, source, metrics, device, limit, self.interruption.check)
+        if scores:
+            self.status.update(test={"phase": phase, **scores})
 
     def _group(self) -> str:
         """Name this training, and no other of the same experiment, by its folder."""
