@@ -208,6 +208,19 @@ def test_other_pairs_are_noticed(train, said):
     assert changes(None, Numbered(train=train, val=[])) == []
 
 
+def test_test_pairs_are_noted_where_there_are_any():
+    class Tested(Numbered):
+        def test(self):
+            return self.split("val")
+
+    then, none = fingerprint(Tested(train=["a"], val=["b"])), fingerprint(Numbered(train=["a"], val=["b"]))
+    assert then == {**none, "test": then["val"]}
+    said = ["1 validation pairs then, 1 now, of other names", "1 test pairs then, 1 now, of other names"]
+    assert changes(then, Tested(train=["a"], val=["c"])) == said
+    # A run of an earlier version has noted none.
+    assert changes(none, Tested(train=["a"], val=["b"])) == []
+
+
 def test_only_what_names_a_place_becomes_whole(tmp_path):
     (tmp_path / "lists").mkdir()
     node = {
