@@ -76,7 +76,7 @@ class Dists(PerImageMetric):
             )
         stages, *shares = self._hidden
         stages = stages.to(target.device)
-        alpha, beta = (torch.split(share.to(target.device), CHANNELS) for share in shares)
+        alpha, beta = (torch.split(share.to(target.device), list(CHANNELS)) for share in shares)
         alike = torch.zeros(len(target), device=target.device)
         for i, (x, y) in enumerate(zip(stages(bokeh / 255), stages(target / 255), strict=True)):
             mean_x, mean_y = x.mean(dim=(2, 3)), y.mean(dim=(2, 3))
