@@ -119,6 +119,7 @@ def seeds(sweep):
                 if value.is_floating_point():
                     value.mul_(1 + 0.02 * seed)
             torch.save(content, copy / "phase1" / "best.ckpt")
+            (copy / "phase1" / "best.ckpt.sha256").unlink()  # it is the file's before
     (sweep / "0" / "metrics.csv").write_text("phase,epoch,step,val/psnr\nphase1,0,9,20\nphase1,1,19,22\n")
     return sweep
 

@@ -50,6 +50,8 @@ def test_in_what_rows_differ_stands_in_a_table_without_seeds_and_copies():
         ["kernels.sizes", "25,45,75", "75"],
     ]
     assert configuration_cells(SWEEP[:2], rows_of(SWEEP[:2], LABELS[:2])) == []
+    apart = configuration_cells(SWEEP, rows_of(SWEEP, LABELS, each_seed=True))
+    assert apart == [["", *LABELS], ["seed", "0", "1", "0", "1"], ["kernels.sizes", "25,45,75", "25,45,75", "75", "75"]]
 
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,10 @@ from lensblend.runs.commands import override
 from lensblend.runs.places import NAMES
 
 # Keys at the top, and Hydra's own, that are one path each.
-ONE_PATH = ("resume", "run_dir", "init_from", "output", "predictions", "targets", "hydra.run.dir", "hydra.sweep.dir")
+ONE_PATH = (
+    *("resume", "run_dir", "init_from", "output", "predictions", "targets", "photos"),
+    *("hydra.run.dir", "hydra.sweep.dir"),
+)
 # Keys that may also be a list.
 PATHS = ("checkpoint", "data.exclude")
 # What Hydra answers instead of running.

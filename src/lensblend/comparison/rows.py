@@ -73,11 +73,11 @@ def _shared_folder(folders: Sequence[Path]) -> str:
 def configuration_cells(entries: Sequence[Entry], rows: Sequence[Row]) -> list[list[str]]:
     """Return in what rows differ as cells, the head first: a line per key of the configuration; none of one row.
 
-    Keys that say where or how fast are left out, and so are copies of others.
+    Keys that say where or how fast are left out, and so are copies of others; seeds, where a row has several.
     """
-    if len(rows) == 1:
-        return []
-    varying = differences([without_seeds(entries[row.members[0]].config) for row in rows])
+    configs = [entries[row.members[0]].config for row in rows]
+    seeded = any(len(row.members) > 1 for row in rows)
+    varying = differences([without_seeds(config) for config in configs] if seeded else configs)
     lines = [[key, *(short_value(value) for value in values)] for key, values in varying.items()]
     return [["", *(row.label for row in rows)], *lines] if lines else []
 

@@ -146,7 +146,7 @@ def ssim_map(
         strips = (slice(top, min(top + rows, height) + size - 1) for top in range(0, height, rows))
         maps = [_index(x[:, s].to(dtype), y[:, s].to(dtype), window, data_range, sample_covariance) for s in strips]
         found.append(torch.cat(maps, dim=-2))
-    return torch.cat(found).unflatten(0, bokeh.shape[:2])  # type: ignore[no-untyped-call]
+    return torch.cat(found).view(bokeh.shape[0], bokeh.shape[1], height, -1)
 
 
 def ms_ssim(
