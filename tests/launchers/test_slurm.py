@@ -144,6 +144,7 @@ def test_a_job_that_cannot_be_queued_again_leaves_its_exit_code(programs, tmp_pa
         ({"processes": 2, "on_gpu": False}, None, JobShape(1, 2, 0)),
         ({"processes": 4, "on_gpu": True, "nodes": 2}, None, JobShape(2, 4, 4)),
         ({"processes": None, "on_gpu": True}, 8, JobShape(1, 8, 8)),
+        ({"processes": None, "on_gpu": True, "nodes": 2}, 8, JobShape(2, 8, 8)),
         ({"processes": 1, "on_gpu": None}, 1, JobShape(1, 1, 1)),
         ({"processes": None, "on_gpu": None}, None, JobShape(1, 1, 0)),
     ],
@@ -156,6 +157,7 @@ def test_a_job_gets_a_task_for_each_of_its_processes(values, wished, shape, tmp_
     ("values", "wished", "said"),
     [
         ({"processes": None, "on_gpu": True}, None, "trainer.devices=N"),
+        ({"processes": None, "on_gpu": True, "nodes": 2}, None, "gpus_per_node=N"),
         ({"processes": 4, "on_gpu": True}, 2, "gpus_per_node is 2"),
     ],
 )
@@ -170,6 +172,7 @@ def test_gpus_that_are_not_there_are_refused(values, wished, said, tmp_path):
         ({"timeout_min": 0}, "timeout_min"),
         ({"timeout_min": 2, "signal_delay_s": 120}, "signal_delay_s=120"),
         ({"additional_parameters": {"ntasks_per_node": 2}}, "trainer.devices"),
+        ({"additional_parameters": {"gpus-per-task": 1}}, "hydra.launcher.gpus_per_node"),
         ({"additional_parameters": {"signal": "USR2@1"}}, "signal_delay_s"),
     ],
 )

@@ -99,7 +99,7 @@ class JobLauncher(Launcher):
 
     def _job(self, number: int, overrides: Sequence[str]) -> Job:
         from lensblend.launchers.devices import on_gpu
-        from lensblend.runs.processes import processes
+        from lensblend.runs.processes import machines, processes
 
         config = self._context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
@@ -116,8 +116,7 @@ class JobLauncher(Launcher):
         folder = self._folders.choose(proposed, overrides) if self._folders else proposed
         trainer: Any = OmegaConf.to_container(config.trainer, resolve=True) if "trainer" in config else {}
         command = self._command(number, overrides, folder)
-        nodes = int(trainer.get("num_nodes", 1))
-        return Job(number, tuple(overrides), folder, command, processes(trainer), on_gpu(trainer), nodes)
+        return Job(number, tuple(overrides), folder, command, processes(trainer), on_gpu(trainer), machines(trainer))
 
     def _command(self, number: int, overrides: Sequence[str], folder: Path) -> tuple[str, ...]:
         hydra = self.config.hydra

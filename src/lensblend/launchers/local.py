@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from lensblend.errors import RequestError
 from lensblend.launchers.devices import Pool
-from lensblend.launchers.jobs import Job, Outcome, done_before, ended
+from lensblend.launchers.jobs import Job, Outcome, done_before, ended, labels
 from lensblend.launchers.report import Report
 from lensblend.launchers.standby import Standby
 from lensblend.runs.signals import heeded
@@ -136,8 +137,9 @@ def run_jobs(jobs: Sequence[Job], slots: int, environment: Mapping[str, str]) ->
         environment: For the jobs.
 
     Raises:
-        RequestError: A job asks for more GPUs than there are.
+        RequestError: A job asks for more GPUs than there are, or for other machines.
     """
+    _check_machines(jobs)
     pool = Pool(slots, jobs, environment)
     outcomes = {job.number: known for job in jobs if (known := done_before(job))}
     waiting = [job for job in jobs if job.number not in outcomes]
@@ -172,3 +174,12 @@ def run_jobs(jobs: Sequence[Job], slots: int, environment: Mapping[str, str]) ->
     done = [outcomes.get(job.number) or Outcome(job, "not started") for job in jobs]
     report.table(done)
     return done
+
+
+def _check_machines(jobs: Sequence[Job]) -> None:
+    for job, label in zip(jobs, labels(jobs), strict=True):
+        if job.nodes > 1:
+            raise RequestError(
+                f"Job {job.number} ({label}) trains on {job.nodes} machines, but its launcher starts it on this one "
+                "alone: add hydra/launcher=slurm, or leave trainer.num_nodes out."
+            )

@@ -22,7 +22,8 @@ from lensblend.launchers.report import Report
 FILES = "slurm"
 # What the launcher decides itself, as sbatch calls it.
 _OURS = {"array", "error", "export", "gpus-per-node", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output"}
-_OURS |= {"requeue", "signal"}
+# With a GPU bound to each task, none of them would be numbered as `trainer.devices` counts them.
+_OURS |= {"requeue", "signal", "gpus", "gpus-per-task", "ntasks-per-gpu"}
 _KILLED_BY_USR1 = 128 + signal.SIGUSR1
 
 

@@ -1,9 +1,11 @@
-"""How many processes a configuration's ``trainer`` asks for."""
+"""How many processes and machines a configuration's ``trainer`` asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from lensblend.errors import RequestError, short
 
 
 def processes(trainer: Mapping[str, Any]) -> int | None:
@@ -22,3 +24,24 @@ def processes(trainer: Mapping[str, Any]) -> int | None:
     if str(devices) in ("auto", "-1"):
         return 1 if trainer.get("accelerator") == "cpu" else None
     return int(devices)
+
+
+def machines(trainer: Mapping[str, Any]) -> int:
+    """Return on how many machines a ``trainer`` node trains.
+
+    Raises:
+        RequestError: ``num_nodes`` is no number of machines.
+
+    Example:
+        >>> machines({"num_nodes": 2}), machines({"num_nodes": None})
+        (2, 1)
+    """
+    given = trainer.get("num_nodes")
+    if given is None:
+        return 1
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise RequestError(
+            f"`trainer.num_nodes` is how many machines train together, at least 1, but got {short(given)}; leave it "
+            "out to train on one."
+        )
+    return given

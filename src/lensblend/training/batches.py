@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.accelerators import MPSAccelerator
 
 from lensblend.errors import RequestError
-from lensblend.runs.processes import processes
+from lensblend.runs.processes import machines, processes
 
 
 def batch_of_process(batch_size: int, trainer: Mapping[str, Any], where: str = "batch_size") -> int:
@@ -55,4 +55,4 @@ def processes_together(trainer: Mapping[str, Any]) -> int:
     each = processes(trainer)
     if each is None:
         each = torch.cuda.device_count() if kind_of_device(trainer) == "GPU" else 1
-    return each * int(trainer.get("num_nodes") or 1)
+    return each * machines(trainer)

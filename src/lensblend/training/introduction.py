@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lensblend.runs.messages import say
+from lensblend.runs.processes import machines
 from lensblend.training.batches import batch_of_process, kind_of_device, processes_together
 from lensblend.training.learning_rate import Length
 from lensblend.training.phases import Phase
@@ -92,6 +93,6 @@ def device_words(trainer: Mapping[str, Any]) -> str:
     if kind != "GPU":
         return f"on {kind if kind != 'CPU' else 'the CPU'}{f' in {count} processes' if count > 1 else ''}"
     name = torch.cuda.get_device_name(0)
-    machines = int(trainer.get("num_nodes") or 1)
-    on = f" of {machines} machines" if machines > 1 else ""
+    nodes = machines(trainer)
+    on = f" of {nodes} machines" if nodes > 1 else ""
     return f"on {f'{count} GPUs' if count > 1 else 'a GPU'}{on} ({name})"

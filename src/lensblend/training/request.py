@@ -142,7 +142,8 @@ def _check_settings(config: Mapping[str, Any]) -> None:
 
 def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mapping[str, Any]) -> None:
     """Refuse arguments that Lightning's trainer does not take, or that a module cannot follow."""
-    check_arguments({key: value for key, value in node.items() if key not in OWN}, "trainer", pl.Trainer)
+    own = (*OWN, "num_nodes")  # of which null is a value
+    check_arguments({key: value for key, value in node.items() if key not in own}, "trainer", pl.Trainer)
     check_speed(node, module.steps_by_itself(arguments))
     precision = node.get("precision")
     if precision is not None and _MEANS.get(str(precision), str(precision)) not in PRECISIONS:
@@ -162,9 +163,9 @@ def _check_trainer(node: Mapping[str, Any], module: type[Fit], arguments: Mappin
                     f"`trainer.{key}` is {value}, but {module.__qualname__} takes its optimizers' steps itself, "
                     "where Lightning cannot do that; leave it out, or use module=restoration."
                 )
-    check_machines(node.get("num_nodes"))
     quiet_lightning()
     given = trainer_arguments(node)
+    check_machines(node)
     aside: dict[str, Any] = {"logger": False, "callbacks": None, "enable_progress_bar": False, "profiler": None}
     try:
         with without_srun(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):

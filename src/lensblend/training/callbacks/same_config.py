@@ -1,4 +1,4 @@
-"""Processes that train together were started separately: see to it that they train the same thing."""
+"""Processes that train together were started separately: see to it that they train the same thing in one folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 
 from lensblend.errors import TrainingError
 from lensblend.runs.configuration import config_hash, flat
+from lensblend.training.cluster import check_shared
 
 
 class SameConfig(pl.Callback):
-    """Compare the configurations of all processes before the first step.
+    """Compare the configurations of all processes before the first step, and whether all machines see the folder.
 
     Each process composes its own from the same command line. A value that depends on the process or the machine (an
     environment variable, a random choice) would let them train different networks without a word.
@@ -31,7 +32,8 @@ class SameConfig(pl.Callback):
         """Compare before anything is trained.
 
         Raises:
-            TrainingError: They differ; in every process, with the keys and values.
+            TrainingError: They differ, or a machine does not see the folder; in every process, with keys and values, or
+                names.
         """
         if trainer.world_size == 1:
             return
@@ -47,3 +49,5 @@ class SameConfig(pl.Callback):
                     f"Process {rank} of {trainer.world_size} was started with another configuration ({told}). "
                     "Give values that do not depend on the process or the machine."
                 )
+        if trainer.num_nodes > 1:
+            check_shared(Path(self.config["run_dir"]))
