@@ -70,7 +70,7 @@ reliability-quick: setup  ## a few cases of each row of `make reliability` (minu
 	$(BIN)/python tests/reliability --rows $(FROM_A_WHOLE) & beside=$$!; \
 	$(BIN)/python tests/reliability --but $(FROM_A_WHOLE); code=$$?; wait $$beside && exit $$code
 
-slurm-test: setup  ## preempt, limit and cancel sweeps on a real one-node SLURM (root; a quarter of an hour)
+slurm-test: setup  ## preempt, limit and cancel sweeps on a real SLURM of this machine (root; a quarter of an hour)
 	$(BIN)/python tests/slurm --output docs/benchmarks/slurm.md
 
 docs: setup  ## build the documentation into docs/_build/html, warnings are errors

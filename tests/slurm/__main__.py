@@ -1,4 +1,4 @@
-"""Run real trainings on a real one-node SLURM of this machine and print what happened.
+"""Run real trainings on a real SLURM of this machine and print what happened.
 
     python tests/slurm                                           # all cases; a quarter of an hour on two cores
     python tests/slurm --cases limit --folder /tmp/limit
@@ -38,6 +38,7 @@ CASES: dict[str, Callable[[Lab], Case]] = {
     "limit": cases.limit,
     "cancel": cases.cancel,
     "tasks": cases.tasks,
+    "nodes": cases.nodes,
     "hosts": cases.hosts,
 }
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "munged": "munge", "ip": "iproute2"}
@@ -124,8 +125,9 @@ def page(results: list[tuple[str, Case, float]], before: dict[str, str]) -> str:
         "What happens to sweeps on a real SLURM: one node, two CPUs, a partition `low` whose jobs those of `high`",
         "preempt (REQUEUE, 60 s of grace). Every case is a `lensblend train --multirun hydra/launcher=slurm` with the",
         "published network at a sixteenth of its width. 'Equals' means every row of metrics.csv and every bit of",
-        "weights, optimizer and learning-rate state of `last.ckpt` and `best.ckpt`. The last case has no SLURM but two",
-        "hosts. `make slurm-test` runs all of it.",
+        "weights, optimizer and learning-rate state of `last.ckpt` and `best.ckpt`. The case `nodes` has two nodes,",
+        "virtual ones: two more slurmd on the same machine, with a port each, in a partition `pair` like `low`; its",
+        "processes compute on the CPU. The last case has no SLURM but two hosts. `make slurm-test` runs all of it.",
         "",
         "| case | what was done, and what happened | failures | seconds | date | commit |",
         "|---|---|---:|---:|---|---|",
@@ -139,7 +141,7 @@ def page(results: list[tuple[str, Case, float]], before: dict[str, str]) -> str:
         f"{version}, {os.cpu_count()} CPU cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), "
         f"PyTorch {torch.__version__}, Python {platform.python_version()}. The seconds include the uninterrupted runs.",
         "",
-        "Not measured here: GPUs, several real nodes, clusters with cgroups or an accounting data base.",
+        "Not measured here: GPUs, nodes of their own machines, clusters with cgroups or an accounting data base.",
         "",
     ]
     return "\n".join(lines)

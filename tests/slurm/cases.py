@@ -162,10 +162,42 @@ def tasks(lab: Lab) -> Case:
     )
 
 
+def nodes(lab: Lab) -> Case:
+    """Train on two nodes, of which a job of higher priority takes one away."""
+    pair = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    on = ("hydra.launcher.partition=pair", "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']")
+    started, folder = lab.sweep("nodes", MEDIUM, "logger=wandb", *pair, *on)
+    name, run = lab.submitted(folder), folder / "0"
+    lab.trains(run, 5)
+    before = (run / "phase1/wandb_id").read_text()
+    urgent = _preempt(lab, "--nodelist=right")
+    code = started.wait()
+    job, log = lab.job(name), (run / "job.log").read_text()
+    restarts = int(job.get("Restarts", 0))
+    runs = [path.name for path in run.rglob("offline-run-*") if path.is_dir()]
+    failures = expect(
+        (code == 0, f"exit code {code}"),
+        (restarts >= 1, "was not preempted"),
+        (lab.job(urgent).get("NodeList") == "right", "the urgent job did not run on the second node"),
+        (job.get("NodeList") == "left,right" and job.get("NumTasks") == "2", "not a task on each of two nodes"),
+        ("MEMBER: 1/2" in log and "MEMBER: 2/2" not in log, "not two processes with a log each"),
+        (log.count(QUEUED_AGAIN) == restarts, f"{log.count(QUEUED_AGAIN)} requeues for {restarts} new starts"),
+        (status(run)["state"] == "done", f"status.json says {status(run)['state']}"),
+        (not list(folder.glob("[1-9]*")), "another folder"),
+        (len(runs) == restarts + 1 and all(part.endswith(before.strip()) for part in runs), f"W&B's parts: {runs}"),
+    )
+    failures += _equal(run, lab.reference(MEDIUM, "trainer=ddp_cpu"))
+    return Case(
+        f"`trainer.num_nodes=2`: a task on each of two nodes, one of which is taken away: {restarts} new start(s), one "
+        f"requeue each, same folder, {len(runs)} parts of one W&B run; equals two processes without SLURM",
+        failures,
+    )
+
+
 def hosts(lab: Lab) -> Case:
     """Train on two hosts with own addresses, without SLURM."""
     run = lab.folder / "hosts"
-    overrides = ("trainer=ddp_cpu", "trainer.devices=1", "+trainer.num_nodes=2", SHORT, f"run_dir={run}")
+    overrides = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", SHORT, f"run_dir={run}")
     with _two_hosts() as names:
         started = [
             lab.start(
@@ -190,10 +222,20 @@ def _equal(run: Path, reference: Path) -> list[str]:
     return differences(run, reference, ["phase1"])
 
 
-def _preempt(lab: Lab) -> str:
-    """Submit a job that needs the whole node, and return what SLURM calls it."""
+def _preempt(lab: Lab, *where: str) -> str:
+    """Submit a job that needs a whole node, and return what SLURM calls it."""
     log = lab.folder / "urgent.log"
-    asked = ("--parsable", "--partition=high", "--ntasks=2", "--time=1", f"--output={log}", "--wrap=sleep 2")
+    where = where or ("--exclude=left,right",)
+    asked = (
+        "--parsable",
+        "--partition=high",
+        *where,
+        "--nodes=1",
+        "--ntasks=2",
+        "--time=1",
+        f"--output={log}",
+        "--wrap=sleep 2",
+    )
     return lab.ask("sbatch", *asked).strip()
 
 
