@@ -3,10 +3,10 @@
 import re
 import shlex
 
-# Of the example package, or of the reader.
+# Of the example package, of a plugin that is not installed, or of the reader.
 NOT_OURS = (
     *("experiment=lights", "experiment=bright_things", "model=halves", "kernels=rings", "--config-dir my-conf"),
-    *("lensblend draw", "lensblend phases", "lensblend VERB", "GROUP=OPTION"),
+    *("lensblend draw", "lensblend phases", "lensblend VERB", "GROUP=OPTION", "hydra/launcher=ray"),
 )
 
 

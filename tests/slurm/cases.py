@@ -166,7 +166,7 @@ def nodes(lab: Lab) -> Case:
     """Train on two nodes, of which a job of higher priority takes one away."""
     pair = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2")
     on = ("hydra.launcher.partition=pair", "hydra.launcher.setup=['export MASTER_ADDR=127.0.0.1']")
-    started, folder = lab.sweep("nodes", MEDIUM, *pair, *on)
+    started, folder = lab.sweep("nodes", MEDIUM, "logger=wandb", *pair, *on)
     name, run = lab.submitted(folder), folder / "0"
     lab.trains(run, 5)
     before = (run / "phase1/wandb_id").read_text()
@@ -197,7 +197,7 @@ def nodes(lab: Lab) -> Case:
 def hosts(lab: Lab) -> Case:
     """Train on two hosts with own addresses, without SLURM."""
     run = lab.folder / "hosts"
-    overrides = ("trainer=ddp_cpu", "trainer.devices=1", "+trainer.num_nodes=2", SHORT, f"run_dir={run}")
+    overrides = ("trainer=ddp_cpu", "trainer.devices=1", "trainer.num_nodes=2", SHORT, f"run_dir={run}")
     with _two_hosts() as names:
         started = [
             lab.start(
