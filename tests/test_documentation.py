@@ -100,9 +100,13 @@ def smoke(page, verb, words):
     trains = verb == "train" or (verb == "bench" and words[0] == "training")
     if not trains or any(word.startswith("resume=") for word in words):
         return []
-    runs = next((word for word in words if word.startswith("schedule.run=")), "phase1 phase2 phase3")
-    short = page in {"how-do-i", "tutorials/after-the-first-run"} and "debug=smoke" not in words
-    return [key for key in (SHORT if short else SMOKE) if "phases.phase" not in key or key.split(".")[2] in runs]
+    short = verb == "train" and page in {"how-do-i", "tutorials/after-the-first-run"} and "debug=smoke" not in words
+    if not short:
+        return SMOKE
+    alone = not any(part in word for word in words for part in ("phase2", "phase3", "run_dir=", "schedule.run="))
+    runs = next((word for word in words if word.startswith("schedule.run=")), "phase1" if alone else "phase1 2 3")
+    chosen = [key for key in SHORT if "phases.phase" not in key or key.split(".")[2][-1] in runs]
+    return [*chosen, *(["schedule.run=[phase1]"] if alone else [])]
 
 
 def write_pairs(folders, numbers):
