@@ -22,8 +22,7 @@ from lensblend.launchers.report import Report
 FILES = "slurm"
 # What the launcher decides itself, as sbatch calls it.
 _OURS = {"array", "error", "export", "gpus-per-node", "nodes", "ntasks", "ntasks-per-node", "open-mode", "output"}
-# With a GPU bound to each task, none of them would be numbered as `trainer.devices` counts them.
-_OURS |= {"requeue", "signal", "gpus", "gpus-per-task", "ntasks-per-gpu"}
+_OURS |= {"requeue", "signal", "gpus", "gpus-per-task", "ntasks-per-gpu"}  # GPUs bound to tasks are numbered otherwise
 _KILLED_BY_USR1 = 128 + signal.SIGUSR1
 
 
