@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 from rich.progress import track
 from torch import nn
 
@@ -23,7 +22,7 @@ from lensblend.nn.rendering import Network
 from lensblend.runs.building import build_loss, build_metrics, freeze_all_but
 from lensblend.runs.checkpoints import describe, start_from
 from lensblend.runs.commands import command, override
-from lensblend.runs.configuration import config_hash, read_config
+from lensblend.runs.configuration import config_hash
 from lensblend.runs.files import below, clear_temporaries, file_sha256
 from lensblend.runs.fingerprints import changes, fingerprint
 from lensblend.runs.hub import origin
@@ -34,25 +33,22 @@ from lensblend.runs.roles import DATA, MODELS, MODULE, OPTIMIZER
 from lensblend.runs.starts import Start
 from lensblend.runs.status import Lock, Status
 from lensblend.runs.weights import load_weights
-from lensblend.storage import write_atomically
 from lensblend.training.batches import batch_of_process
 from lensblend.training.callbacks.weight_average import average_words
-from lensblend.training.changes import Consent, Standing, check_changes, lengthened
 from lensblend.training.cluster import tell_lightning_its_rank
 from lensblend.training.datamodule import PairsDataModule
 from lensblend.training.devices import device_of_process, gpus_of_training
-from lensblend.training.extending import extended, refuse_nothing_longer, with_record
 from lensblend.training.fit import Fit
 from lensblend.training.fitting import PhaseFit
 from lensblend.training.held_out import score_test
 from lensblend.training.interruption import Interruption
 from lensblend.training.introduction import introduce
-from lensblend.training.learning_rate import LearningRate
+from lensblend.training.kept_config import KeptConfig
 from lensblend.training.lightning import quiet_lightning, trainer_arguments
 from lensblend.training.phase_run import Identity, PhaseRun
 from lensblend.training.phases import RESERVED, Phase, Schedule, monitored
 from lensblend.training.resume import Stopped, find_stopped
-from lensblend.training.schedulers import scheduler_of
+from lensblend.training.schedulers import learning_rate
 from lensblend.training.speed import optimizer_node, tf32_as_chosen
 from lensblend.training.truths import needed_maps
 
@@ -79,16 +75,16 @@ class Training:
         overrides_hash: str = "",
         command: Sequence[str] = (),
     ) -> None:
-        # Consent is the command's, and no part of what the folder keeps: it holds for this start alone.
-        self._allowed: Sequence[str] = config.get("resume_overrides") or []
-        self.config = {**config, "resume_overrides": []}
+        self._kept = KeptConfig(config, run_dir)
         self.run_dir = run_dir
         self.interruption = Interruption()
-        self._trained: dict[str, Any] | None = None
-        self._changes: list[str] = []
-        self._longer: Sequence[str] = ()
         self._first_identity, self._overrides_hash = identity or Identity(), overrides_hash
         self._command = command or sys.argv
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that is trained with."""
+        return self._kept.content
 
     def run(self) -> None:
         """Train every phase of ``schedule.run`` that is not done, and record how it ended."""
@@ -98,11 +94,12 @@ class Training:
             trainer_arguments(self.config["trainer"])
             source, metrics = self._data_and_metrics(schedule)
             for name in schedule.run:
-                if self.status.is_finished(name) and name not in self._longer:
+                if self.status.is_finished(name) and name not in self._kept.longer:
                     say(f"{name}: {self.status.state_of(name)} before, skipped ({self.run_dir / name})")
                     continue
                 self.interruption.check()
-                self.status.update_phase(name, state="running")
+                if name in self._kept.longer:
+                    self.status.update_phase(name, state="running")
                 fit = self._phase_fit(name, schedule.phases[name], source, metrics)
                 fit.run()
                 self.status.update_phase(name, **fit.outcome())
@@ -120,7 +117,7 @@ class Training:
         self.status.content.setdefault("overrides_hash", self._overrides_hash)
         for name in RESERVED:
             below(self.run_dir, name)
-        self._check_config()
+        self._kept.check(self.status)
         gpus = partial(gpus_of_training, self.config["trainer"])
         with provenance(self.run_dir, self._command, gpus) as self._commits, self._ending_recorded():
             yield
@@ -150,42 +147,6 @@ class Training:
         except LensblendError as failed:
             say(f"{failed}")
 
-    def _check_config(self) -> None:
-        """Compare the configuration with what was trained so far, if anything; a new one is kept at once."""
-        file = self.run_dir / "config.yaml"
-        begun = {path.parent.name for path in self.run_dir.glob("*/*.ckpt")}
-        if is_first_process():
-            clear_temporaries(self.run_dir)
-        if not file.exists() or not begun:
-            refuse_nothing_longer(self.config, self.run_dir)
-            self._keep_config()
-            return
-        standing: dict[str, Standing] = {n: "finished" if self.status.is_finished(n) else "begun" for n in begun}
-        self._trained = read_config(self.run_dir)
-        self.config = with_record(self.config, self._trained)
-        self._longer = lengthened(self._trained, self.config, standing)
-        self._changes = check_changes(self._trained, self.config, self.run_dir, self._allowed, standing)
-        for line in self._changes:
-            say(f"Changed, as allowed: {line}")
-
-    def _keep_config(self) -> None:
-        """Write config.yaml: at a start; of a training that goes on, once it does, with what is changed by that."""
-        if self._trained is not None and self._changes:
-            earlier = {**self._earlier(), config_hash(self._trained): self._changes}
-            self.status.update(earlier_configs=earlier)
-        self._trained, self._changes = None, []
-        if is_first_process():
-            write_atomically(self.run_dir / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
-        self.status.update(config_hash=config_hash(self.config))
-
-    def _earlier(self) -> dict[str, Any]:
-        """Return what was changed in earlier configurations, by their hashes."""
-        return dict(self.status.content.get("earlier_configs") or {})
-
-    def _consent(self) -> Consent:
-        now = [config_hash(self._trained)] if self._trained is not None else []
-        return Consent(self._allowed, [*self._earlier(), *now])
-
     def _data_and_metrics(self, schedule: Schedule) -> tuple[Source, dict[str, Any]]:
         """Build what all phases share, and say what there is to train on."""
         quiet_lightning()
@@ -204,7 +165,7 @@ class Training:
     def _check_pairs(self, source: Source) -> None:
         """Refuse to go on with other pairs than those that were trained with, unless that may change; note them."""
         changed = changes(self.status.content.get("ids"), source) if any(self.run_dir.glob("*/*.ckpt")) else []
-        if changed and not any(key == "data" or key.startswith("data.") for key in self._allowed):
+        if changed and not any(key == "data" or key.startswith("data.") for key in self._kept.allowed):
             raise RequestError(
                 f"{self.run_dir} was trained with other pairs ({'; '.join(changed)}). Put them back, give the folders "
                 "that hold them, or allow the change: 'resume_overrides=[data]'."
@@ -234,10 +195,9 @@ class Training:
         folder = below(self.run_dir, name)
         if is_first_process():
             clear_temporaries(folder)
-        stopped = find_stopped(folder, self.config, self.status.steps_saved(name), self._consent())
-        if stopped and name in self._longer and self._trained is not None:
-            self.config, record = extended(self.config, self._trained, name, stopped)
-            self.status.note(name, "extended", record)
+        stopped = find_stopped(folder, self.config, self.status.steps_saved(name), self._kept.consent)
+        if stopped is not None:
+            self._kept.extend(name, stopped)
         pl.seed_everything(self.config["seed"], verbose=False)
         network: Network = build(self.config["model"], "model", *MODELS)
         parent, start = self._start(network, stopped)
@@ -250,7 +210,7 @@ class Training:
         module = self._module(name, phase, network, metrics, parent)
         step = stopped.step if stopped else 0
         phase_run = PhaseRun(self.run_dir, name, self._group(), self.identity, self.config, step, self._commits)
-        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, stopped, self._keep_config)
+        return PhaseFit(phase_run, phase, module, data, self.interruption, self.status, stopped, self._kept.keep)
 
     def _start(self, network: Network, stopped: Stopped | None) -> tuple[dict[str, str], str]:
         """Load what the phase starts from; return it, and how to say it: a checkpoint, ``init_from``, or chance."""
@@ -301,21 +261,6 @@ class Training:
             **loader,
         )
 
-    def _learning_rate(self, name: str, phase: Phase, metrics: Mapping[str, Any]) -> LearningRate:
-        """Return the way of a phase's learning rate."""
-        scheduler, interval = scheduler_of(phase, monitored(phase, metrics).higher_is_better)
-        return LearningRate(
-            path=phase.lr_path,
-            ratio=phase.lr_final / phase.lr,
-            every=phase.lr_every,
-            warmup=float(phase.warmup or 0),
-            length=phase.length,
-            extensions=Schedule.from_config(self.config["schedule"]).extensions(name),
-            scheduler=scheduler,
-            interval=interval,
-            monitor=phase.monitor,
-        )
-
     def _module(
         self, name: str, phase: Phase, network: nn.Module, metrics: Mapping[str, Any], parent: Mapping[str, str]
     ) -> Fit:
@@ -326,6 +271,7 @@ class Training:
             key: optimizer_node(part, trainer) if key.endswith("optimizer") and isinstance(part, Mapping) else part
             for key, part in self.config["module"].items()
         }
+        extensions = Schedule.from_config(self.config["schedule"]).extensions(name)
         optimizer = {**optimizer_node(phase.optimizer, trainer), "_partial_": True, "lr": phase.lr}
         module: Fit = build(
             parts,
@@ -335,7 +281,7 @@ class Training:
             loss=loss,
             metrics=metrics,
             optimizer=build(optimizer, "optimizer", OPTIMIZER),
-            learning_rate=self._learning_rate(name, phase, metrics),
+            learning_rate=learning_rate(phase, monitored(phase, metrics).higher_is_better, extensions),
             groups=phase.groups,
             record={
                 **describe(self.config["model"], name, phase.image_size, self.config, parent),

@@ -1,4 +1,4 @@
-"""Schedulers of PyTorch's in the place of a phase's own path."""
+"""The learning rate of a phase as its configuration says it: a path of ours, or a scheduler of PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lensblend.errors import one_of
 from lensblend.runs.instantiate import build, classes_in
 from lensblend.runs.roles import SCHEDULER
+from lensblend.training.learning_rate import Extension, LearningRate
 from lensblend.training.phases import Phase
 
 INTERVALS = ("epoch", "step")
@@ -37,3 +38,25 @@ def scheduler_of(
         node.setdefault("mode", "max" if higher_is_better else "min")
     builds: Callable[[Any], Any] = build(node, where, SCHEDULER)
     return builds, interval
+
+
+def learning_rate(phase: Phase, higher_is_better: bool, extensions: tuple[Extension, ...]) -> LearningRate:
+    """Return the way of a phase's learning rate.
+
+    Args:
+        phase: The phase.
+        higher_is_better: Whether the larger of two values of its ``monitor`` is the better one.
+        extensions: What its length was before, in order.
+    """
+    scheduler, interval = scheduler_of(phase, higher_is_better)
+    return LearningRate(
+        path=phase.lr_path,
+        ratio=phase.lr_final / phase.lr,
+        every=phase.lr_every,
+        warmup=float(phase.warmup or 0),
+        length=phase.length,
+        extensions=extensions,
+        scheduler=scheduler,
+        interval=interval,
+        monitor=phase.monitor,
+    )
