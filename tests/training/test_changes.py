@@ -133,7 +133,7 @@ def test_what_would_not_act_is_refused_whatever_is_allowed(tmp_path, key):
     assert "resume_overrides" not in str(refused.value)
 
 
-@pytest.mark.parametrize("key", [*CARRIED_OUT, *set(REFUSED) - {"schedule.total_epochs"}])
+@pytest.mark.parametrize("key", [*CARRIED_OUT, *(key for key in REFUSED if "total" not in key)])
 def test_a_run_whose_phases_are_all_finished_changes_nothing(tmp_path, key):
     value = CARRIED_OUT[key] if key in CARRIED_OUT else REFUSED[key][0]
     with pytest.raises(RequestError, match=f"`{key}` stays: every phase is finished"):
