@@ -16,7 +16,7 @@ FINGERPRINTS = {
     "benching/measuring.py",
     "comparison/labels.py",
     "comparison/sharing.py",
-    "comparison/studies/claims.py",
+    "comparison/rows.py",
     "data/embedded.py",
     "data/packed.py",
     "inference/exported_parts.py",

@@ -185,7 +185,7 @@ def test_a_change_is_kept_once_training_goes_on_with_it_and_not_before(stopped, 
 
 def test_a_finished_run_stays_as_it_is(whole, in_process):
     before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file() and path.name != ".lock"}
-    for change in ("schedule.every_phase.max_epochs=24", "schedule.phases.phase1.lr=1e-5", "seed=4"):
+    for change in ("schedule.every_phase.batch_size=1", "schedule.phases.phase1.lr=1e-5", "seed=4"):
         done = in_process("train", f"resume={whole}", change, "resume_overrides=[schedule,seed]")
         key = change.partition("=")[0]
         assert done.code == 2, done.out

@@ -335,6 +335,7 @@ def test_every_role_takes_its_own_and_no_others():
         "LOSS": "lensblend.losses.pixel.L1",
         "METRIC": "lensblend.metrics.fidelity.Psnr",
         "OPTIMIZER": "torch.optim.Adam",
+        "SCHEDULER": "torch.optim.lr_scheduler.StepLR",
         "DATA": "lensblend.data.catalogue.Folders",
         "GENERATED_DATA": "lensblend.data.scenes.Scenes",
         "MAP_SOURCE": "lensblend.inference.guidance.MapFiles",

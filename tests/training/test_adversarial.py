@@ -17,6 +17,7 @@ from lensblend.training.adversarial import Adversarial
 from lensblend.training.callbacks.finite_guard import FiniteGuard
 from lensblend.training.checkpoint_io import AtomicCheckpointIO
 from lensblend.training.introduction import introduce
+from lensblend.training.learning_rate import LearningRate
 from lensblend.training.phases import Phase
 from lensblend.training.restoration import Restoration
 
@@ -56,8 +57,7 @@ def module(kind=Adversarial, **changes):
         "loss": WeightedSum({"l1": {"weight": 1.0, "compares": "bokeh", "loss": L1()}}),
         "metrics": {},
         "optimizer": lambda parameters: torch.optim.Adam(parameters, lr=0.01),
-        "lr_path": "linear",
-        "lr_ratio": 0.1,
+        "learning_rate": LearningRate("linear", 0.1),
     }
     if kind is Adversarial:
         arguments |= {

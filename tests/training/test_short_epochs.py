@@ -11,7 +11,7 @@ from lensblend.training.loggers.metrics_csv import read_rows
 
 def test_every_epoch_logs_a_training_loss_and_the_profiler_reports(in_process, tmp_path):
     arguments = ["experiment=demo", "debug=smoke", "schedule.run=[phase1]", "schedule.every_phase.max_epochs=2"]
-    options = ["trainer.log_every_n_steps=10", "+trainer.profiler=simple", "callbacks.panels=null", "print_config=true"]
+    options = ["trainer.log_every_n_steps=10", "+trainer.profiler=simple", "callbacks.panels=null", "--print-config"]
     done = in_process("train", *arguments, *options, "seed=7", f"run_dir={tmp_path / 'run'}", cwd=tmp_path)
     assert done.code == 0, done.err
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

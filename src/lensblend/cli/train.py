@@ -128,7 +128,8 @@ def main() -> None:
     """Run the verb and exit."""
     settle()
     _typed[:] = ["lensblend", "train", *sys.argv[1:]]
-    sys.argv[1:] = as_meant(sys.argv[1:])
+    # As a flag too, like Hydra's own that print a configuration, `--cfg` and `--help`.
+    sys.argv[1:] = as_meant(["print_config=true" if word == "--print-config" else word for word in sys.argv[1:]])
     resumed, *others = (given(sys.argv[1:], key) for key in ("resume", "run_dir", "hydra.run.dir"))
     with ExitStack() as stack:
         with explained_errors("train"):
