@@ -148,7 +148,7 @@ def test_phases_do_not_overwrite_each_other(run_dir):
     for name in ("phase1", "phase2"):
         losses = [float(row["train/loss"]) for row in rows(run_dir, name) if row["train/loss"]]
         assert losses == pytest.approx([float(r["train/loss"]) for r in ours if r["phase"] == name and r["train/loss"]])
-        assert rows(run_dir, name)[-1]["val/psnr"]
+        assert any(row["val/psnr"] for row in rows(run_dir, name))
 
 
 @pytest.mark.slow
