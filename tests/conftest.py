@@ -152,7 +152,8 @@ def in_process(capsys, monkeypatch):
 def trained(lensblend, tmp_path_factory):
     """The folder of a whole three-phase training in its smoke form, with W&B offline, started as a user would."""
     run_dir = tmp_path_factory.mktemp("runs") / "smoke"
-    done = lensblend("train", "experiment=demo", "debug=smoke", "logger=wandb", f"run_dir={run_dir}")
+    small = ["experiment=demo", "debug=smoke", "+backbone.width_divisor=8"]
+    done = lensblend("train", *small, "logger=wandb", f"run_dir={run_dir}")
     assert done.code == 0, done.err
     return run_dir
 

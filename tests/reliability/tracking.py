@@ -149,7 +149,8 @@ def read_with_leet(path: Path) -> OfflineRun:
         match record["type"]:
             case "run":
                 run.id, run.name, run.project = content["run_id"], content["display_name"], content["project"]
-                run.group, run.job_type, run.tags = content["run_group"], content["job_type"], content["tags"]
+                run.group, run.job_type = content["run_group"], content["job_type"]
+                run.tags = content.get("tags", run.tags)  # a later record of the run has them
                 run.config = content["config"]["update"]
             case "summary":
                 run.summary.update(content["update"])

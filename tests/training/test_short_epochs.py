@@ -9,7 +9,13 @@ import yaml
 from lensblend.training.loggers.metrics_csv import read_rows
 
 
-def test_every_epoch_logs_a_training_loss_and_the_profiler_reports(in_process, tmp_path):
+def test_every_epoch_logs_a_training_loss_and_the_profiler_reports(in_process, tmp_path, monkeypatch):
+    # A machine that has SLURM: Lightning's advice to use it would be an error here.
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(srun.parent), prepend=":")
     arguments = ["experiment=demo", "debug=smoke", "schedule.run=[phase1]", "schedule.every_phase.max_epochs=2"]
     options = ["trainer.log_every_n_steps=10", "+trainer.profiler=simple", "callbacks.panels=null", "--print-config"]
     done = in_process("train", *arguments, *options, "seed=7", f"run_dir={tmp_path / 'run'}", cwd=tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,3 +109,5 @@ def trainer_arguments(node: Mapping[str, Any]) -> dict[str, Any]:
 def quiet_lightning() -> None:
     """Keep Lightning's notes on devices, and its tips, from standing between the lines that a person reads."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # Where SLURM is installed, every training that is none of its jobs would be advised against.
+    warnings.filterwarnings("ignore", message="The `srun` command is available.*")
