@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lensblend.errors import one_of
-from lensblend.nn.kernel_bank import KernelBank
+from lensblend.inference.wrapped import WrappedNetwork
 from lensblend.nn.rendering import BokehNetwork, Rendering
 from lensblend.ops.coordinates import coordinate_maps
 
@@ -29,7 +29,7 @@ def augmented(network: BokehNetwork, tta: str) -> BokehNetwork:
     return FlippedNetwork(network) if one_of("tta", tta, TTA) == "flips" else network
 
 
-class FlippedNetwork(BokehNetwork):
+class FlippedNetwork(WrappedNetwork):
     """The mean of a network's renderings of a photo and of its three flips, each flipped back.
 
     Maps are flipped along, and so are coordinates, which a network that takes them was trained with: a flipped photo
@@ -53,28 +53,6 @@ class FlippedNetwork(BokehNetwork):
         B. Lim et al., "Enhanced deep residual networks for single image super-resolution", CVPR workshops 2017,
         section 3.4, which also turns the image by 90 degrees; here upright photos stay upright.
     """
-
-    def __init__(self, network: BokehNetwork) -> None:
-        super().__init__()
-        self.network = network
-        self.guidance, self.estimates, self.averages = network.guidance, network.estimates, network.averages
-        self.takes_coordinates, self.blends_full_size = network.takes_coordinates, network.blends_full_size
-        self.eval()
-
-    @property
-    def reference_bank(self) -> KernelBank | None:
-        """The network's own."""
-        return self.network.reference_bank
-
-    @property
-    def map_names(self) -> Sequence[str]:
-        """The network's own."""
-        return self.network.map_names
-
-    @property
-    def f_numbers(self) -> tuple[float, float] | None:
-        """The network's own."""
-        return self.network.f_numbers
 
     def scaled(self, factor: float | int) -> FlippedNetwork:
         """Return the mean over flips of the network with blurs ``factor`` times as wide."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lensblend.errors import RequestError
 from lensblend.inference.engines import ENGINES, Inputs, Part, Run, check_engine
 from lensblend.inference.rendering import device_of
-from lensblend.nn.kernel_bank import KernelBank
+from lensblend.inference.wrapped import WrappedNetwork
 from lensblend.nn.rendering import Backbone, BokehNetwork, Rendering
 
 
@@ -118,7 +118,7 @@ def _rendering(found: Mapping[str, Tensor]) -> Rendering:
     return Rendering(found["bokeh"], aux)
 
 
-class ServedNetwork(BokehNetwork):
+class ServedNetwork(WrappedNetwork):
     """A network that an engine computes as a whole.
 
     Args:
@@ -129,28 +129,9 @@ class ServedNetwork(BokehNetwork):
     """
 
     def __init__(self, network: BokehNetwork, engine: str, precision: str, identity: str) -> None:
-        super().__init__()
-        self.network = network
-        self.guidance, self.estimates, self.averages = network.guidance, network.estimates, network.averages
-        self.takes_coordinates, self.blends_full_size = network.takes_coordinates, network.blends_full_size
+        super().__init__(network)
         self._how = engine, precision, identity
         self._runs = _Runs(Part(_Named(network), type(network).__name__, identity), engine, precision)
-        self.eval()
-
-    @property
-    def reference_bank(self) -> KernelBank | None:
-        """The network's own."""
-        return self.network.reference_bank
-
-    @property
-    def map_names(self) -> Sequence[str]:
-        """The network's own."""
-        return self.network.map_names
-
-    @property
-    def f_numbers(self) -> tuple[float, float] | None:
-        """The network's own."""
-        return self.network.f_numbers
 
     def scaled(self, factor: float | int) -> ServedNetwork:
         """Return the network with blurs ``factor`` times as wide, computed by the same engine."""
