@@ -66,6 +66,8 @@ class Rater:
         self.wait_for_pictures()
 
     def wait_for_pictures(self):
+        # As it is served, before anything is filled in, the form is enabled too.
+        self.tab.locator("#trial-title:has-text(' of ')").wait_for(state="attached")
         self.tab.locator("#trial input:enabled").first.wait_for(state="attached")
 
     @property
