@@ -18,7 +18,7 @@ from lensblend.storage import TEMPORARY, cannot_write, real
 
 # What a run can do without, and what is lost with it.
 SPARE = {
-    "last": "last.ckpt and previous.ckpt of finished phases, whose best.ckpt stays: nothing goes on from them",
+    "last": "last.ckpt and previous.ckpt of finished phases: what makes one longer goes on from its best.ckpt then",
     "compare": "scores and pictures that `lensblend compare` has kept: the next comparison makes them again",
     "damaged": "damaged files that were set aside",
     "temporary": "what a process that was killed while it wrote has left",
