@@ -190,7 +190,7 @@ ANSWERS: tuple[tuple[str, Callable[[Match[str]], str]], ...] = (
         r"Recursive interpolation detected",
         lambda m: f"`{_typed(re.escape('${'))}` stands for a key that leads back to itself; write its value.",
     ),
-    (r"Could not find '([\w/]+)/(\w*)'[\s\S]*Available options in '[\w/]+':([\s\S]*)", _no_option),
+    (r"Could not find '([\w/]+)/([^'\n]*)'[\s\S]*Available options in '[\w/]+':([\s\S]*)", _no_option),
     (r"Ambiguous value for argument '(.+)'", _several),
     (
         r"Could not override '([\w/]+)'\. No match in the defaults list\.\s*To append .* use (\+\S+)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lensblend.cli.arguments import as_meant, given, is_one_run
+from lensblend.cli.config import Train
 from lensblend.cli.hydra_app import explained_errors, plain, run_verb
 from lensblend.cli.identity import differences, identify
 from lensblend.cli.idle import refuse_idle
@@ -52,6 +54,7 @@ def train(config: DictConfig) -> None:
     content = restored(run_dir, overrides) if named == ["resume"] else plain(config, leave_out=OF_THE_COMMAND)
     # An average that is none is left out: runs of earlier versions have no word of it, and go on.
     content = {key: value for key, value in content.items() if value is not None or key not in ("ema", "swa")}
+    _refuse_deleted(content)
     refuse_earlier_keys(content)
     # So that the run finds its data again from wherever it is resumed or evaluated.
     content = placed(content, base)
@@ -115,6 +118,16 @@ def _refuse_several_devices(config: DictConfig) -> None:
             f"`trainer.devices={trainer.get('devices')}` needs several processes, but hydra/launcher={launcher} runs "
             "all jobs of a sweep in one; leave it at hydra/launcher=subprocess, which gives each job its own."
         )
+
+
+def _refuse_deleted(content: Mapping[str, Any]) -> None:
+    """Refuse a configuration from which a group of keys is deleted that every training has."""
+    for known in fields(Train):
+        if known.default_factory is not MISSING and known.name not in (*content, *OF_THE_COMMAND):
+            raise RequestError(
+                f"`~{known.name}` would leave the training without `{known.name}`; leave it out, or set its keys: "
+                f"{known.name}.KEY=VALUE."
+            )
 
 
 def _refuse_empty(folders: Mapping[str, str | None]) -> None:
