@@ -145,15 +145,21 @@ def _names(key: str, value: Any) -> tuple[str, ...]:
 
 def _named(key: str, patterns: Sequence[str], names: Collection[str]) -> list[str]:
     for pattern in patterns:
-        if not any(_matches(name, pattern) for name in names):
+        if not any(matches(name, pattern) for name in names):
             parts = sorted({".".join(name.split(".")[: pattern.count(".") + 1]) for name in names})
             raise RequestError(
                 f"`init_from.{key}` names {pattern!r}, which no weight is called{nearest(pattern, parts)}"
             )
-    return [name for name in names if any(_matches(name, pattern) for pattern in patterns)]
+    return [name for name in names if any(matches(name, pattern) for pattern in patterns)]
 
 
-def _matches(name: str, pattern: str) -> bool:
+def matches(name: str, pattern: str) -> bool:
+    """Tell whether a weight's name is one, begins with one (whole between dots), or has a pattern's form.
+
+    Example:
+        >>> [matches("head.0.bias", pattern) for pattern in ("head", "hea", "*.bias", "head.0.bias")]
+        [True, False, True, True]
+    """
     return f"{name}.".startswith(f"{pattern}.") or fnmatchcase(name, pattern)
 
 

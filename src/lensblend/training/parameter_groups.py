@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
 from lensblend.errors import RequestError, nearest, one_of, short
+from lensblend.runs.starts import matches
 
 LR_FACTOR = "lr_factor"
 KINDS = ("bias", "norm")
@@ -96,7 +96,7 @@ def _members(network: nn.Module, group: str, node: Mapping[str, Any]) -> set[str
     kinds = dict(_by_kind(network))
     found = {name for name, kind in kinds.items() if kind in (node.get("kinds") or [])}
     for pattern in node.get("names") or []:
-        matching = [n for n in kinds if n == pattern or n.startswith(f"{pattern}.") or fnmatchcase(n, pattern)]
+        matching = [name for name in kinds if matches(name, pattern)]
         if not matching:
             parts = sorted({name.rpartition(".")[0] for name in kinds} | {name.partition(".")[0] for name in kinds})
             raise RequestError(
