@@ -50,12 +50,12 @@ def runs(trained):
 
 def test_each_phase_is_one_run_of_the_trainings_group(runs, trained):
     assert sorted(runs) == list(PHASES)
-    group = f"gaussian_25_45_75 · hourglass · demo · backbone.width_divisor=8: {trained.parent.name}/{trained.name}"
-    assert {r.group for r in runs.values()} == {group}
+    chosen = "gaussian_25_45_75 · hourglass · demo · backbone.width_divisor=8"
+    assert {r.group for r in runs.values()} == {f"{chosen}: {trained.parent.name}/{trained.name}"}
     assert len({r.id for r in runs.values()}) == 3
     for phase, run in runs.items():
         assert run.id == (trained / phase / "wandb_id").read_text().strip()
-        assert run.name == f"gaussian_25_45_75 · hourglass · demo / {phase}"
+        assert run.name == f"{chosen} / {phase}"
         assert run.exit_code == 0
 
 
