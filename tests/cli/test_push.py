@@ -98,6 +98,30 @@ def test_a_file_is_pushed_as_it_is_into_a_branch_of_what_is_there(hub, in_proces
     assert find_checkpoint("hf://me/bokeh@next/licensed.safetensors").read_bytes() == licensed.read_bytes()
 
 
+def test_a_page_of_the_users_own_stays(hub, in_process, licensed, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for page in (b"# Mine\n", b"\xff\xfe"):
+        hub.put(**{"README.md": page})
+        done = in_process("push", licensed, "hf://me/bokeh")
+        assert done.code == 0, done.err
+        repository = hub.repositories["me/bokeh"]
+        there = repository.commits[repository.branches["main"]]
+        assert there["README.md"] == page
+        assert there["licensed.safetensors"] == licensed.read_bytes()
+        assert "licensed.safetensors, commit" in done.out
+        assert "not written by `lensblend push`, and stays; delete it" in done.out
+
+
+def test_a_page_that_was_pushed_is_written_anew(hub, in_process, run_dir, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for licence in ("MIT", "CC BY 4.0"):
+        done = in_process("push", run_dir, "hf://me/bokeh", "--licence", licence)
+        assert "model.safetensors and README.md" in done.out, done.err
+    repository = hub.repositories["me/bokeh"]
+    page = repository.commits[repository.branches["main"]]["README.md"].decode()
+    assert "license: cc-by-4.0" in page
+
+
 def test_a_private_repository_opens_to_its_token(hub, in_process, licensed, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert in_process("push", licensed, "hf://me/secret", "--private").code == 0

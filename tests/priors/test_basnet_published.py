@@ -253,8 +253,9 @@ def without(state: State) -> State:
 
 @pytest.mark.parametrize("edit", [never_used, without])
 @torch.no_grad()
-def test_a_file_of_before_september_2019_normalises_twice_by_one_layer(network, state, save, edit) -> None:
+def test_a_file_of_before_september_2019_normalises_twice_by_one_layer(network, state, save, edit, caplog) -> None:
     network.load_published(save(edit))
+    assert not caplog.records
     photo = torch.rand(1, 3, 64, 64)
     ours, theirs = network(photo)["saliency_logits"], released_graph(state, photo, last_of_6="bn5d_2")[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())

@@ -157,12 +157,19 @@ def test_the_parameters_are_the_published_number():
     assert sum(p.numel() for p in network.encoder.parameters()) == 23_508_032
 
 
+def test_tensors_that_it_has_no_use_for_are_named(state, save, caplog):
+    Scrn().load_published(save(state | {"resnet.fc.weight": torch.zeros(2, 3), "resnet.fc.bias": torch.zeros(2)}))
+    (told,) = caplog.messages
+    assert f"2 of {len(state) + 2} tensors are of no use to Scrn and were left out (first: resnet.fc" in told
+
+
 @pytest.mark.parametrize("old", [False, True])
 @torch.no_grad()
-def test_published_tensors_give_the_released_graphs_maps(state, save, old):
+def test_published_tensors_give_the_released_graphs_maps(state, save, old, caplog):
     given = {f"module.{n}": t for n, t in without_counters(state).items()} if old else state
     network = Scrn()
     network.load_published(save(given))
+    assert not caplog.records
     assert int(network.decode_edge.head[0][1].num_batches_tracked) == (0 if old else 7)
     assert int(network.encoder.bn1.num_batches_tracked) == (0 if old else 1)
     photo = torch.rand(2, 3, 64, 96, dtype=torch.float64)

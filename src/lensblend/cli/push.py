@@ -16,6 +16,8 @@ from lensblend.errors import RequestError
 from lensblend.runs.messages import say
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
     from lensblend.runs.checkpoints import Trained
     from lensblend.runs.hub import Address
 
@@ -29,6 +31,9 @@ LICENCES = (
     *("cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0"),
     *("cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
 )
+PAGE = "README.md"
+# The last line of a page that was written here. People who rewrite the page take it out.
+OURS = "<!-- Written by `lensblend push`, which writes it anew each time; without this line the page stays as it is. -->"
 TASKS = {"disparity": "depth-estimation", "saliency": "image-segmentation"}  # of networks that render no bokeh
 
 
@@ -126,7 +131,8 @@ def _page(trained: Trained, card: dict[str, Any], file: Path, address: Address) 
         "tags": ["bokeh", "depth-of-field", type(network).__name__],
     }
     use = {"Use": [("with lensblend", f"lensblend render PHOTO --model {address}")]}
-    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{card_page(trained, card, file, address.name, use)}"
+    page = card_page(trained, card, file, address.name, use)
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n{page}\n{OURS}\n"
 
 
 def licence_header(text: str) -> dict[str, str]:
@@ -141,7 +147,10 @@ def licence_header(text: str) -> dict[str, str]:
 
 
 def _upload(file: Path, page: str, address: Address, arguments: argparse.Namespace, token: str, kind: str) -> None:
-    """Make the repository and the branch where they are missing, commit both files, and say where they are."""
+    """Make the repository and the branch where they are missing, commit both files, and say where they are.
+
+    A page that somebody else wrote stays.
+    """
     from huggingface_hub import CommitOperationAdd, HfApi
 
     from lensblend.runs.safetensors_files import SUFFIX
@@ -155,12 +164,13 @@ def _upload(file: Path, page: str, address: Address, arguments: argparse.Namespa
         )
     if address.revision:
         api.create_branch(repository, branch=address.revision, exist_ok=True)
+    kept = _has_other_page(api, address)
     say(f"{address}: sending {file.stat().st_size:,} bytes")
     commit = api.create_commit(
         repository,
         [
             CommitOperationAdd(str(address.file), str(file)),
-            CommitOperationAdd("README.md", page.encode()),
+            *([] if kept else [CommitOperationAdd(PAGE, page.encode())]),
         ],
         commit_message=arguments.message or f"{kind}, lensblend {lensblend.__version__}",
         revision=address.revision,
@@ -168,8 +178,20 @@ def _upload(file: Path, page: str, address: Address, arguments: argparse.Namespa
     there = api.model_info(repository, revision=address.revision).siblings or ()
     alone = sum(sibling.rfilename.endswith(SUFFIX) for sibling in there) == 1
     name = replace(address, file=None) if alone else address
-    say(f"{api.endpoint}/{repository}: {address.file} and README.md, commit {commit.oid}")
+    sent = str(address.file) if kept else f"{address.file} and {PAGE}"
+    say(f"{api.endpoint}/{repository}: {sent}, commit {commit.oid}")
+    if kept:
+        say(f"The {PAGE} there was not written by `lensblend push`, and stays; delete it there to have one written.")
     say(f"Render with it: --model {name}")
+
+
+def _has_other_page(api: HfApi, address: Address) -> bool:
+    """Tell whether the branch has a page that was not written here."""
+    if not api.file_exists(address.repository, PAGE, revision=address.revision):
+        return False
+    with tempfile.TemporaryDirectory(prefix="lensblend-") as folder:
+        page = api.hf_hub_download(address.repository, PAGE, revision=address.revision, local_dir=folder)
+        return OURS not in Path(page).read_text("utf-8", errors="replace")
 
 
 def main() -> None:

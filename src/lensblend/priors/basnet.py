@@ -183,7 +183,7 @@ class Basnet(PriorNetwork):
         names = _published_names()
         if _is_unused(given, "bn6d_2"):
             names["decoder.0.2.1"] = "bn5d_2"
-        load_renamed(self, path, names, EXPECTED, given)
+        load_renamed(self, path, names, EXPECTED, given, unused=["bn6d_2."])
 
 
 def _unit(in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:

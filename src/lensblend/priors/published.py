@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +52,11 @@ def load_renamed(
     beginnings: Mapping[str, str],
     expected: str,
     given: Mapping[str, Tensor] | None = None,
+    unused: Sequence[str] = (),
 ) -> None:
     """Fill a whole network from a file whose tensors differ in how their names begin.
 
-    Tensors that the network does not have are left out, and BatchNorm's counters may be missing.
+    Tensors that the network does not have are left out, which is said, and BatchNorm's counters may be missing.
 
     Args:
         network: At its published width.
@@ -62,6 +64,7 @@ def load_renamed(
         beginnings: By how our names begin, how the file's do; every name begins in one of these ways.
         expected: The file that is wanted, for messages.
         given: What the file holds, where it has been read.
+        unused: How names of tensors begin that are known to take no part in what the file's network computes.
 
     Raises:
         WeightsMissingError: There is no such file.
@@ -82,6 +85,13 @@ def load_renamed(
             )
         loaded[name] = tensor
     network.load_state_dict(loaded)
+    taken = {_renamed(name, beginnings) for name in loaded}
+    left_out = [name for name in given if name not in taken and not name.startswith(tuple(unused))]
+    if left_out:
+        logging.getLogger(__name__).warning(
+            '"%s": %d of %d tensors are of no use to %s and were left out (first: %s).',
+            *(path, len(left_out), len(given), type(network).__name__, _shown(left_out[0], given)),
+        )
 
 
 def load_exactly(
