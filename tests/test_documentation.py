@@ -89,12 +89,13 @@ STORY = (
     "tutorials/train-on-your-photos",
 )
 SMOKE = ("debug=smoke", "+backbone.width_divisor=16", "metrics.lpips=null", "callbacks.panels=null")
-# The same where a phase is made longer: `every_phase` would decide.
+# The same where a phase is made longer, or many are trained: `every_phase` would decide.
 SHORT = (
     *("schedule.every_phase.image_size=[32,48]", "schedule.every_phase.batch_size=2", "loader.limit_train=4"),
     *("loader.limit_val=2", "loader.num_workers=0", *SMOKE[1:]),
     *(f"schedule.phases.phase{number}.max_epochs=1" for number in (1, 2, 3)),
 )
+BRIEF = {"how-do-i", "tutorials/after-the-first-run", "tutorials/compare-in-wandb", "tutorials/sweep-kernels"}
 # Of machines that are not here.
 ELSEWHERE = {"trainer=ddp", "hydra/launcher=slurm"}
 
@@ -104,10 +105,11 @@ def smoke(page, verb, words):
     trains = verb == "train" or (verb == "bench" and words[0] == "training")
     if not trains or any(word.startswith("resume=") for word in words):
         return []
-    short = verb == "train" and page in {"how-do-i", "tutorials/after-the-first-run"} and "debug=smoke" not in words
+    if "experiment=photos" in words:  # ImageNet's weights are a package that is not everywhere
+        return [word for word in (*SMOKE, "backbone.weights=null") if "width_divisor" not in word]
+    short = verb == "train" and page in BRIEF and "debug=smoke" not in words
     if not short:
-        # ImageNet's weights are a package that is not everywhere.
-        return [*SMOKE, *(["backbone.weights=null"] if "experiment=photos" in words else [])]
+        return SMOKE
     alone = not any(part in word for word in words for part in ("phase2", "phase3", "run_dir=", "schedule.run="))
     runs = next((word for word in words if word.startswith("schedule.run=")), "phase1" if alone else "phase1 2 3")
     chosen = [key for key in SHORT if "phases.phase" not in key or key.split(".")[2][-1] in runs]
@@ -146,6 +148,7 @@ def test_a_tutorial_can_be_followed_in_its_smoke_form(in_process, lensblend, tmp
     Image.fromarray(data.coffee()[..., 0]).save(tmp_path / "MASK.png")
     write_masked(tmp_path / "mine")
     given = {"PHOTO": "PHOTO.jpg", "MASK": "MASK.png", "ARCHIVE": "download", "seed=0,1,2": "seed=0,1"}
+    given |= {"kernels=gaussian_25_45_75,gaussian_75,disk_variance": "kernels=gaussian_75,disk_variance"}
     for verb, *words in commands((CHECKOUT / "docs" / f"{page}.md").read_text("utf-8")):
         # Other networks are trained by other tests.
         if ELSEWHERE & set(words) or any(word.startswith("baseline=") for word in words):
