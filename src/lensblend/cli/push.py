@@ -33,7 +33,7 @@ LICENCES = (
 )
 PAGE = "README.md"
 # The last line of a page that was written here. People who rewrite the page take it out.
-OURS = "<!-- Written by `lensblend push`, which writes it anew each time; without this line the page stays as it is. -->"
+OURS = "<!-- Written by `lensblend push`, which writes it anew each time; without this line it stays as it is. -->"
 TASKS = {"disparity": "depth-estimation", "saliency": "image-segmentation"}  # of networks that render no bokeh
 
 

@@ -20,7 +20,7 @@ from lensblend.inference.onnx_files import OPSET, onnx_bytes
 from lensblend.storage import write_atomically
 
 OpenedT = TypeVar("OpenedT")
-FORMAT = 1
+FORMAT = 2  # of what is kept
 EXTENDED_TO = 32  # of which backbones extend sides to multiples, or to those of a part of it
 
 

@@ -164,7 +164,8 @@ class Scrn(PriorNetwork):
 
         Args:
             path: Local file with the tensor names of the authors' model, with or without the prefix ``module.`` of
-                ``DataParallel`` and with or without BatchNorm's counters. Other tensors in it are left out, and that is said.
+                ``DataParallel`` and with or without BatchNorm's counters. Other tensors in it are left out, which is
+                said.
 
         Raises:
             WeightsMissingError: There is no such file.
