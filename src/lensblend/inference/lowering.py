@@ -20,25 +20,42 @@ from lensblend.ops.resampling import resample_linear
 
 Arrays = dict[str, NDArray[np.float32]]
 _SIZE = (192, 288)  # height and width of what calibrates; whole photos would take gigabytes, and say the same
-_PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")  # public domain and CC0, of scikit-image
+# Of scikit-image, public domain and CC0. Soft photos alone leave no room for what busy ones are made of.
+_PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
+_TEXTURES = ("grass", "gravel", "brick", "hubble_deep_field")
 
 
 def calibration(names: Collection[str]) -> list[Arrays]:
-    """Return inputs that show what values a network meets: four photos, and maps of soft shapes beside them.
+    """Return inputs that show what values a network meets: four photos whole, the same in pieces, and four textures.
+
+    Maps of soft shapes lie beside them.
 
     Args:
         names: Of the inputs: ``photo`` is ``(1, 3, h, w)`` in [0, 1], and all others are maps, ``(1, 1, h, w)``.
     """
+    photos = [*map(_whole, _PHOTOS), *map(_piece, _PHOTOS), *map(_whole, _TEXTURES)]
     return [
-        {name: _photo(shown) if name == "photo" else _map(seed) for name in names} for seed, shown in enumerate(_PHOTOS)
+        {name: _batch(photo) if name == "photo" else _map(seed) for name in names} for seed, photo in enumerate(photos)
     ]
 
 
-def _photo(name: str) -> NDArray[np.float32]:
+def _whole(name: str) -> Image.Image:
+    return _picture(name).resize(_SIZE[::-1], Image.Resampling.LANCZOS)
+
+
+def _piece(name: str) -> Image.Image:
+    """Cut out the upper left at the photo's own size: finer than what is scaled down."""
+    return _picture(name).crop((0, 0, *_SIZE[::-1]))
+
+
+def _picture(name: str) -> Image.Image:
     from skimage import data
 
-    pixels = np.asarray(Image.fromarray(getattr(data, name)()).resize(_SIZE[::-1], Image.Resampling.LANCZOS))
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    return Image.fromarray(getattr(data, name)()).convert("RGB")
+
+
+def _batch(photo: Image.Image) -> NDArray[np.float32]:
+    return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def _map(seed: int) -> NDArray[np.float32]:
