@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.data import astronaut
+from skimage.data import astronaut, immunohistochemistry
 from torch import nn
 
 from lensblend.errors import RequestError
