@@ -124,8 +124,8 @@ def _lowered(content: bytes, nodes: Collection[str]) -> list[str]:
     # A network that meets the photo at two sizes has its first convolution twice, with the same weights.
     deeper = [node for node in convolutions if node.input[1] != convolutions[0].input[1]]
     groups = {node.name: next((a.i for a in node.attribute if a.name == "group"), 1) for node in deeper}
-    # An empty list would mean all nodes.
-    return [name for name, group in groups.items() if group == 1] or [node.name for node in convolutions]
+    # To onnxruntime an empty list means all nodes.
+    return [name for name, group in groups.items() if group == 1] or list(nodes)
 
 
 def half(content: bytes, nodes: Collection[str]) -> bytes:
