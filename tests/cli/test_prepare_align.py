@@ -3,7 +3,6 @@ import io
 import json
 import re
 import sys
-import types
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 from lensblend.data.catalogue import Ebb
+from raw_files import write_dng
 
 SHIFT = np.array([[1.01, 0.006, 6.0], [-0.006, 1.01, -5.0], [0, 0, 1]])
 
@@ -183,28 +183,14 @@ def test_a_table_says_what_belongs_together(in_process, tmp_path, scene):
     assert align(in_process, raw, "-o", tmp_path / "pairs", "--pairs", listed).code == 0
 
 
-def test_raw_files_need_the_library_that_develops_them(in_process, tmp_path, scene, monkeypatch):
-    raw = tmp_path / "raw"
-    raw.mkdir()
+def test_raw_files_are_developed_and_aligned(in_process, tmp_path, scene, picture, monkeypatch):
+    raw, output = tmp_path / "raw", tmp_path / "pairs"
     for f_number, pixels in (("16", scene[0]), ("1.8", scene[1])):
-        (raw / f"s_f{f_number}.CR2").write_bytes(pixels.tobytes())
+        write_dng(raw / f"s_f{f_number}.DNG", pixels)
+    done = align(in_process, raw, "-o", output, "--format", "png")
+    assert done.code == 0, done.err
+    narrow = picture(output / "Training" / "original" / "0.png")
+    assert abs(narrow.mean(axis=(0, 1)) - scene[0].mean(axis=(0, 1))).max() < 4
     monkeypatch.setitem(sys.modules, "rawpy", None)
-    missing = align(in_process, raw, "-o", tmp_path / "pairs")
-    assert (missing.code, "pip install rawpy" in missing.err) == (2, True)
-
-    class File:
-        def __init__(self, path):
-            self.path = path
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def postprocess(self, **_):
-            with open(self.path, "rb") as file:
-                return np.frombuffer(file.read(), np.uint8).reshape(scene[0].shape)
-
-    monkeypatch.setitem(sys.modules, "rawpy", types.SimpleNamespace(imread=File))
-    assert align(in_process, raw, "-o", tmp_path / "pairs").code == 0
+    missing = align(in_process, raw, "-o", tmp_path / "others")
+    assert (missing.code, "pip install 'lensblend[raw]'" in missing.err) == (2, True)

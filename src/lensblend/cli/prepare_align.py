@@ -75,13 +75,13 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from lensblend.preparation.aligning import Settings, align_all, finished
     from lensblend.preparation.captures import find_captures
-    from lensblend.preparation.raw import RAW, check_raw
+    from lensblend.preparation.raw import check_raw, is_raw
     from lensblend.preparation.report import write_report, write_table
 
     output: Path = arguments.output
     _check_apart(arguments.folder, output)
     found = find_captures(real(arguments.folder), arguments.pairs)
-    for photo in [p for capture in found.captures for p in (capture.narrow, capture.wide) if p.suffix.lower() in RAW]:
+    for photo in [p for capture in found.captures for p in (capture.narrow, capture.wide) if is_raw(p)]:
         check_raw(photo)
         break
     _say_passed_over(found.passed_over)

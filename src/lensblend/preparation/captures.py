@@ -17,7 +17,7 @@ from lensblend.data.listing import SUFFIXES, natural_key, subfolders
 from lensblend.data.opening import opened
 from lensblend.data.regular_files import TEXT_LIMIT, open_regular
 from lensblend.errors import DataError, RequestError
-from lensblend.preparation.raw import RAW
+from lensblend.preparation.raw import RAW, is_raw, raw_taken
 
 FOLDERS = ("original", "bokeh")
 COLUMNS = ("narrow", "wide")
@@ -54,7 +54,7 @@ def find_captures(folder: Path, table: Path | None = None) -> Found:
     A table says which; without one, folders ``original`` and ``bokeh`` do, with one name in both; else f-numbers at the
     ends of names, here and in subfolders (``tree_f16.jpg`` with ``tree_f1.8.jpg``, or ``tree/f16.jpg`` with
     ``tree/f1.8.jpg``; the largest and the smallest of a scene count); else EXIF: neighbours in time with different
-    f-numbers.
+    f-numbers. A raw file beside a photo of the same name is what the camera made the photo of, and is passed over.
 
     Args:
         folder: Holds the photos.
@@ -83,9 +83,14 @@ def find_captures(folder: Path, table: Path | None = None) -> Found:
     return found
 
 
-def _photos(folder: Path) -> list[Path]:
-    kept = [p for p in folder.iterdir() if p.suffix.lower() in (*SUFFIXES, *RAW) and p.name[0] != "." and p.is_file()]
-    return sorted(kept, key=lambda p: natural_key(p.name))
+def _photos(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return a folder's photos in order, and a line for each raw file that lies beside what was developed of it."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in (*SUFFIXES, *RAW) and p.name[0] != "." and p.is_file()]
+    found.sort(key=lambda p: natural_key(p.name))
+    developed = {photo.stem: photo.name for photo in found if not is_raw(photo)}
+    twins = {photo for photo in found if is_raw(photo) and photo.stem in developed}
+    said = [f"`{photo}` lies beside {developed[photo.stem]}, which counts" for photo in found if photo in twins]
+    return [photo for photo in found if photo not in twins], said
 
 
 def _tabled(folder: Path, table: Path) -> list[Capture]:
@@ -120,10 +125,12 @@ def _first_repeated(names: Iterable[str]) -> str | None:
 
 def _by_folder(folder: Path) -> Found:
     stems: dict[str, tuple[list[Path], list[Path]]] = {}
-    for place, name in enumerate(FOLDERS):
-        for photo in _photos(folder / name):
-            stems.setdefault(photo.stem, ([], []))[place].append(photo)
     captures, left = [], []
+    for place, name in enumerate(FOLDERS):
+        photos, twins = _photos(folder / name)
+        left += twins
+        for photo in photos:
+            stems.setdefault(photo.stem, ([], []))[place].append(photo)
     for stem, (narrow, wide) in stems.items():
         if len(narrow) == len(wide) == 1:
             captures.append(Capture(stem, narrow[0], wide[0]))
@@ -137,7 +144,9 @@ def _by_name(folder: Path) -> Found:
     scenes: dict[str, list[tuple[float, Path]]] = {}
     left = []
     for place in (folder, *subfolders(folder)):
-        for photo in _photos(place):
+        found, twins = _photos(place)
+        left += twins
+        for photo in found:
             known = _F_NUMBER.fullmatch(photo.stem)
             if known is None:
                 left.append(f"`{photo}` has no f-number at the end of its name")
@@ -158,8 +167,9 @@ def _by_name(folder: Path) -> Found:
 
 
 def _by_exif(folder: Path) -> Found:
-    known, left = [], []
-    for photo in _photos(folder):
+    photos, left = _photos(folder)
+    known = []
+    for photo in photos:
         taken = _taken(photo)
         if isinstance(taken, str):
             left.append(f"`{photo}` {taken}")
@@ -181,13 +191,15 @@ def _by_exif(folder: Path) -> Found:
 
 def _taken(photo: Path) -> tuple[datetime, float] | str:
     """Return when and at which f-number a photo was taken; a text says why that is not known."""
-    if photo.suffix.lower() in RAW:
-        return "is a raw file, whose EXIF is not read; put the f-number into its name, or give --pairs"
     try:
+        if is_raw(photo):
+            return raw_taken(photo) or "says no time and f-number; put the f-number into its name, or give --pairs"
         with opened(photo, MAX_PIXELS) as (image, _):
             tags = image.getexif().get_ifd(ExifTags.IFD.Exif)
         time = str(tags[ExifTags.Base.DateTimeOriginal]).strip("\0 ")
         return datetime.strptime(time, "%Y:%m:%d %H:%M:%S"), float(tags[ExifTags.Base.FNumber])
+    except RequestError as error:
+        return f"says when it was taken to rawpy alone: {error}"
     except DataError as error:
         return f"cannot be read: {error}"
     except (KeyError, ValueError, ZeroDivisionError):
