@@ -71,7 +71,8 @@ def test_a_package_that_is_missing_is_named_before_anything_is_trained(monkeypat
 
 
 def test_mlflow_has_a_run_per_phase_that_goes_on_and_a_copy_has_its_own(tmp_path, capsys):
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow
+
     node = {"_target_": "lensblend.training.loggers.mlflow_run.PhaseMlflowLogger", "_partial_": True}
     first = phase(tmp_path)
     (logger,) = build_loggers({"mlflow": node}, first)
