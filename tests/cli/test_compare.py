@@ -340,6 +340,34 @@ def test_other_ids_are_refused_by_name(compare, sweep, tmp_path):
     assert "4499" in done.err or "4500" in done.err
 
 
+def test_what_nothing_was_chosen_by_can_be_compared(compare, sweep, tmp_path):
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 2)):
+        for kind in ("photos", "targets"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            for name in range(count):
+                pixels = draw.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / kind / f"{split}-{name}.png")
+    kinds = {kind: str(tmp_path / "train" / kind) for kind in ("photos", "targets")}
+    folders = {"_target_": "lensblend.data.catalogue.Folders", **kinds}
+    test = {f"test_{kind}": str(tmp_path / "test" / kind) for kind in kinds}
+    for run, fraction in (("0", 0.3), ("1", 0.6)):
+        edit(sweep / run, "config.yaml", lambda c, f=fraction: c.update(data={**folders, **test, "val_fraction": f}))
+    done = compare(sweep, "--split", "test")
+    assert done.code == 0, done.err
+    assert "2 runs · 2 test images of Folders" in done.out
+    scored = rows(tmp_path / "out" / "scores.csv")
+    assert {r["id"] for r in scored} == {"test-0", "test-1"}
+    assert compare(sweep).code == 2  # other shares validate
+    edit(sweep / "0", "config.yaml", lambda c: c.update(data={**folders, "val_fraction": 0.6}))
+    done = compare(sweep)
+    assert done.code == 0, done.err
+    assert "validation images of Folders" in done.out
+    none = compare(sweep / "0", "--split", "test")
+    assert none.code != 0
+    assert "has no test pairs; compare runs that have some, or leave `--split test` out" in none.err
+
+
 def test_pixels_that_changed_between_two_scorings_are_noticed(compare, sweep, tmp_path):
     compare(sweep)
     kept = sweep / "1" / "compare" / "phase1" / "scores.csv"

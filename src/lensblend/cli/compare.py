@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     verb = argparse.ArgumentParser(
         prog="lensblend compare",
         parents=[shared()],
-        description="Score finished runs on the same validation images and set them side by side.",
+        description="Score finished runs on the same validation or test images and set them side by side.",
         epilog="`lensblend compare --depth SOURCE ... --photos DIR` sets depth estimators side by side instead: "
         "`lensblend compare --depth --help`.",
     )
@@ -52,6 +52,12 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument(
         "--ratings", type=path, metavar="FILE", help="mos.csv of `lensblend survey score`: people's scores beside ours"
+    )
+    verb.add_argument(
+        "--split",
+        choices=["val", "test"],
+        default="val",
+        help="the runs' validation pairs (default), or those that nothing was chosen by",
     )
     verb.add_argument("--limit", type=_positive, metavar="N", help="score the first N images only")
     verb.add_argument(
@@ -156,6 +162,7 @@ def compare(arguments: argparse.Namespace) -> None:
         arguments.analysis,
         compare_metrics.FOCUS[arguments.focus or "from_pair"],
         arguments.tta,
+        arguments.split,
     )
 
     def shown(indices: Iterable[int], label: str) -> Iterable[int]:

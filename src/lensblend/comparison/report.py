@@ -19,7 +19,7 @@ from lensblend.comparison.opinions import Ratings, opinions_markdown, opinions_s
 from lensblend.comparison.rows import Row, configuration_cells, lines_of, mean_scores, rows_of
 from lensblend.comparison.runs import Entry, LeftOut, choose_reference, class_name
 from lensblend.comparison.scored import Request, Scored
-from lensblend.comparison.scoring import check_maps, content_hash, score_entry
+from lensblend.comparison.scoring import SPLITS, check_maps, content_hash, score_entry
 from lensblend.comparison.sharing import check_same_pixels, shared_pairs
 from lensblend.comparison.studies.aim2019_observations import observations_markdown
 from lensblend.comparison.studies.aim2019_table import challenge_csv, challenge_markdown, our_rows
@@ -52,7 +52,7 @@ class Comparison:
         rows: Which entries each line of the table is the mean of.
         metrics: The classes of what they were scored by, by name.
         scored: Each entry's scores and pictures.
-        pairs: The validation split, at the pairs' own size.
+        pairs: The split that was scored, at the pairs' own size.
         left_out: Runs that could not be compared.
         phase: The phase that the user chose, if any.
         recipes: With what the tables of studies compare how runs were trained.
@@ -77,6 +77,11 @@ class Comparison:
         return len(self.scored[0].scores)
 
     @property
+    def images(self) -> str:
+        """How many images of which split, in words."""
+        return f"{self.count} {SPLITS[self.scored[0].about['split']]} images"
+
+    @property
     def labels(self) -> list[str]:
         """The entries' names."""
         return [line.label for line in self.runs]
@@ -90,7 +95,7 @@ class Comparison:
         flips = ["rendered as the mean over flips"] if how.get("tta") else []
         focus = [f"in focus: {FOCUS[how['focus'].split()[0]]}"] if taken(self.metrics) else []
         return [
-            f"{count} run{'s' if count > 1 else ''} · {self.count} validation images of {class_name(how['data'])} · "
+            f"{count} run{'s' if count > 1 else ''} · {self.images} of {class_name(how['data'])} · "
             + " · ".join([f"blended at the {how['blend_at']}'s size", f"scored at {at}", *flips, *focus, *timed])
         ]
 
@@ -147,7 +152,7 @@ def compare(
     labels = label_entries(entries)
     named = {row.label: row.members[0] for row in rows_of(entries, labels, each_seed)}
     reference = entries[named[against] if against in named else choose_reference(entries, labels, against)]
-    pairs = shared_pairs(entries, labels, request.limit)
+    pairs = shared_pairs(entries, labels, request.limit, request.split)
     for entry in entries:
         with _damaged_later(entry):
             check_maps(entry, pairs[entry.run_dir], request)
@@ -216,7 +221,7 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
         if differing
         else []
     )
-    how = comparison.count, comparison.phase, comparison.recipes
+    how = comparison.images, comparison.phase, comparison.recipes
     parts += [paper_table(int(table), comparison.entries, runs, *how) for table in tables if table != AIM2019]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
     missing = [metric.name for metric in METRICS if tables and metric.name not in lines[0].means]
@@ -261,7 +266,7 @@ def _write_challenge(comparison: Comparison, path: Path, wanted: bool) -> list[s
     write_atomically(path, challenge_csv(rows, comparison.count))
     data = class_name(comparison.scored[0].about["data"])
     is_rated = any(line.opinion for line in comparison.runs)
-    said = challenge_markdown(rows, comparison.count, data, comparison.phase, is_rated)
+    said = challenge_markdown(rows, comparison.images, data, comparison.phase, is_rated)
     return [said, observations_markdown(rows)]
 
 

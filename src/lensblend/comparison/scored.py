@@ -38,6 +38,7 @@ class Request:
         analysis: Also measure the renderings, see `lensblend.comparison.studies.measures`.
         focus: The node of the source of maps of focus, which metrics of it need.
         tta: See `lensblend.inference.flipped.augmented`.
+        split: ``val`` or ``test``.
     """
 
     metrics: Mapping[str, PerImageMetric]
@@ -51,6 +52,7 @@ class Request:
     analysis: bool = False
     focus: Mapping[str, Any] | None = None
     tta: str = "none"
+    split: str = "val"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Score one run on its validation pairs, and keep scores and pictures for the next comparison."""
+"""Score one run on its validation or test pairs, and keep scores and pictures for the next comparison."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ from lensblend.runs.checkpoints import check_renders, load_network
 from lensblend.storage import json_text, remove, write_atomically
 
 FORMAT = 5
+SPLITS = {"val": "validation", "test": "test"}
+# Keys of data that do not change the pairs of a split.
+_OTHERS = {
+    "val": ("test_list", "test_photos", "test_targets"),
+    "test": ("photos", "targets", "val", "val_list", "val_fraction", "val_photos", "val_targets"),
+}
 
 
 def score_entry(
@@ -43,7 +49,7 @@ def score_entry(
 
     Args:
         entry: The run and phase.
-        pairs: Its validation split, at the pairs' own size.
+        pairs: The split that is asked for, at the pairs' own size.
         request: How to score.
         track: Shows how far the scoring is.
 
@@ -56,7 +62,10 @@ def score_entry(
     """
     ids = list(pairs.ids)[: request.limit]
     if not ids:
-        raise DataError(f"The data of {entry.run_dir} has no validation pairs; compare runs that have some.")
+        helps = ", or leave `--split test` out" if request.split == "test" else ""
+        raise DataError(
+            f"The data of {entry.run_dir} has no {SPLITS[request.split]} pairs; compare runs that have some{helps}."
+        )
     about = _about(entry, request)
     kept, how = _kept(entry, about, pairs, request)
     return kept or _score(entry, pairs, ids, places(entry)[-1], about, request, track), how
@@ -67,7 +76,7 @@ def check_maps(entry: Entry, pairs: Pairs, request: Request) -> None:
 
     Args:
         entry: The run and phase; nothing is read of one whose scores are kept.
-        pairs: Its validation split.
+        pairs: The split that is asked for.
         request: How to score.
 
     Raises:
@@ -99,7 +108,7 @@ def _about(entry: Entry, request: Request) -> dict[str, Any]:
         "lensblend": lensblend.__version__,
         "checkpoint_sha256": checkpoint_sha256(entry.checkpoint),
         "data": entry.config["data"],
-        "split": "val",
+        "split": request.split,
         "guidance": {name: guide.identity for name, guide in _guides(entry).items()},
         "blend_at": request.blend_at,
         "score_at": request.score_at,
@@ -218,15 +227,17 @@ def content_hash(photo: Pixels, target: Pixels) -> str:
     return hashlib.sha256(photo.tobytes() + target.tobytes()).hexdigest()[:16]
 
 
-def data_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the keys of two data nodes that may change the validation pairs, with both values.
+def data_differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], split: str = "val"
+) -> dict[str, tuple[Any, Any]]:
+    """Return the keys of two data nodes that may change the pairs of a split, with both values.
 
-    Keys that say where files lie, or which pairs are trained on, do not count.
+    Keys that say where files lie, or which pairs are in the other splits, do not count.
 
     Example:
         >>> data_differences({"seed": 0, "train": 48}, {"seed": 1, "train": 144})
         {'seed': (0, 1)}
     """
-    aside = ("root", "cache", "train", "length", "train_list")
+    aside = {"root", "cache", "train", "length", "train_list", *_OTHERS[split]}
     keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in aside]
     return {key: (ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)}

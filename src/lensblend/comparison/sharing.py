@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lensblend.comparison.runs import Entry
 from lensblend.comparison.scored import Scored
-from lensblend.comparison.scoring import data_differences
+from lensblend.comparison.scoring import SPLITS, data_differences
 from lensblend.data.pairs import Pairs
 from lensblend.errors import DataError, RequestError
 from lensblend.runs.fingerprints import changed_since
@@ -16,13 +16,15 @@ from lensblend.runs.messages import say
 from lensblend.runs.recorded import recorded_data
 
 
-def shared_pairs(entries: Sequence[Entry], labels: Sequence[str], limit: int | None) -> dict[Path, Pairs]:
-    """Build each run's validation split, equal ones once, and refuse runs that were validated on other images."""
+def shared_pairs(
+    entries: Sequence[Entry], labels: Sequence[str], limit: int | None, split: str = "val"
+) -> dict[Path, Pairs]:
+    """Build each run's validation or test split, equal ones once, and refuse runs that have other images there."""
     built: dict[str, Pairs] = {}
     pairs: dict[Path, Pairs] = {}
     for entry, label in zip(entries, labels, strict=True):
         node = entry.config["data"]
-        found = data_differences(entries[0].config["data"], node)
+        found = data_differences(entries[0].config["data"], node, split)
         if found:
             said = ", ".join(f"data.{key}={theirs!r} instead of {ours!r}" for key, (ours, theirs) in found.items())
             raise RequestError(
@@ -34,14 +36,14 @@ def shared_pairs(entries: Sequence[Entry], labels: Sequence[str], limit: int | N
             source = recorded_data(entry.config, entry.run_dir / "config.yaml", is_run=True)
             if changed := changed_since(entry.run_dir, source):
                 say(changed)
-            built[key] = source.split("val")
+            built[key] = source.test() if split == "test" else source.split("val")
         pairs[entry.run_dir] = built[key]
         first, own = (list(p.ids)[:limit] for p in (pairs[entries[0].run_dir], built[key]))
         if first != own:
             other = next(iter([*(set(first) ^ set(own)), "their order"]))
             raise RequestError(
-                f"{label} ({entry.run_dir}) has {len(own)} validation images and {labels[0]} has {len(first)}, and "
-                f"they differ ({other}): only runs on the same images can be compared. Make `data.root` the same."
+                f"{label} ({entry.run_dir}) has {len(own)} {SPLITS[split]} images and {labels[0]} has {len(first)}, "
+                f"and they differ ({other}): only runs on the same images can be compared. Make `data.root` the same."
             )
     return pairs
 

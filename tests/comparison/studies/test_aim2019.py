@@ -187,7 +187,7 @@ def test_seeds_are_one_row_their_mean_and_other_runs_have_rows_of_their_own():
 
 
 def test_ours_and_theirs_never_share_a_table(rows):
-    text = challenge_markdown(rows, 12, "Ebb")
+    text = challenge_markdown(rows, "12 validation images", "Ebb")
     found = cells(text)
     assert [row[0] for row in found] == ["team", *PRINTED, "team", "islab-zju", "CVL-IITM", "CVL-IITM", "SLYYM"]
     assert "means over 12 validation images of Ebb, other photos than the challenge's" in text
@@ -198,20 +198,20 @@ def test_ours_and_theirs_never_share_a_table(rows):
 
 
 def test_a_team_without_a_run_has_the_command_that_trains_one(rows):
-    text = challenge_markdown(rows, 12, "Ebb")
+    text = challenge_markdown(rows, "12 validation images", "Ebb")
     assert "- VIDAR: no finished run among these; `lensblend train baseline=vidar data=ebb data.root=PATH`" in text
     assert "- CVL-IITM" not in text
     assert "- SLYYM:" not in text
     only = [row for row in rows if row.label == "first"]
-    said = challenge_markdown(only, 12, "Ebb")
+    said = challenge_markdown(only, "12 validation images", "Ebb")
     assert "- CVL-IITM, perceptual: no finished run among these; `lensblend train baseline=dbsi" in said
     assert "(phase3 is the perceptual one)" in said
-    assert challenge_markdown([], 12, "Ebb").count("no finished run among these") == 9
+    assert challenge_markdown([], "12 validation images", "Ebb").count("no finished run among these") == 9
 
 
 def test_what_ours_differ_in_is_said():
     rows = our_rows([entry("VIDAR"), dbsi("phase3", data="embedded.Embedded")], [line("a"), line("b")], [scored()] * 2)
-    text = challenge_markdown(rows, 12, "Ebb")
+    text = challenge_markdown(rows, "12 validation images", "Ebb")
     assert "- VIDAR · a: one network, not the mean of five." in text
     assert "- CVL-IITM · b: Embedded data, not EBB!." in text
 

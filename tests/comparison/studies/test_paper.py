@@ -43,7 +43,7 @@ def test_the_figures_are_the_printed_ones(number):
 
 @pytest.mark.parametrize("number", TABLES)
 def test_figures_of_the_paper_and_ours_never_share_a_column(number):
-    head, *rows = cells(paper_table(number, [entry()], [line()], 16))
+    head, *rows = cells(paper_table(number, [entry()], [line()], "16 validation images"))
     names = ("PSNR ↑", "SSIM ↑", "LPIPS ↓")
     assert head[1:] == [*(f"{who} {name}" for who in ("paper", "ours") for name in names), "our run"]
     assert [" ".join(row[1:4]) for row in rows] == PRINTED[number]
@@ -53,9 +53,9 @@ def test_figures_of_the_paper_and_ours_never_share_a_column(number):
 
 
 def test_a_missing_row_names_the_command_that_trains_it():
-    text = paper_table(3, [entry()], [line()], 16)
+    text = paper_table(3, [entry()], [line()], "16 validation images")
     assert "`lensblend train experiment=dbsi data=ebb data.root=PATH kernels=gaussian_5_25_45` trains one" in text
-    text = paper_table(1, [entry()], [line()], 16)
+    text = paper_table(1, [entry()], [line()], "16 validation images")
     assert "`lensblend train baseline=scrn saliency.weights=SCRN data=ebb data.root=PATH` trains one" in text
 
 
@@ -90,7 +90,7 @@ def test_the_baselines_row_is_the_saliency_blend_and_says_where_its_saliency_is_
         "data": {"_target_": "lensblend.data.catalogue.Ebb"},
         "saliency": saliency,
     }
-    text = paper_table(1, [Entry(Path("runs/scrn"), "phase3", config)], [line()], 16)
+    text = paper_table(1, [Entry(Path("runs/scrn"), "phase3", config)], [line()], "16 validation images")
     (row,) = [row for row in text.splitlines() if row.startswith("| Baseline (SCRN)")]
     assert "24.50 [23.50, 25.50]" in row
     assert f"- ours: {said}." in text
@@ -99,18 +99,18 @@ def test_the_baselines_row_is_the_saliency_blend_and_says_where_its_saliency_is_
 
 def test_phases_are_matched_to_their_rows():
     entries = [entry(phase=f"phase{i}") for i in (3, 1)]
-    rows = cells(paper_table(4, entries, [line("third", 23.0), line("first", 21.0)], 16))[1:]
+    rows = cells(paper_table(4, entries, [line("third", 23.0), line("first", 21.0)], "16 validation images"))[1:]
     assert [(row[0], row[-1]) for row in rows] == [("Phase-1", "first"), ("Phase-2", "–"), ("Phase-3", "third")]
 
 
 def test_runs_that_match_one_row_each_have_a_line():
-    rows = cells(paper_table(2, [entry((75,)), entry((75,))], [line("a"), line("b")], 16))[1:]
+    rows = cells(paper_table(2, [entry((75,)), entry((75,))], [line("a"), line("b")], "16 validation images"))[1:]
     assert [row[-1] for row in rows] == ["a", "b", "–"]
     assert rows[0][1:4] == rows[1][1:4] == PRINTED[2][0].split()
 
 
 def test_a_chosen_phase_takes_the_place_of_the_rows_and_is_said():
-    text = paper_table(2, [entry((75,), "phase1")], [line()], 16, phase="phase1")
+    text = paper_table(2, [entry((75,), "phase1")], [line()], "16 validation images", phase="phase1")
     assert cells(text)[1][-1] == "ours"
     assert "16 validation images of Ebb, phase1." in text
 
@@ -136,6 +136,6 @@ def test_what_differs_from_the_paper_is_said():
     run.config["data"]["image_size"] = [96, 128]
     run.config["model"]["bank"]["scale"] = 0.25
     run.config["model"]["backbone"]["width_divisor"] = 4
-    text = paper_table(1, [run], [line()], 16)
+    text = paper_table(1, [run], [line()], "16 validation images")
     for said in ("96×128", "not EBB!", "scaled by 0.25", "1/4 width", "no depth weights"):
         assert said in text

@@ -123,7 +123,7 @@ def test_a_loss_of_one_epoch_in_a_corner_is_not_the_proposed_one_without_a_remar
     every = {"image_size": [32, 48], "batch_size": 2, "max_epochs": 1, "loss": mse}
     run.config["schedule"]["every_phase"] = every
     line = Line("ours", "run", "phase3", 5, {}, None)
-    text = paper_table(1, [run], [line], 16, recipes=RECIPES)
+    text = paper_table(1, [run], [line], "16 validation images", recipes=RECIPES)
     for words in (
         "phase1: 32×48 px, not 384×512 px", "phase2 and phase3: 32×48 px, not 768×1024 px",
         "phase1: 1 epoch, not 40 epochs", "phase1 and phase2: loss Mse, not L1",
@@ -157,4 +157,6 @@ def test_runs_of_earlier_versions_still_have_their_line():
     assert said(run) == ["phase1: 3 epochs, not 40 epochs"]
     bare = Entry(Path("old"), "phase3", {"model": run.config["model"], "data": EBB})
     assert deviations(bare, RECIPES) == ["no depth weights to start from"]
-    assert TABLES[1][1][1].name in paper_table(1, [bare], [Line("a", "b", "c", 1, {}, None)], 3, recipes=RECIPES)
+    assert TABLES[1][1][1].name in paper_table(
+        1, [bare], [Line("a", "b", "c", 1, {}, None)], "3 validation images", recipes=RECIPES
+    )

@@ -197,13 +197,13 @@ def missing_lines(rows: Sequence[OurRow]) -> list[str]:
 
 
 def challenge_markdown(
-    rows: Sequence[OurRow], images: int, data: str, phase: str | None = None, rated: bool = False
+    rows: Sequence[OurRow], images: str, data: str, phase: str | None = None, rated: bool = False
 ) -> str:
     """Return both tables as Markdown, with what each is a mean of, and how to get what is missing.
 
     Args:
         rows: Ours; none where no run is a team's.
-        images: Over how many images ours are means.
+        images: Over which images ours are means, such as ``16 validation images``.
         data: The class of the data that these are of.
         phase: The phase that the user chose, if any.
         rated: Whether people were asked about ours.
@@ -218,7 +218,7 @@ def challenge_markdown(
     if rows:
         opinions = "Other people rated ours (MOS), on other photos." if rated else "Nobody has rated ours (MOS)."
         parts.append(
-            f"Ours: means over {images} validation images of {data}{f', {phase}' if phase else ''}, other photos than "
+            f"Ours: means over {images} of {data}{f', {phase}' if phase else ''}, other photos than "
             "the challenge's: compare runs with runs, not these figures with those above. In parentheses the place "
             "among our runs of the track (F, P). Seconds: median of the network's own pass per photo, at the size and "
             f"on the device named; GMAC: of the same pass. {opinions}"

@@ -174,7 +174,7 @@ def paper_table(
     number: int,
     entries: Sequence[Entry],
     lines: Sequence[Line],
-    images: int,
+    images: str,
     phase: str | None = None,
     recipes: Recipes | None = None,
 ) -> str:
@@ -184,7 +184,7 @@ def paper_table(
         number: 1 to 4.
         entries: The runs compared.
         lines: Their scores, in the same order.
-        images: Over how many images ours are means.
+        images: Over which images ours are means, such as ``16 validation images``.
         phase: Takes the place of the rows' phase, where the user chose one.
         recipes: With what runs are compared; see `deviations`.
     """
@@ -203,7 +203,7 @@ def paper_table(
             missing.append(_how_to_get(row, phase))
     data = class_name(entries[0].config.get("data", {}))
     sources = [f"Paper: Dutta 2021, Table {number}, as printed, means over the 294 images of Val294."]
-    sources.append(f"Ours: means over {images} validation images of {data}{f', {phase}' if phase else ''}.")
+    sources.append(f"Ours: means over {images} of {data}{f', {phase}' if phase else ''}.")
     differing = [f"- {', '.join(labels)}: {found}." for found, labels in notes.items() if found]
     text = [f"### Table {number}: {title}", aligned(cells), " ".join(sources)]
     if differing:
