@@ -216,11 +216,8 @@ def write_report(comparison: Comparison, output: Path, tables: Sequence[str], ga
     means = {row.label: mean_scores([scored[i].scores for i in row.members]) for row in comparison.rows}
     parts += f_number_table(means, f_numbers, comparison.metrics)
     differing = configuration_cells(comparison.entries, comparison.rows)
-    parts += (
-        [f"In what the rows differ:\n\n{aligned([[shown(cell) for cell in row] for row in differing])}"]
-        if differing
-        else []
-    )
+    if differing:
+        parts.append(f"In what the rows differ:\n\n{aligned([[shown(cell) for cell in row] for row in differing])}")
     how = comparison.images, comparison.phase, comparison.recipes
     parts += [paper_table(int(table), comparison.entries, runs, *how) for table in tables if table != AIM2019]
     parts += _write_challenge(comparison, output / "aim2019.csv", AIM2019 in tables)
